@@ -1,0 +1,149 @@
+/**
+ * What a forwarder asks of the thing that moves packets. Desired state, not commands: `ensure` is called with the
+ * whole cross-connect as it should be, as often as anybody likes, and changes only what differs.
+ *
+ * Every implementation (kernel, none; later fast, vpp) passes dataplane/compliance.ts with real packets.
+ */
+import type { MechanismType, Payload } from "../../sdk/api.js";
+
+/** An interface in a workload's network namespace. */
+export interface KernelPort {
+  readonly kind: "kernel";
+  /** file:///proc/PID/ns/net, file:///run/netns/NAME, inode://DEV/INO, or a bare name under /run/netns. */
+  readonly netnsUrl: string;
+  /** At most 15 bytes (IFNAMSIZ − 1, linux/if.h). */
+  readonly interfaceName: string;
+  /** Marks the link as ours in the kernel (IFLA_IFALIAS). */
+  readonly alias: string;
+  /** Empty: the kernel chooses once, and the choice is kept. */
+  readonly macAddress: string;
+  /** CIDR. */
+  readonly addresses: readonly string[];
+  /** CIDR, reached directly through the interface. */
+  readonly onLinkPrefixes: readonly string[];
+  readonly routes: readonly IpRoute[];
+  readonly neighbors: readonly { readonly address: string; readonly macAddress: string }[];
+  readonly policies: readonly PolicyRule[];
+}
+
+export interface IpRoute {
+  /** CIDR. */
+  readonly prefix: string;
+  /** Address of the gateway, installed with the onlink flag; empty = directly through the interface. */
+  readonly nextHop: string;
+}
+
+/** One ip rule with a routing table of its own. */
+export interface PolicyRule {
+  /** CIDR or empty. */
+  readonly from: string;
+  /** IP protocol number; 0 = any. */
+  readonly protocol: number;
+  readonly sourcePorts: PortRange | undefined;
+  readonly destinationPorts: PortRange | undefined;
+  readonly routes: readonly IpRoute[];
+}
+export interface PortRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** One end of a VXLAN tunnel (RFC 7348) in the forwarder's own network namespace. */
+export interface VxlanPort {
+  readonly kind: "vxlan";
+  /** 1 … 2^24−1, unique in this namespace for its UDP port. */
+  readonly vni: number;
+  readonly udpPort: number;
+  readonly localAddress: string;
+  readonly remoteAddress: string;
+}
+
+/** A port that is negotiated and not built: NOOP, or any mechanism under `--dataplane none`. */
+export interface NoopPort {
+  readonly kind: "noop";
+  readonly mechanism: MechanismType;
+}
+
+export type Port = KernelPort | VxlanPort | NoopPort;
+
+export interface CrossConnect {
+  /** The forwarder's own connection id. */
+  readonly id: string;
+  /** Grows with each change; a smaller one than the last is refused with ABORTED. */
+  readonly generation: number;
+  readonly payload: Payload;
+  readonly mtuBytes: number;
+  /** The side that asked. */
+  readonly client: Port;
+  /** The side that answers. */
+  readonly endpoint: Port;
+  /** When nobody has refreshed it by then it may be reclaimed; milliseconds since the epoch. */
+  readonly expiresAtMs: number;
+  /** Opaque bytes kept in the ledger for the forwarder: what it needs to go on after a restart. */
+  readonly record: Uint8Array;
+}
+
+export interface Counters {
+  readonly rxBytes: bigint;
+  readonly txBytes: bigint;
+  readonly rxPackets: bigint;
+  readonly txPackets: bigint;
+  readonly drops: bigint;
+}
+
+/** One line of the table a forwarder prints at start. */
+export interface Capability {
+  readonly name: string;
+  readonly supported: "yes" | "no" | "unknown";
+  /** How it was found out; when not supported: why, and how to get it. */
+  readonly detail: string;
+}
+
+/** One object that we made in the world. */
+export interface OwnedObject {
+  /** link, address, route, rule, neighbor, table, vni. */
+  readonly kind: string;
+  readonly name: string;
+  readonly netnsUrl: string;
+  readonly connectionId: string;
+}
+
+/** What a restarted data plane found. */
+export interface Recovery {
+  readonly adopted: readonly CrossConnect[];
+  readonly reclaimed: readonly OwnedObject[];
+}
+
+export type DataPlaneEvent =
+  /** A port of the cross-connect has vanished or lost its link; the other one may still be there. */
+  { readonly kind: "broken"; readonly id: string; readonly reason: string };
+
+export interface DataPlane {
+  /** "kernel", "none", … */
+  readonly name: string;
+  /** Probed once, at the first call. */
+  capabilities(): Promise<readonly Capability[]>;
+  /** Mechanism types it can build here, in the order in which it would choose them. */
+  mechanisms(): Promise<readonly MechanismType[]>;
+  /** Largest frame payload of the link that carries tunnels from this address, in bytes. */
+  underlayMtuBytes(localAddress: string): Promise<number>;
+  /** VNIs in use in the forwarder's own namespace on that UDP port, ours and others'. */
+  usedVnis(udpPort: number): Promise<ReadonlySet<number>>;
+  /**
+   * Makes the world equal to the cross-connect. All or nothing: when it fails, what was there before is still there.
+   * @throws ALREADY_EXISTS VNI or interface name taken by somebody else; NOT_FOUND namespace gone;
+   *         FAILED_PRECONDITION the pair of ports cannot be built here; INVALID_ARGUMENT a value is malformed
+   */
+  ensure(crossConnect: CrossConnect, signal: AbortSignal): Promise<void>;
+  /** Removes it; unknown ids are fine. */
+  remove(id: string, signal: AbortSignal): Promise<void>;
+  list(): readonly CrossConnect[];
+  /** Undefined for an unknown id or one without packets of its own (noop). Seen from the client's port. */
+  counters(id: string): Promise<Counters | undefined>;
+  objects(): Promise<readonly OwnedObject[]>;
+  /** Called once at start, before `ensure`: adopts what lives, reclaims what is orphaned or expired. */
+  recover(nowMs: number): Promise<Recovery>;
+  events(signal: AbortSignal): AsyncIterable<DataPlaneEvent>;
+  /** Frees sockets and descriptors. Cross-connects stay in the kernel and in the ledger. */
+  close(): Promise<void>;
+}
