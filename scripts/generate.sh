@@ -10,7 +10,7 @@ mkdir -p "$out"
 protoc -I proto -I /usr/include \
   --plugin=protoc-gen-ts_proto=node_modules/.bin/protoc-gen-ts_proto \
   --ts_proto_out="$out" \
-  --ts_proto_opt=useDate=false,snakeToCamel=false,unknownFields=true,outputServices=grpc-js,outputClientImpl=false,esModuleInterop=true,env=node,importSuffix=.js,useOptionals=messages,enumsAsLiterals=true,outputJsonMethods=false,exportCommonSymbols=false,annotateFilesWithVersion=false \
+  --ts_proto_opt=useDate=false,snakeToCamel=false,unknownFields=true,outputServices=grpc-js,outputClientImpl=false,esModuleInterop=true,env=node,importSuffix=.js,useOptionals=messages,enumsAsLiterals=true,outputJsonMethods=false,exportCommonSymbols=false,annotateFilesWithVersion=false,useExactTypes=false \
   proto/*.proto
 if [ "${1:-}" = "--check" ]; then
   diff -r "$out" sdk/gen && echo "sdk/gen is up to date"

@@ -180,10 +180,10 @@ export const IpNeighbor: MessageFns<IpNeighbor> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<IpNeighbor>, I>>(base?: I): IpNeighbor {
-    return IpNeighbor.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<IpNeighbor>): IpNeighbor {
+    return IpNeighbor.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<IpNeighbor>, I>>(object: I): IpNeighbor {
+  fromPartial(object: DeepPartial<IpNeighbor>): IpNeighbor {
     const message = createBaseIpNeighbor();
     message.ip = object.ip ?? "";
     message.hardware_address = object.hardware_address ?? "";
@@ -263,10 +263,10 @@ export const Route: MessageFns<Route> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Route>, I>>(base?: I): Route {
-    return Route.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Route>): Route {
+    return Route.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Route>, I>>(object: I): Route {
+  fromPartial(object: DeepPartial<Route>): Route {
     const message = createBaseRoute();
     message.prefix = object.prefix ?? "";
     message.nextHop = object.nextHop ?? "";
@@ -335,10 +335,10 @@ export const IpFamily: MessageFns<IpFamily> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<IpFamily>, I>>(base?: I): IpFamily {
-    return IpFamily.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<IpFamily>): IpFamily {
+    return IpFamily.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<IpFamily>, I>>(object: I): IpFamily {
+  fromPartial(object: DeepPartial<IpFamily>): IpFamily {
     const message = createBaseIpFamily();
     message.family = object.family ?? 0;
     return message;
@@ -439,10 +439,10 @@ export const ExtraPrefixRequest: MessageFns<ExtraPrefixRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ExtraPrefixRequest>, I>>(base?: I): ExtraPrefixRequest {
-    return ExtraPrefixRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ExtraPrefixRequest>): ExtraPrefixRequest {
+    return ExtraPrefixRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ExtraPrefixRequest>, I>>(object: I): ExtraPrefixRequest {
+  fromPartial(object: DeepPartial<ExtraPrefixRequest>): ExtraPrefixRequest {
     const message = createBaseExtraPrefixRequest();
     message.addr_family = (object.addr_family !== undefined && object.addr_family !== null)
       ? IpFamily.fromPartial(object.addr_family)
@@ -559,10 +559,10 @@ export const PolicyRoute: MessageFns<PolicyRoute> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<PolicyRoute>, I>>(base?: I): PolicyRoute {
-    return PolicyRoute.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<PolicyRoute>): PolicyRoute {
+    return PolicyRoute.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<PolicyRoute>, I>>(object: I): PolicyRoute {
+  fromPartial(object: DeepPartial<PolicyRoute>): PolicyRoute {
     const message = createBasePolicyRoute();
     message.from = object.from ?? "";
     message.proto = object.proto ?? "";
@@ -757,10 +757,10 @@ export const IPContext: MessageFns<IPContext> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<IPContext>, I>>(base?: I): IPContext {
-    return IPContext.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<IPContext>): IPContext {
+    return IPContext.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<IPContext>, I>>(object: I): IPContext {
+  fromPartial(object: DeepPartial<IPContext>): IPContext {
     const message = createBaseIPContext();
     message.src_ip_addrs = object.src_ip_addrs?.map((e) => e) || [];
     message.dst_ip_addrs = object.dst_ip_addrs?.map((e) => e) || [];
@@ -849,10 +849,10 @@ export const DNSConfig: MessageFns<DNSConfig> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DNSConfig>, I>>(base?: I): DNSConfig {
-    return DNSConfig.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DNSConfig>): DNSConfig {
+    return DNSConfig.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DNSConfig>, I>>(object: I): DNSConfig {
+  fromPartial(object: DeepPartial<DNSConfig>): DNSConfig {
     const message = createBaseDNSConfig();
     message.dns_server_ips = object.dns_server_ips?.map((e) => e) || [];
     message.search_domains = object.search_domains?.map((e) => e) || [];
@@ -921,10 +921,10 @@ export const DNSContext: MessageFns<DNSContext> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<DNSContext>, I>>(base?: I): DNSContext {
-    return DNSContext.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<DNSContext>): DNSContext {
+    return DNSContext.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<DNSContext>, I>>(object: I): DNSContext {
+  fromPartial(object: DeepPartial<DNSContext>): DNSContext {
     const message = createBaseDNSContext();
     message.configs = object.configs?.map((e) => DNSConfig.fromPartial(e)) || [];
     return message;
@@ -1014,10 +1014,10 @@ export const EthernetContext: MessageFns<EthernetContext> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<EthernetContext>, I>>(base?: I): EthernetContext {
-    return EthernetContext.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<EthernetContext>): EthernetContext {
+    return EthernetContext.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<EthernetContext>, I>>(object: I): EthernetContext {
+  fromPartial(object: DeepPartial<EthernetContext>): EthernetContext {
     const message = createBaseEthernetContext();
     message.src_mac = object.src_mac ?? "";
     message.dst_mac = object.dst_mac ?? "";
@@ -1141,10 +1141,10 @@ export const ConnectionContext: MessageFns<ConnectionContext> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ConnectionContext>, I>>(base?: I): ConnectionContext {
-    return ConnectionContext.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ConnectionContext>): ConnectionContext {
+    return ConnectionContext.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ConnectionContext>, I>>(object: I): ConnectionContext {
+  fromPartial(object: DeepPartial<ConnectionContext>): ConnectionContext {
     const message = createBaseConnectionContext();
     message.ip_context = (object.ip_context !== undefined && object.ip_context !== null)
       ? IPContext.fromPartial(object.ip_context)
@@ -1241,14 +1241,10 @@ export const ConnectionContext_ExtraContextEntry: MessageFns<ConnectionContext_E
     }
   },
 
-  create<I extends Exact<DeepPartial<ConnectionContext_ExtraContextEntry>, I>>(
-    base?: I,
-  ): ConnectionContext_ExtraContextEntry {
-    return ConnectionContext_ExtraContextEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ConnectionContext_ExtraContextEntry>): ConnectionContext_ExtraContextEntry {
+    return ConnectionContext_ExtraContextEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ConnectionContext_ExtraContextEntry>, I>>(
-    object: I,
-  ): ConnectionContext_ExtraContextEntry {
+  fromPartial(object: DeepPartial<ConnectionContext_ExtraContextEntry>): ConnectionContext_ExtraContextEntry {
     const message = createBaseConnectionContext_ExtraContextEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -1264,13 +1260,9 @@ type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

@@ -129,10 +129,10 @@ export const ExplainRequest: MessageFns<ExplainRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ExplainRequest>, I>>(base?: I): ExplainRequest {
-    return ExplainRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ExplainRequest>): ExplainRequest {
+    return ExplainRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ExplainRequest>, I>>(object: I): ExplainRequest {
+  fromPartial(object: DeepPartial<ExplainRequest>): ExplainRequest {
     const message = createBaseExplainRequest();
     message.connection_id = object.connection_id ?? "";
     return message;
@@ -255,10 +255,10 @@ export const Decision: MessageFns<Decision> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Decision>, I>>(base?: I): Decision {
-    return Decision.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Decision>): Decision {
+    return Decision.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Decision>, I>>(object: I): Decision {
+  fromPartial(object: DeepPartial<Decision>): Decision {
     const message = createBaseDecision();
     message.at = (object.at !== undefined && object.at !== null) ? Timestamp.fromPartial(object.at) : undefined;
     message.connection_id = object.connection_id ?? "";
@@ -342,10 +342,10 @@ export const Explanation: MessageFns<Explanation> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Explanation>, I>>(base?: I): Explanation {
-    return Explanation.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Explanation>): Explanation {
+    return Explanation.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Explanation>, I>>(object: I): Explanation {
+  fromPartial(object: DeepPartial<Explanation>): Explanation {
     const message = createBaseExplanation();
     message.component = object.component ?? "";
     message.decisions = object.decisions?.map((e) => Decision.fromPartial(e)) || [];
@@ -414,10 +414,10 @@ export const ReportRequest: MessageFns<ReportRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<ReportRequest>, I>>(base?: I): ReportRequest {
-    return ReportRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<ReportRequest>): ReportRequest {
+    return ReportRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<ReportRequest>, I>>(object: I): ReportRequest {
+  fromPartial(object: DeepPartial<ReportRequest>): ReportRequest {
     const message = createBaseReportRequest();
     message.section = object.section ?? "";
     return message;
@@ -529,10 +529,10 @@ export const Fact: MessageFns<Fact> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Fact>, I>>(base?: I): Fact {
-    return Fact.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Fact>): Fact {
+    return Fact.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Fact>, I>>(object: I): Fact {
+  fromPartial(object: DeepPartial<Fact>): Fact {
     const message = createBaseFact();
     message.section = object.section ?? "";
     message.name = object.name ?? "";
@@ -615,10 +615,10 @@ export const Report: MessageFns<Report> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Report>, I>>(base?: I): Report {
-    return Report.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Report>): Report {
+    return Report.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Report>, I>>(object: I): Report {
+  fromPartial(object: DeepPartial<Report>): Report {
     const message = createBaseReport();
     message.component = object.component ?? "";
     message.facts = object.facts?.map((e) => Fact.fromPartial(e)) || [];
@@ -687,10 +687,10 @@ export const LogLevel: MessageFns<LogLevel> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<LogLevel>, I>>(base?: I): LogLevel {
-    return LogLevel.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<LogLevel>): LogLevel {
+    return LogLevel.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<LogLevel>, I>>(object: I): LogLevel {
+  fromPartial(object: DeepPartial<LogLevel>): LogLevel {
     const message = createBaseLogLevel();
     message.level = object.level ?? "";
     return message;
@@ -742,13 +742,9 @@ type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

@@ -115,10 +115,10 @@ export const PrefixRequest: MessageFns<PrefixRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<PrefixRequest>, I>>(base?: I): PrefixRequest {
-    return PrefixRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<PrefixRequest>): PrefixRequest {
+    return PrefixRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<PrefixRequest>, I>>(object: I): PrefixRequest {
+  fromPartial(object: DeepPartial<PrefixRequest>): PrefixRequest {
     const message = createBasePrefixRequest();
     message.type = object.type ?? 0;
     message.prefix = object.prefix ?? "";
@@ -199,10 +199,10 @@ export const PrefixResponse: MessageFns<PrefixResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<PrefixResponse>, I>>(base?: I): PrefixResponse {
-    return PrefixResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<PrefixResponse>): PrefixResponse {
+    return PrefixResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<PrefixResponse>, I>>(object: I): PrefixResponse {
+  fromPartial(object: DeepPartial<PrefixResponse>): PrefixResponse {
     const message = createBasePrefixResponse();
     message.prefix = object.prefix ?? "";
     message.exclude_prefixes = object.exclude_prefixes?.map((e) => e) || [];
@@ -235,13 +235,9 @@ type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

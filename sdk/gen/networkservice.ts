@@ -90,10 +90,10 @@ export const NetworkServiceRequest: MessageFns<NetworkServiceRequest> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceRequest>, I>>(base?: I): NetworkServiceRequest {
-    return NetworkServiceRequest.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceRequest>): NetworkServiceRequest {
+    return NetworkServiceRequest.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceRequest>, I>>(object: I): NetworkServiceRequest {
+  fromPartial(object: DeepPartial<NetworkServiceRequest>): NetworkServiceRequest {
     const message = createBaseNetworkServiceRequest();
     message.connection = (object.connection !== undefined && object.connection !== null)
       ? Connection.fromPartial(object.connection)
@@ -139,13 +139,9 @@ type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }

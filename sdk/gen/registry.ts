@@ -182,10 +182,10 @@ export const Destination: MessageFns<Destination> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Destination>, I>>(base?: I): Destination {
-    return Destination.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Destination>): Destination {
+    return Destination.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Destination>, I>>(object: I): Destination {
+  fromPartial(object: DeepPartial<Destination>): Destination {
     const message = createBaseDestination();
     message.destination_selector = (globalThis.Object.entries(object.destination_selector ?? {}) as [string, string][])
       .reduce((acc: { [key: string]: string }, [key, value]: [string, string]) => {
@@ -271,14 +271,10 @@ export const Destination_DestinationSelectorEntry: MessageFns<Destination_Destin
     }
   },
 
-  create<I extends Exact<DeepPartial<Destination_DestinationSelectorEntry>, I>>(
-    base?: I,
-  ): Destination_DestinationSelectorEntry {
-    return Destination_DestinationSelectorEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Destination_DestinationSelectorEntry>): Destination_DestinationSelectorEntry {
+    return Destination_DestinationSelectorEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Destination_DestinationSelectorEntry>, I>>(
-    object: I,
-  ): Destination_DestinationSelectorEntry {
+  fromPartial(object: DeepPartial<Destination_DestinationSelectorEntry>): Destination_DestinationSelectorEntry {
     const message = createBaseDestination_DestinationSelectorEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -350,10 +346,10 @@ export const Metadata: MessageFns<Metadata> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Metadata>, I>>(base?: I): Metadata {
-    return Metadata.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Metadata>): Metadata {
+    return Metadata.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Metadata>, I>>(object: I): Metadata {
+  fromPartial(object: DeepPartial<Metadata>): Metadata {
     const message = createBaseMetadata();
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
@@ -440,10 +436,10 @@ export const Metadata_LabelsEntry: MessageFns<Metadata_LabelsEntry> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Metadata_LabelsEntry>, I>>(base?: I): Metadata_LabelsEntry {
-    return Metadata_LabelsEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Metadata_LabelsEntry>): Metadata_LabelsEntry {
+    return Metadata_LabelsEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Metadata_LabelsEntry>, I>>(object: I): Metadata_LabelsEntry {
+  fromPartial(object: DeepPartial<Metadata_LabelsEntry>): Metadata_LabelsEntry {
     const message = createBaseMetadata_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -548,10 +544,10 @@ export const Match: MessageFns<Match> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Match>, I>>(base?: I): Match {
-    return Match.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Match>): Match {
+    return Match.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Match>, I>>(object: I): Match {
+  fromPartial(object: DeepPartial<Match>): Match {
     const message = createBaseMatch();
     message.source_selector = (globalThis.Object.entries(object.source_selector ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
@@ -643,10 +639,10 @@ export const Match_SourceSelectorEntry: MessageFns<Match_SourceSelectorEntry> = 
     }
   },
 
-  create<I extends Exact<DeepPartial<Match_SourceSelectorEntry>, I>>(base?: I): Match_SourceSelectorEntry {
-    return Match_SourceSelectorEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<Match_SourceSelectorEntry>): Match_SourceSelectorEntry {
+    return Match_SourceSelectorEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<Match_SourceSelectorEntry>, I>>(object: I): Match_SourceSelectorEntry {
+  fromPartial(object: DeepPartial<Match_SourceSelectorEntry>): Match_SourceSelectorEntry {
     const message = createBaseMatch_SourceSelectorEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -748,10 +744,10 @@ export const NetworkService: MessageFns<NetworkService> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkService>, I>>(base?: I): NetworkService {
-    return NetworkService.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkService>): NetworkService {
+    return NetworkService.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkService>, I>>(object: I): NetworkService {
+  fromPartial(object: DeepPartial<NetworkService>): NetworkService {
     const message = createBaseNetworkService();
     message.name = object.name ?? "";
     message.payload = object.payload ?? "";
@@ -825,10 +821,10 @@ export const NetworkServiceLabels: MessageFns<NetworkServiceLabels> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceLabels>, I>>(base?: I): NetworkServiceLabels {
-    return NetworkServiceLabels.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceLabels>): NetworkServiceLabels {
+    return NetworkServiceLabels.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceLabels>, I>>(object: I): NetworkServiceLabels {
+  fromPartial(object: DeepPartial<NetworkServiceLabels>): NetworkServiceLabels {
     const message = createBaseNetworkServiceLabels();
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
@@ -915,14 +911,10 @@ export const NetworkServiceLabels_LabelsEntry: MessageFns<NetworkServiceLabels_L
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceLabels_LabelsEntry>, I>>(
-    base?: I,
-  ): NetworkServiceLabels_LabelsEntry {
-    return NetworkServiceLabels_LabelsEntry.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceLabels_LabelsEntry>): NetworkServiceLabels_LabelsEntry {
+    return NetworkServiceLabels_LabelsEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceLabels_LabelsEntry>, I>>(
-    object: I,
-  ): NetworkServiceLabels_LabelsEntry {
+  fromPartial(object: DeepPartial<NetworkServiceLabels_LabelsEntry>): NetworkServiceLabels_LabelsEntry {
     const message = createBaseNetworkServiceLabels_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
@@ -1072,10 +1064,10 @@ export const NetworkServiceEndpoint: MessageFns<NetworkServiceEndpoint> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceEndpoint>, I>>(base?: I): NetworkServiceEndpoint {
-    return NetworkServiceEndpoint.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceEndpoint>): NetworkServiceEndpoint {
+    return NetworkServiceEndpoint.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceEndpoint>, I>>(object: I): NetworkServiceEndpoint {
+  fromPartial(object: DeepPartial<NetworkServiceEndpoint>): NetworkServiceEndpoint {
     const message = createBaseNetworkServiceEndpoint();
     message.name = object.name ?? "";
     message.network_service_names = object.network_service_names?.map((e) => e) || [];
@@ -1179,13 +1171,13 @@ export const NetworkServiceEndpoint_NetworkServiceLabelsEntry: MessageFns<
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceEndpoint_NetworkServiceLabelsEntry>, I>>(
-    base?: I,
+  create(
+    base?: DeepPartial<NetworkServiceEndpoint_NetworkServiceLabelsEntry>,
   ): NetworkServiceEndpoint_NetworkServiceLabelsEntry {
-    return NetworkServiceEndpoint_NetworkServiceLabelsEntry.fromPartial(base ?? ({} as any));
+    return NetworkServiceEndpoint_NetworkServiceLabelsEntry.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceEndpoint_NetworkServiceLabelsEntry>, I>>(
-    object: I,
+  fromPartial(
+    object: DeepPartial<NetworkServiceEndpoint_NetworkServiceLabelsEntry>,
   ): NetworkServiceEndpoint_NetworkServiceLabelsEntry {
     const message = createBaseNetworkServiceEndpoint_NetworkServiceLabelsEntry();
     message.key = object.key ?? "";
@@ -1268,10 +1260,10 @@ export const NetworkServiceQuery: MessageFns<NetworkServiceQuery> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceQuery>, I>>(base?: I): NetworkServiceQuery {
-    return NetworkServiceQuery.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceQuery>): NetworkServiceQuery {
+    return NetworkServiceQuery.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceQuery>, I>>(object: I): NetworkServiceQuery {
+  fromPartial(object: DeepPartial<NetworkServiceQuery>): NetworkServiceQuery {
     const message = createBaseNetworkServiceQuery();
     message.network_service = (object.network_service !== undefined && object.network_service !== null)
       ? NetworkService.fromPartial(object.network_service)
@@ -1353,10 +1345,10 @@ export const NetworkServiceEndpointQuery: MessageFns<NetworkServiceEndpointQuery
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceEndpointQuery>, I>>(base?: I): NetworkServiceEndpointQuery {
-    return NetworkServiceEndpointQuery.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceEndpointQuery>): NetworkServiceEndpointQuery {
+    return NetworkServiceEndpointQuery.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceEndpointQuery>, I>>(object: I): NetworkServiceEndpointQuery {
+  fromPartial(object: DeepPartial<NetworkServiceEndpointQuery>): NetworkServiceEndpointQuery {
     const message = createBaseNetworkServiceEndpointQuery();
     message.network_service_endpoint =
       (object.network_service_endpoint !== undefined && object.network_service_endpoint !== null)
@@ -1439,10 +1431,10 @@ export const NetworkServiceResponse: MessageFns<NetworkServiceResponse> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceResponse>, I>>(base?: I): NetworkServiceResponse {
-    return NetworkServiceResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceResponse>): NetworkServiceResponse {
+    return NetworkServiceResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceResponse>, I>>(object: I): NetworkServiceResponse {
+  fromPartial(object: DeepPartial<NetworkServiceResponse>): NetworkServiceResponse {
     const message = createBaseNetworkServiceResponse();
     message.network_service = (object.network_service !== undefined && object.network_service !== null)
       ? NetworkService.fromPartial(object.network_service)
@@ -1524,12 +1516,10 @@ export const NetworkServiceEndpointResponse: MessageFns<NetworkServiceEndpointRe
     }
   },
 
-  create<I extends Exact<DeepPartial<NetworkServiceEndpointResponse>, I>>(base?: I): NetworkServiceEndpointResponse {
-    return NetworkServiceEndpointResponse.fromPartial(base ?? ({} as any));
+  create(base?: DeepPartial<NetworkServiceEndpointResponse>): NetworkServiceEndpointResponse {
+    return NetworkServiceEndpointResponse.fromPartial(base ?? {});
   },
-  fromPartial<I extends Exact<DeepPartial<NetworkServiceEndpointResponse>, I>>(
-    object: I,
-  ): NetworkServiceEndpointResponse {
+  fromPartial(object: DeepPartial<NetworkServiceEndpointResponse>): NetworkServiceEndpointResponse {
     const message = createBaseNetworkServiceEndpointResponse();
     message.network_service_endpoint =
       (object.network_service_endpoint !== undefined && object.network_service_endpoint !== null)
@@ -1629,13 +1619,9 @@ type DeepPartial<T> = T extends Builtin ? T
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
 
-type KeysOfUnion<T> = T extends T ? keyof T : never;
-type Exact<P, I extends P> = P extends Builtin ? P
-  : P & { [K in keyof P]: Exact<P[K], I[K]> } & { [K in Exclude<keyof I, KeysOfUnion<P>>]: never };
-
 interface MessageFns<T> {
   encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(input: BinaryReader | Uint8Array, length?: number): T;
-  create<I extends Exact<DeepPartial<T>, I>>(base?: I): T;
-  fromPartial<I extends Exact<DeepPartial<T>, I>>(object: I): T;
+  create(base?: DeepPartial<T>): T;
+  fromPartial(object: DeepPartial<T>): T;
 }
