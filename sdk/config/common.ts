@@ -1,0 +1,45 @@
+/** Settings that every component has, with upstream's names. Spread into the component's own table. */
+import { boolean, durationMs, oneOf, optional, text } from "./kinds.js";
+import { setting } from "./table.js";
+
+export const commonSettings = {
+  insecure: setting("WEFT_INSECURE", boolean, "run without an identity: peers are not authenticated, tokens not demanded", {
+    default: "false",
+  }),
+  logLevel: setting("NSM_LOG_LEVEL", oneOf("trace", "debug", "info", "warn", "error"), "SIGUSR1 sets trace, SIGUSR2 sets this", {
+    default: "info",
+  }),
+  telemetry: setting("TELEMETRY", boolean, "send traces and metrics to the OpenTelemetry collector", { default: "false" }),
+  openTelemetryEndpoint: setting("NSM_OPEN_TELEMETRY_ENDPOINT", text, "collector's OTLP/gRPC address, host:port", {
+    default: "otel-collector.observability.svc.cluster.local:4317",
+  }),
+  metricsExportIntervalMs: setting("NSM_METRICS_EXPORT_INTERVAL", durationMs, "how often metrics go to the collector", {
+    default: "10s",
+  }),
+  prometheus: setting("PROMETHEUS", boolean, "serve metrics for a Prometheus scrape", { default: "false" }),
+  prometheusListenOn: setting("PROMETHEUS_LISTEN_ON", text, "where /metrics is served", { default: ":8081" }),
+} as const;
+
+/** The state directory's setting, for components that keep state. */
+export const stateSettings = {
+  stateDir: setting(
+    "WEFT_STATE_DIR",
+    optional(text),
+    "where state is kept; default /var/lib/weft/NAME, else $XDG_STATE_HOME/weft/NAME",
+    {
+      default: "",
+    },
+  ),
+} as const;
+
+/**
+ * Whether a component may start as it is configured. There is no identity source yet, so it starts only with --insecure.
+ * @returns the text that says why not, with the remedy; undefined = it may
+ */
+export function refuseWithoutIdentity(command: string, values: { readonly insecure: boolean }): string | undefined {
+  if (values.insecure) return undefined;
+  return `${command}: no identity is configured; start it with --insecure (or WEFT_INSECURE=true) to run without authentication\n`;
+}
+
+/** The warning that an insecure component logs at start. */
+export const insecureWarning = "running with --insecure: peers are not authenticated and tokens are not demanded";
