@@ -1,0 +1,73 @@
+/**
+ * Everything by which a component shows what it does, started by one call in main.ts: log, log level by signal,
+ * traces, metrics by scrape and by OTLP.
+ */
+import type { ChainObserver } from "../chain.js";
+import { createLog, type Log, type LogDestination, type LogLevel } from "./log.js";
+import { followLogSignals } from "./log-signals.js";
+import { collectProcessMetrics, createMetrics, type Metrics, serveMetrics } from "./metrics.js";
+import { createObserver, type Tracer } from "./observe.js";
+
+/** The values of `commonSettings` (sdk/config/common.ts) that concern telemetry. */
+export interface TelemetrySettings {
+  readonly logLevel: LogLevel;
+  readonly telemetry: boolean;
+  readonly openTelemetryEndpoint: string;
+  readonly metricsExportIntervalMs: number;
+  readonly prometheus: boolean;
+  readonly prometheusListenOn: string;
+}
+
+export interface Telemetry {
+  readonly log: Log;
+  /** For every chain of the component. */
+  readonly observer: ChainObserver;
+  readonly metrics: Metrics;
+  /** Where metrics can be scraped; undefined = not served. */
+  readonly metricsUrl: string | undefined;
+  /** Sends what is pending and lets go of signals and sockets. */
+  stop(): Promise<void>;
+}
+
+/**
+ * @param options.name  the component's name, in every line, span and metric
+ * @throws FAILED_PRECONDITION when the metrics address cannot be bound
+ */
+export async function startTelemetry(options: {
+  readonly name: string;
+  readonly settings: TelemetrySettings;
+  readonly destination?: LogDestination;
+}): Promise<Telemetry> {
+  const { name, settings, destination } = options;
+  const log = createLog({ name, level: settings.logLevel, ...(destination === undefined ? {} : { destination }) });
+  const metrics = createMetrics(name);
+  const stops: (() => void | Promise<void>)[] = [followLogSignals(log)];
+  const stop = async (): Promise<void> => {
+    for (const undo of stops.splice(0).reverse()) await undo();
+  };
+  let tracer: Tracer | undefined;
+  let metricsUrl: string | undefined;
+  try {
+    if (settings.telemetry || settings.prometheus) collectProcessMetrics(metrics);
+    if (settings.telemetry) {
+      const { startOtlpTraces } = await import("./otlp-traces.js");
+      const { startOtlpMetrics } = await import("./otlp-metrics.js");
+      const endpoint = settings.openTelemetryEndpoint;
+      const traces = startOtlpTraces({ service: name, endpoint });
+      tracer = traces.tracer;
+      stops.push(traces.stop);
+      stops.push(startOtlpMetrics({ metrics, service: name, endpoint, intervalMs: settings.metricsExportIntervalMs }).stop);
+    }
+    if (settings.prometheus) {
+      const server = await serveMetrics(metrics, settings.prometheusListenOn);
+      metricsUrl = server.url;
+      stops.push(server.stop);
+      log.info("metrics are served", { url: server.url });
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  const meter = settings.telemetry || settings.prometheus ? metrics.calls : undefined;
+  return { log, observer: createObserver({ log, tracer, meter }), metrics, metricsUrl, stop };
+}
