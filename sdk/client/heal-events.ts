@@ -1,0 +1,44 @@
+/** What the heal machine (heal.ts) hears, says and is told to observe. */
+import type { Backoff } from "./backoff.js";
+
+/** same: a refresh of what we have; reselect: everything after our node manager is chosen anew. */
+export type Ask = "same" | "reselect";
+
+export interface HealRules {
+  /** A liveness check runs and reports `alive` and `dead`. */
+  readonly checked: boolean;
+  readonly backoff: Backoff;
+  /** How long a granted connection may take until the probe sees packets. */
+  readonly verifyMs: number;
+  /** A fault this soon after the last healing counts as the same trouble: it is not answered without a pause. */
+  readonly settleMs: number;
+  /** Time without a living data path after which healing ends; undefined = never. */
+  readonly giveUpAfterMs: number | undefined;
+}
+
+export type HealEvent =
+  | { readonly kind: "granted"; readonly refreshAtMs: number; readonly expiresAtMs: number }
+  | { readonly kind: "refused"; readonly reason: string }
+  /** The monitor shows our connection in state DOWN. */
+  | { readonly kind: "down" }
+  /** The monitor says that our node manager no longer has it. */
+  | { readonly kind: "deleted" }
+  | { readonly kind: "reselect-requested" }
+  | { readonly kind: "refresh-requested" }
+  | { readonly kind: "control-lost" }
+  /** The monitor stream is back; `known`: our connection was in its first message. */
+  | { readonly kind: "control-back"; readonly known: boolean }
+  | { readonly kind: "alive" }
+  | { readonly kind: "dead" }
+  /** The time asked for by `wakeAtMs` has come. */
+  | { readonly kind: "wake" }
+  | { readonly kind: "close" };
+
+export type HealAction =
+  /** One Request; its outcome comes back as `granted` or `refused`. Never two at a time. */
+  | { readonly kind: "ask"; readonly how: Ask }
+  /** Probe now instead of at the next interval. */
+  | { readonly kind: "probe" }
+  | { readonly kind: "trouble"; readonly reason: string }
+  | { readonly kind: "healed"; readonly how: Ask | "itself"; readonly tookMs: number }
+  | { readonly kind: "gave-up"; readonly reason: string };

@@ -1,0 +1,285 @@
+/**
+ * What a client does to keep one connection, as a state machine: events in, actions out; no clock, no socket (pure).
+ *
+ * Rules
+ * - A living data path is never given up for a fault of the control plane: only the same connection is asked for again.
+ * - A dead data path: the same endpoint first, then any. What was granted counts only when the probe sees packets.
+ * - Without a probe a DOWN or DELETE from the monitor stands for a dead data path; a lost monitor stream does not.
+ * - Tries back off with jitter; after `giveUpAfterMs` without a living data path it ends and says so.
+ * Dialogues that show each rule: scenarios/*.txt.
+ */
+import { backoffMs } from "./backoff.js";
+import type { Ask, HealAction, HealEvent, HealRules } from "./heal-events.js";
+
+type Cause = "control" | "data" | "report" | "refresh" | "order";
+
+interface Trouble {
+  readonly cause: Cause;
+  readonly reason: string;
+  readonly sinceMs: number;
+  /** Since when no data path is known to live; counts towards giving up. */
+  readonly lostSinceMs: number;
+  /** The last thing asked for in this trouble. */
+  readonly asked: Ask | undefined;
+  /** A reselect has been asked for: what we had before no longer exists. */
+  readonly released: boolean;
+  /** Granted, waiting until this time for the probe to see packets. */
+  readonly verifyByMs: number | undefined;
+  /** Next try; undefined while one is under way or verified. */
+  readonly askAtMs: number | undefined;
+}
+
+export interface HealState {
+  readonly ended: boolean;
+  readonly control: "watched" | "lost";
+  readonly data: "unknown" | "alive" | "dead";
+  readonly asking: Ask | undefined;
+  readonly failures: number;
+  readonly trouble: Trouble | undefined;
+  readonly refreshAtMs: number;
+  readonly expiresAtMs: number;
+  readonly healedAtMs: number;
+}
+
+export interface HealStep {
+  readonly state: HealState;
+  readonly actions: readonly HealAction[];
+}
+
+/** The state after the first granted Request. */
+export function startHealing(granted: { refreshAtMs: number; expiresAtMs: number }): HealState {
+  return {
+    ended: false,
+    control: "watched",
+    data: "unknown",
+    asking: undefined,
+    failures: 0,
+    trouble: undefined,
+    refreshAtMs: granted.refreshAtMs,
+    expiresAtMs: granted.expiresAtMs,
+    healedAtMs: Number.NEGATIVE_INFINITY,
+  };
+}
+
+/** When the machine wants a `wake`, in epoch milliseconds; Infinity = not at all. */
+export function wakeAtMs(state: HealState, rules: HealRules): number {
+  if (state.ended) return Number.POSITIVE_INFINITY;
+  const trouble = state.trouble;
+  if (trouble === undefined) return state.asking === undefined ? state.refreshAtMs : Number.POSITIVE_INFINITY;
+  const own = Math.min(trouble.askAtMs ?? Number.POSITIVE_INFINITY, trouble.verifyByMs ?? Number.POSITIVE_INFINITY);
+  return Math.min(state.asking === undefined ? own : Number.POSITIVE_INFINITY, giveUpAtMs(state, rules));
+}
+
+/**
+ * One step.
+ * @param random  0 ≤ random < 1, spreads the pauses
+ */
+export function heal(state: HealState, event: HealEvent, nowMs: number, random: number, rules: HealRules): HealStep {
+  if (state.ended) return { state, actions: [] };
+  const at: At = { nowMs, random, rules };
+  switch (event.kind) {
+    case "granted":
+      return granted({ ...state, refreshAtMs: event.refreshAtMs, expiresAtMs: event.expiresAtMs }, at);
+    case "refused":
+      return refused(state, event.reason, at);
+    case "down":
+      return reported(state, "the node manager reports the connection as down", at);
+    case "deleted":
+      return deleted(state, at);
+    case "reselect-requested":
+      return ordered(state, "the node manager asks for another endpoint", at);
+    case "refresh-requested":
+      return state.trouble === undefined && state.asking === undefined ? ask(state, "same") : stay(state);
+    case "control-lost":
+      return controlLost({ ...state, control: "lost" }, at);
+    case "control-back":
+      return controlBack({ ...state, control: "watched" }, event.known, at);
+    case "alive":
+      return alive({ ...state, data: "alive" }, at);
+    case "dead":
+      return dead(state, at);
+    case "wake":
+      return woken(state, at);
+    case "close":
+      return stay({ ...state, ended: true, trouble: undefined });
+  }
+}
+
+interface At {
+  readonly nowMs: number;
+  readonly random: number;
+  readonly rules: HealRules;
+}
+
+const stay = (state: HealState): HealStep => ({ state, actions: [] });
+
+function granted(before: HealState, at: At): HealStep {
+  const how = before.asking ?? "same";
+  const state: HealState = { ...before, asking: undefined };
+  const trouble = state.trouble;
+  if (trouble === undefined) return stay({ ...state, failures: 0 });
+  if (trouble.cause === "order" && how === "same") return ask(state, "reselect");
+  if (!at.rules.checked) return healed(state, how, at);
+  if (how === "same" && state.data !== "dead") return healed(state, how, at);
+  const verifying: Trouble = { ...trouble, verifyByMs: at.nowMs + at.rules.verifyMs, askAtMs: undefined };
+  return stay({ ...state, data: how === "reselect" ? "unknown" : state.data, trouble: verifying });
+}
+
+function refused(before: HealState, reason: string, at: At): HealStep {
+  const state: HealState = { ...before, asking: undefined };
+  if (state.trouble !== undefined) return tryNext(state, at);
+  const trouble = newTrouble("refresh", `refresh refused: ${reason}`, at, "same");
+  const next = tryNext({ ...state, trouble }, at);
+  return { state: next.state, actions: [{ kind: "trouble", reason: trouble.reason }, ...next.actions] };
+}
+
+/** After a failed try: on to another endpoint if that is allowed, else again after a pause. */
+function tryNext(state: HealState, at: At): HealStep {
+  const trouble = state.trouble;
+  if (trouble === undefined) return stay(state);
+  const failures = state.failures + 1;
+  if (trouble.asked === "same" && choose(state, at) === "reselect") return ask({ ...state, failures }, "reselect");
+  const askAtMs = at.nowMs + backoffMs(at.rules.backoff, failures, at.random);
+  return stay({ ...state, failures, trouble: { ...trouble, askAtMs, verifyByMs: undefined } });
+}
+
+/** Reselecting is right once nothing is left to lose and our node manager is there to hear of it. */
+function choose(state: HealState, at: At): Ask {
+  const trouble = state.trouble;
+  if (trouble?.released === true || trouble?.cause === "order") return "reselect";
+  const lost = state.data === "dead" || at.nowMs >= state.expiresAtMs;
+  return trouble?.asked !== undefined && lost && state.control === "watched" ? "reselect" : "same";
+}
+
+function reported(before: HealState, reason: string, at: At): HealStep {
+  const state: HealState = at.rules.checked ? before : { ...before, data: "dead" };
+  const probe: HealAction[] = at.rules.checked ? [{ kind: "probe" }] : [];
+  const next = state.trouble === undefined ? begin(state, "report", reason, at) : hurry(state, at);
+  return { state: next.state, actions: [...probe, ...next.actions] };
+}
+
+function deleted(state: HealState, at: At): HealStep {
+  if (state.trouble === undefined && state.asking === undefined && at.nowMs - state.healedAtMs < at.rules.settleMs) {
+    return ordered(state, "the node manager has closed the connection again", at);
+  }
+  return reported(state, "the node manager has closed the connection", at);
+}
+
+/** The control plane asks for another endpoint: the one case in which a living data path is left. */
+function ordered(state: HealState, reason: string, at: At): HealStep {
+  if (state.trouble?.released === true) return stay(state);
+  const trouble: Trouble = { ...(state.trouble ?? newTrouble("order", reason, at)), cause: "order" };
+  const tell: HealAction[] = state.trouble === undefined ? [{ kind: "trouble", reason }] : [];
+  if (state.asking !== undefined) return { state: { ...state, trouble }, actions: tell };
+  const next = ask({ ...state, trouble }, "reselect");
+  return { state: next.state, actions: [...tell, ...next.actions] };
+}
+
+function controlLost(state: HealState, at: At): HealStep {
+  if (state.trouble !== undefined || state.asking !== undefined) return stay(state);
+  const reason = "the node manager is out of reach";
+  const askAtMs = at.nowMs + backoffMs(at.rules.backoff, 1, at.random);
+  return {
+    state: { ...state, trouble: { ...newTrouble("control", reason, at), askAtMs } },
+    actions: [{ kind: "trouble", reason }],
+  };
+}
+
+function controlBack(state: HealState, known: boolean, at: At): HealStep {
+  if (state.asking !== undefined) return stay(state);
+  const trouble = state.trouble;
+  if (trouble === undefined) {
+    return known ? stay(state) : begin(state, "control", "the node manager does not know the connection", at);
+  }
+  if (trouble.verifyByMs !== undefined) return stay(state);
+  if (known && trouble.cause === "control" && state.data !== "dead") return healed(state, "itself", at);
+  // What was refused while it was out of reach says nothing about the endpoint: the same one first, once more.
+  const fresh: HealState = { ...state, failures: 0, trouble: { ...trouble, asked: undefined } };
+  return ask(fresh, choose(fresh, at));
+}
+
+function alive(state: HealState, at: At): HealStep {
+  const trouble = state.trouble;
+  if (trouble === undefined || state.asking !== undefined) return stay(state);
+  if (trouble.verifyByMs !== undefined) return healed(state, trouble.asked ?? "same", at);
+  return trouble.cause === "data" && !trouble.released ? healed(state, "itself", at) : stay(state);
+}
+
+function dead(before: HealState, at: At): HealStep {
+  const trouble = before.trouble && before.data === "alive" ? { ...before.trouble, lostSinceMs: at.nowMs } : before.trouble;
+  const state: HealState = { ...before, data: "dead", trouble };
+  if (state.trouble === undefined) return begin(state, "data", "no packet comes back", at);
+  if (state.asking === undefined && state.trouble.verifyByMs !== undefined) return tryNext(state, at);
+  return hurry(state, at);
+}
+
+/** New evidence during a pause: if another endpoint may be asked for now, do not wait. */
+function hurry(state: HealState, at: At): HealStep {
+  const trouble = state.trouble;
+  if (trouble?.askAtMs === undefined || state.asking !== undefined || trouble.released) return stay(state);
+  return choose(state, at) === "reselect" ? ask(state, "reselect") : stay(state);
+}
+
+function woken(state: HealState, at: At): HealStep {
+  const trouble = state.trouble;
+  if (trouble === undefined) {
+    return state.asking === undefined && at.nowMs >= state.refreshAtMs ? ask(state, "same") : stay(state);
+  }
+  if (at.nowMs >= giveUpAtMs(state, at.rules)) {
+    const reason = `${trouble.reason}; not healed within ${at.rules.giveUpAfterMs} ms`;
+    return { state: { ...state, ended: true }, actions: [{ kind: "gave-up", reason }] };
+  }
+  if (state.asking !== undefined) return stay(state);
+  if (trouble.verifyByMs !== undefined) return at.nowMs >= trouble.verifyByMs ? tryNext(state, at) : stay(state);
+  return trouble.askAtMs !== undefined && at.nowMs >= trouble.askAtMs ? ask(state, choose(state, at)) : stay(state);
+}
+
+function begin(before: HealState, cause: Cause, reason: string, at: At): HealStep {
+  const again = at.nowMs - before.healedAtMs < at.rules.settleMs;
+  const failures = again ? before.failures + 1 : 0;
+  const state: HealState = { ...before, failures, trouble: newTrouble(cause, reason, at, before.asking) };
+  const tell: HealAction = { kind: "trouble", reason };
+  if (state.asking !== undefined) return { state, actions: [tell] };
+  if (again) {
+    const askAtMs = at.nowMs + backoffMs(at.rules.backoff, failures, at.random);
+    return { state: { ...state, trouble: { ...newTrouble(cause, reason, at), askAtMs } }, actions: [tell] };
+  }
+  const next = ask(state, "same");
+  return { state: next.state, actions: [tell, ...next.actions] };
+}
+
+function ask(state: HealState, how: Ask): HealStep {
+  const old = state.trouble;
+  const released = old?.released === true || how === "reselect";
+  const trouble = old && { ...old, asked: how, released, askAtMs: undefined, verifyByMs: undefined };
+  return { state: { ...state, asking: how, trouble }, actions: [{ kind: "ask", how }] };
+}
+
+function healed(state: HealState, how: Ask | "itself", at: At): HealStep {
+  const tookMs = at.nowMs - (state.trouble?.sinceMs ?? at.nowMs);
+  const data = at.rules.checked ? state.data : "unknown";
+  return {
+    state: { ...state, data, trouble: undefined, healedAtMs: at.nowMs },
+    actions: [{ kind: "healed", how, tookMs }],
+  };
+}
+
+function newTrouble(cause: Cause, reason: string, at: At, asked?: Ask): Trouble {
+  return {
+    cause,
+    reason,
+    sinceMs: at.nowMs,
+    lostSinceMs: at.nowMs,
+    asked,
+    released: false,
+    verifyByMs: undefined,
+    askAtMs: undefined,
+  };
+}
+
+function giveUpAtMs(state: HealState, rules: HealRules): number {
+  const trouble = state.trouble;
+  if (trouble === undefined || rules.giveUpAfterMs === undefined) return Number.POSITIVE_INFINITY;
+  if (state.data === "alive") return Number.POSITIVE_INFINITY;
+  return trouble.lostSinceMs + rules.giveUpAfterMs;
+}
