@@ -1,0 +1,151 @@
+/** One remote call over a pooled connection: signal in, status error out. */
+import { Metadata, type ServiceError } from "@grpc/grpc-js";
+import { Code, type StatusError, statusError, toStatusError } from "../status.js";
+import { type Address, formatAddress } from "./address.js";
+import type { ChannelPool, Lease } from "./channel-pool.js";
+import { encodeMessage, type Method } from "./methods.js";
+
+export interface CallOptions {
+  readonly signal: AbortSignal;
+  /** Milliseconds since the epoch; travels to the next hop. */
+  readonly deadlineMs?: number | undefined;
+  readonly traceparent?: string | undefined;
+  /** Further request headers. */
+  readonly metadata?: Readonly<Record<string, string>> | undefined;
+  /** Gets the value of each response header, in lower case. */
+  readonly onHeader?: ((name: string, value: string) => void) | undefined;
+}
+
+/** Headers that every call carries: tokens, once there is an identity. */
+export type CallMetadata = () => Promise<Readonly<Record<string, string>>>;
+
+/** Longest time that the 32-bit timers on both sides honour; a later deadline is not sent. */
+const maxTimeoutMs = 2 ** 31 - 1;
+
+export interface Caller {
+  unary<I, O>(method: Method<I, O>, address: Address, input: I, options: CallOptions): Promise<O>;
+  stream<I, O>(method: Method<I, O>, address: Address, input: I, options: CallOptions): AsyncIterable<O>;
+}
+
+export function createCaller(pool: ChannelPool, common?: CallMetadata): Caller {
+  return {
+    async unary(method, address, input, options) {
+      const headers = await requestHeaders(options, common);
+      const lease = await pool.lease(address, options.signal);
+      return runUnary(method, address, input, options, headers, lease);
+    },
+    async *stream(method, address, input, options) {
+      const headers = await requestHeaders(options, common);
+      const lease = await pool.lease(address, options.signal);
+      yield* runStream(method, address, input, options, headers, lease);
+    },
+  };
+}
+
+function runUnary<I, O>(
+  method: Method<I, O>,
+  address: Address,
+  input: I,
+  options: CallOptions,
+  headers: Metadata,
+  lease: Lease,
+): Promise<O> {
+  const { signal } = options;
+  return new Promise<O>((resolve, reject) => {
+    const cancel = (): void => call.cancel();
+    const call = lease.client.makeUnaryRequest<I, O>(
+      method.path,
+      (message) => encodeMessage(method.request, message),
+      (bytes) => method.response.decode(bytes),
+      input,
+      headers,
+      grpcDeadline(options.deadlineMs),
+      (error, output) => {
+        signal.removeEventListener("abort", cancel);
+        if (error === null) {
+          lease.release("done");
+          resolve(output as O);
+        } else {
+          lease.release(endOf(error));
+          reject(failure(error, address, signal));
+        }
+      },
+    );
+    if (options.onHeader !== undefined) call.on("metadata", (header) => tellHeaders(header, options));
+    if (signal.aborted) cancel();
+    else signal.addEventListener("abort", cancel);
+  });
+}
+
+async function* runStream<I, O>(
+  method: Method<I, O>,
+  address: Address,
+  input: I,
+  options: CallOptions,
+  headers: Metadata,
+  lease: Lease,
+): AsyncIterable<O> {
+  const { signal } = options;
+  const call = lease.client.makeServerStreamRequest<I, O>(
+    method.path,
+    (message) => encodeMessage(method.request, message),
+    (bytes) => method.response.decode(bytes),
+    input,
+    headers,
+    grpcDeadline(options.deadlineMs),
+  );
+  let ended: "done" | "cancelled" | "unavailable" | undefined;
+  const cancel = (): void => call.cancel();
+  // also after the consumer has left: an error event nobody hears would end the process
+  call.on("error", (error: ServiceError) => {
+    ended ??= endOf(error);
+  });
+  call.on("end", () => {
+    ended ??= "done";
+  });
+  signal.addEventListener("abort", cancel);
+  if (signal.aborted) cancel();
+  try {
+    for await (const message of call) yield message as O;
+    if (signal.aborted) throw signal.reason;
+  } catch (error) {
+    throw failure(error as ServiceError, address, signal);
+  } finally {
+    signal.removeEventListener("abort", cancel);
+    if (ended === undefined) call.cancel();
+    lease.release(ended ?? "cancelled");
+  }
+}
+
+async function requestHeaders(options: CallOptions, common: CallMetadata | undefined): Promise<Metadata> {
+  const headers = new Metadata();
+  if (common !== undefined) {
+    for (const [name, value] of Object.entries(await common())) headers.set(name, value);
+  }
+  if (options.traceparent !== undefined) headers.set("traceparent", options.traceparent);
+  for (const [name, value] of Object.entries(options.metadata ?? {})) headers.set(name, value);
+  return headers;
+}
+
+function tellHeaders(header: Metadata, options: CallOptions): void {
+  for (const [name, value] of Object.entries(header.getMap())) options.onHeader?.(name, value.toString());
+}
+
+function grpcDeadline(deadlineMs: number | undefined): { deadline?: number } {
+  if (deadlineMs === undefined || deadlineMs - Date.now() > maxTimeoutMs) return {};
+  return { deadline: deadlineMs };
+}
+
+function endOf(error: ServiceError): "done" | "cancelled" | "unavailable" {
+  if (error.code === Code.CANCELLED || error.code === Code.DEADLINE_EXCEEDED) return "cancelled";
+  return error.code === Code.UNAVAILABLE ? "unavailable" : "done";
+}
+
+/** What the caller is told: the reason of its own abort, else the status of the other end with its address. */
+function failure(error: Error | ServiceError, address: Address, signal: AbortSignal): StatusError {
+  if (signal.aborted) return toStatusError(signal.reason);
+  const status = toStatusError(error);
+  if (status.code !== Code.UNAVAILABLE && status.code !== Code.DEADLINE_EXCEEDED) return status;
+  const url = formatAddress(address);
+  return status.details.includes(url) ? status : statusError(status.code, `${url}: ${status.details}`, error);
+}

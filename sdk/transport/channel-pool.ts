@@ -1,0 +1,194 @@
+/**
+ * gRPC connections to other components, one per url as a rule, kept and shared.
+ *
+ * A Node server ends the whole HTTP/2 session after about 1,000 client-cancelled streams in a burst (nghttp2's reset
+ * limit), and every other stream on it. So a connection carries at most as many calls as may be cancelled together, and
+ * is replaced before its cancelled calls add up.
+ */
+import { type ChannelCredentials, Client, connectivityState } from "@grpc/grpc-js";
+import { Code, type StatusError, statusError } from "../status.js";
+import { type Address, dialTarget, formatAddress } from "./address.js";
+
+/** Calls in progress on one connection, and calls that may have been cancelled on it; together below 1,000. */
+const maxActive = 400;
+const maxCancelled = 400;
+/** A connection without a call for so long is closed when another url is dialled. */
+const idleMs = 10 * 60_000;
+
+export interface PoolOptions {
+  readonly credentials: ChannelCredentials;
+  readonly maxMessageBytes: number;
+  /** Time for a connection to become usable; after it the call fails with UNAVAILABLE. */
+  readonly dialTimeoutMs: number;
+}
+
+/** A connection lent for one call. */
+export interface Lease {
+  readonly client: Client;
+  /** Gives it back; call it exactly once. */
+  release(end: "done" | "cancelled" | "unavailable"): void;
+}
+
+export interface ChannelPool {
+  /** @throws UNAVAILABLE naming the address when nobody answers in time */
+  lease(address: Address, signal: AbortSignal): Promise<Lease>;
+  close(): void;
+}
+
+interface Channel {
+  readonly url: string;
+  readonly client: Client;
+  active: number;
+  cancelled: number;
+  retired: boolean;
+  ready: boolean;
+  connecting: Promise<void> | undefined;
+  lastUsedMs: number;
+}
+
+export function createChannelPool(options: PoolOptions): ChannelPool {
+  const channels = new Map<string, Channel[]>();
+  let closed = false;
+
+  function take(address: Address): Channel {
+    const url = formatAddress(address);
+    const known = channels.get(url);
+    const usable = known?.find((channel) => channel.active < maxActive && channel.cancelled < maxCancelled);
+    if (usable !== undefined) return usable;
+    sweep();
+    const channel: Channel = {
+      url,
+      client: createClient(address, options),
+      active: 0,
+      cancelled: 0,
+      retired: false,
+      ready: false,
+      connecting: undefined,
+      lastUsedMs: Date.now(),
+    };
+    if (known === undefined) channels.set(url, [channel]);
+    else known.push(channel);
+    return channel;
+  }
+
+  /** No new calls on it; it is closed when its last call has ended. */
+  function retire(channel: Channel): void {
+    if (!channel.retired) {
+      channel.retired = true;
+      const left = (channels.get(channel.url) ?? []).filter((other) => other !== channel);
+      if (left.length === 0) channels.delete(channel.url);
+      else channels.set(channel.url, left);
+    }
+    if (channel.active === 0) channel.client.close();
+  }
+
+  function sweep(): void {
+    const oldest = Date.now() - idleMs;
+    for (const channel of [...channels.values()].flat()) {
+      if (channel.active === 0 && channel.lastUsedMs < oldest) retire(channel);
+    }
+  }
+
+  function giveBack(channel: Channel, end: "done" | "cancelled" | "unavailable"): void {
+    channel.active--;
+    if (end === "cancelled") channel.cancelled++;
+    // Only a channel that has lost its connection is given up; UNAVAILABLE may also be the word of the next hop.
+    const lost = end === "unavailable" && channel.client.getChannel().getConnectivityState(false) !== connectivityState.READY;
+    if (closed || lost || channel.retired || channel.cancelled >= maxCancelled) retire(channel);
+  }
+
+  return {
+    async lease(address, signal) {
+      if (closed) throw statusError(Code.UNAVAILABLE, "this component is shutting down");
+      const channel = take(address);
+      channel.active++;
+      channel.lastUsedMs = Date.now();
+      try {
+        if (!channel.ready || channel.client.getChannel().getConnectivityState(false) !== connectivityState.READY) {
+          channel.connecting ??= connect(channel, options.dialTimeoutMs).finally(() => {
+            channel.connecting = undefined;
+          });
+          await untilAborted(channel.connecting, signal);
+          channel.ready = true;
+        }
+      } catch (error) {
+        giveBack(channel, signal.aborted ? "done" : "unavailable");
+        throw error;
+      }
+      let open = true;
+      return {
+        client: channel.client,
+        release(end) {
+          if (open) giveBack(channel, end);
+          open = false;
+        },
+      };
+    },
+    close() {
+      closed = true;
+      for (const channel of [...channels.values()].flat()) {
+        retire(channel);
+        channel.client.close();
+      }
+    },
+  };
+}
+
+function createClient(address: Address, options: PoolOptions): Client {
+  return new Client(dialTarget(address), options.credentials, {
+    "grpc.max_receive_message_length": options.maxMessageBytes,
+    "grpc.max_send_message_length": options.maxMessageBytes,
+    // Retries are the business of the end client: a hop that retries on its own multiplies the load of a failure.
+    "grpc.enable_retries": 0,
+    "grpc.service_config_disable_resolution": 1,
+    // The pool is ours: two clients must be two connections.
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_http_proxy": 0,
+    "grpc.enable_channelz": 0,
+    "grpc.initial_reconnect_backoff_ms": 50,
+    "grpc.max_reconnect_backoff_ms": 500,
+    // Go servers end a connection that is pinged more often than every five minutes (grpc-go keepalive enforcement).
+    "grpc.keepalive_time_ms": 5 * 60_000,
+    "grpc.keepalive_timeout_ms": 20_000,
+  });
+}
+
+function connect(channel: Channel, dialTimeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const deadline = Date.now() + dialTimeoutMs;
+    const state = channel.client.getChannel();
+    const look = (): void => {
+      const now = state.getConnectivityState(true);
+      if (now === connectivityState.READY) {
+        resolve();
+        return;
+      }
+      if (now === connectivityState.TRANSIENT_FAILURE || now === connectivityState.SHUTDOWN) {
+        reject(unreachable(channel));
+        return;
+      }
+      state.watchConnectivityState(now, deadline, (error) => {
+        if (error) reject(unreachable(channel, `no answer within ${dialTimeoutMs} ms`));
+        else look();
+      });
+    };
+    look();
+  });
+}
+
+function unreachable(channel: Channel, why = "nobody answers"): StatusError {
+  return statusError(Code.UNAVAILABLE, `cannot reach ${channel.url}: ${why}; is the process running?`);
+}
+
+/** Waits for work that others share: an abort ends the wait, not the work. */
+function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) {
+    work.catch(() => {});
+    return Promise.reject(signal.reason);
+  }
+  return new Promise((resolve, reject) => {
+    const cut = (): void => reject(signal.reason);
+    signal.addEventListener("abort", cut, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", cut));
+  });
+}

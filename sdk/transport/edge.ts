@@ -1,0 +1,283 @@
+/**
+ * The edge where calls of strangers become calls of chains: admission, one signal per call, statuses, back-pressure.
+ * A call has three reasons to end (caller gone, deadline, shutdown); here they become one AbortSignal. Errors that leave
+ * the process are logged here, once. A stream that this process ends is UNAVAILABLE, never CANCELLED: NSM clients stop
+ * healing on CANCELLED (behaviour of NSM's heal element).
+ */
+import { Metadata, type Server, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
+import type { CallContext } from "../chain.js";
+import { describePeer, type Peer } from "../peer.js";
+import { Code, codeName, type StatusError, statusError, toStatusError } from "../status.js";
+import { callFields } from "../telemetry/call-fields.js";
+import type { Log } from "../telemetry/log.js";
+import { decodeRequest, encodeMessage, type Malformed, type Method } from "./methods.js";
+
+/** What one call cost, for metrics. */
+export interface CallReport {
+  readonly method: string;
+  readonly code: Code;
+  readonly durationMs: number;
+}
+
+export interface EdgeOptions {
+  readonly server: Server;
+  readonly log: Log;
+  /** Unary calls in progress; the next one is refused with RESOURCE_EXHAUSTED. */
+  readonly maxCalls: number;
+  /** Open server streams; the next one is refused with RESOURCE_EXHAUSTED. */
+  readonly maxStreams: number;
+  /** Who is behind a connection, by the name that gRPC gives to it. */
+  readonly peerOf: (name: string) => Peer;
+  readonly onCall?: ((report: CallReport) => void) | undefined;
+}
+
+export interface Edge {
+  /** Names of all services bound to this server. */
+  readonly services: readonly string[];
+  unary<I, O>(method: Method<I, O>, answer: (input: I, context: CallContext) => Promise<O>): void;
+  /** @param encode  replaces the method's own encoding, for answers that many callers share */
+  stream<I, O>(
+    method: Method<I, O>,
+    answer: (input: I, context: CallContext) => AsyncIterable<O>,
+    encode?: (message: O) => Buffer,
+  ): void;
+}
+
+/** One gRPC service, ready to be bound to a server. */
+export interface ServiceBinding {
+  readonly name: string;
+  bind(edge: Edge): void;
+}
+
+export interface EdgeControl {
+  readonly edge: Edge;
+  /** Refuses new calls, ends streams; resolves when the unary calls in progress are done or the time is over. */
+  drain(timeoutMs: number): Promise<void>;
+}
+
+// The parts of grpc-js calls that both kinds share.
+type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+
+interface LiveCall {
+  readonly context: CallContext;
+  readonly controller: AbortController;
+  readonly replyHeader: () => Metadata | undefined;
+  /** The status to leave with; logs and counts the call. Undefined error = OK. */
+  readonly finish: (error?: unknown) => StatusError | undefined;
+}
+
+/** A details text in a trailer is percent-encoded, up to nine bytes a character, and a header block holds 64 KiB. */
+const maxDetails = 4096;
+
+export function createEdge(options: EdgeOptions, services: readonly string[]): EdgeControl {
+  const { server, log } = options;
+  const calls = new Set<LiveCall>();
+  const streams = new Set<LiveCall>();
+  let shutdown: StatusError | undefined;
+  let idle = (): void => {};
+
+  function refusal(live: Set<LiveCall>, max: number): StatusError | undefined {
+    if (shutdown !== undefined) return shutdown;
+    if (live.size < max) return undefined;
+    return statusError(Code.RESOURCE_EXHAUSTED, `${max} calls are in progress here; try again later`);
+  }
+
+  function open(method: string, call: AnyCall, input: unknown, live: Set<LiveCall>): LiveCall {
+    const controller = new AbortController();
+    const startedMs = performance.now();
+    let done = false;
+    let header: Metadata | undefined;
+    const deadlineMs = deadlineOf(call);
+    const context: CallContext = {
+      signal: controller.signal,
+      deadlineMs,
+      peer: options.peerOf(call.getPeer()),
+      metadata: (name) => call.metadata.get(name).map(String),
+      reply: (name, value) => {
+        header ??= new Metadata();
+        header.set(name, value);
+      },
+      traceparent: call.metadata.get("traceparent")[0]?.toString(),
+    };
+    const self: LiveCall = {
+      context,
+      controller,
+      replyHeader: () => header,
+      finish(error) {
+        done = true;
+        live.delete(self);
+        if (shutdown !== undefined && calls.size === 0) idle();
+        const status = error === undefined ? undefined : leavingStatus(error, controller.signal);
+        const durationMs = performance.now() - startedMs;
+        options.onCall?.({ method, code: status?.code ?? Code.OK, durationMs });
+        if (status !== undefined) logFailure(log, method, status, context, input);
+        return status;
+      },
+    };
+    // grpc-js also emits this after every ordinary end
+    call.on("cancelled", () => {
+      if (done) return;
+      const late = deadlineMs !== undefined && Date.now() >= deadlineMs - 1;
+      controller.abort(
+        late
+          ? new DOMException(`${method}: the deadline has passed`, "TimeoutError")
+          : new DOMException(`${method}: the caller has gone`, "AbortError"),
+      );
+    });
+    live.add(self);
+    return self;
+  }
+
+  const edge: Edge = {
+    services,
+    unary<I, O>(method: Method<I, O>, answer: (input: I, context: CallContext) => Promise<O>) {
+      const handle = async (call: ServerUnaryCall<I | Malformed, O>): Promise<O> => {
+        const input = call.request;
+        const refused = refusal(calls, options.maxCalls);
+        if (refused !== undefined) throw withRetryHint(refused);
+        const live = open(method.path, call as AnyCall, input, calls);
+        try {
+          if (isMalformed(input)) throw input.malformed;
+          const output = await answer(input, live.context);
+          const header = live.replyHeader();
+          live.finish();
+          if (header !== undefined) call.sendMetadata(header);
+          return output;
+        } catch (error) {
+          throw live.finish(error);
+        }
+      };
+      server.register(
+        method.path,
+        (call: ServerUnaryCall<I | Malformed, O>, callback: (error: object | null, value?: O) => void) => {
+          handle(call).then(
+            (output) => callback(null, output),
+            (error) => callback(wireError(error)),
+          );
+        },
+        (message: O) => encodeMessage(method.response, message),
+        (bytes: Buffer) => decodeRequest(method, bytes),
+        "unary",
+      );
+    },
+    stream<I, O>(
+      method: Method<I, O>,
+      answer: (input: I, context: CallContext) => AsyncIterable<O>,
+      encode: (message: O) => Buffer = (message) => encodeMessage(method.response, message),
+    ) {
+      const handle = async (call: ServerWritableStream<I | Malformed, O>): Promise<void> => {
+        const input = call.request;
+        const refused = refusal(streams, options.maxStreams);
+        if (refused !== undefined) throw withRetryHint(refused);
+        const live = open(method.path, call as AnyCall, input, streams);
+        try {
+          if (isMalformed(input)) throw input.malformed;
+          await pump(answer(input, live.context), call, live.controller.signal);
+          live.controller.signal.throwIfAborted();
+          live.finish();
+        } catch (error) {
+          throw streamStatus(live.finish(error), live.controller.signal);
+        }
+      };
+      server.register(
+        method.path,
+        (call: ServerWritableStream<I | Malformed, O>) => {
+          handle(call).then(
+            () => call.end(),
+            // the call turns an error event into its final status
+            (error) => call.emit("error", wireError(error)),
+          );
+        },
+        encode,
+        (bytes: Buffer) => decodeRequest(method, bytes),
+        "serverStream",
+      );
+    },
+  };
+
+  return {
+    edge,
+    async drain(timeoutMs) {
+      shutdown ??= statusError(Code.UNAVAILABLE, "this component is shutting down; try again");
+      for (const live of [...streams]) live.controller.abort(shutdown);
+      if (calls.size > 0 && timeoutMs > 0) {
+        await new Promise<void>((resolve) => {
+          const timer = setTimeout(resolve, timeoutMs);
+          idle = () => {
+            clearTimeout(timer);
+            resolve();
+          };
+        });
+      }
+      for (const live of [...calls]) live.controller.abort(shutdown);
+    },
+  };
+}
+
+/** Writes a stream at the pace of its reader. */
+async function pump<O>(messages: AsyncIterable<O>, call: ServerWritableStream<unknown, O>, signal: AbortSignal): Promise<void> {
+  for await (const message of messages) {
+    if (signal.aborted) return;
+    if (!call.write(message)) await drained(call, signal);
+  }
+}
+
+function drained(call: ServerWritableStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      call.off("drain", done);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    call.on("drain", done);
+    signal.addEventListener("abort", done);
+    if (signal.aborted) done();
+  });
+}
+
+/** The status a call leaves with. When it was cut short, the reason of the cut counts, not what the cut caused. */
+function leavingStatus(error: unknown, signal: AbortSignal): StatusError {
+  const status = toStatusError(error);
+  if (signal.aborted && (status.code === Code.CANCELLED || error === signal.reason)) return toStatusError(signal.reason);
+  return status;
+}
+
+/** CANCELLED is the caller's word: a stream that ends from this side for whatever reason asks to be opened again. */
+function streamStatus(status: StatusError | undefined, signal: AbortSignal): StatusError | undefined {
+  if (status?.code !== Code.CANCELLED || signal.aborted) return status;
+  return statusError(Code.UNAVAILABLE, status.details, status);
+}
+
+function wireError(error: unknown): { code: number; details: string; message: string; metadata?: Metadata } {
+  const { code, details, metadata } = toStatusError(error) as StatusError & { metadata?: Metadata };
+  // a lone surrogate cannot be percent-encoded and would throw inside gRPC
+  const text = details
+    .slice(0, maxDetails)
+    .replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
+  return metadata === undefined ? { code, details: text, message: text } : { code, details: text, message: text, metadata };
+}
+
+/** gRPC's pushback (grpc/proposal A6): when a refused caller may try again, in milliseconds. */
+function withRetryHint(status: StatusError): StatusError {
+  const metadata = new Metadata();
+  metadata.set("grpc-retry-pushback-ms", String(500 + Math.floor(Math.random() * 1000)));
+  return Object.assign(statusError(status.code, status.details, status.cause), { metadata });
+}
+
+function logFailure(log: Log, method: string, status: StatusError, context: CallContext, input: unknown): void {
+  const level = status.code === Code.INTERNAL ? "error" : status.code === Code.CANCELLED ? "debug" : "info";
+  if (!log.enabled(level)) return;
+  const fields = { method, code: codeName(status.code), peer: describePeer(context.peer), ...callFields(context, input) };
+  const cause = status.cause === undefined ? {} : { error: status };
+  log[level](`${method} failed: ${status.details}`, { ...fields, ...cause });
+}
+
+function deadlineOf(call: AnyCall): number | undefined {
+  const deadline = call.getDeadline();
+  const timeMs = typeof deadline === "number" ? deadline : deadline.getTime();
+  return Number.isFinite(timeMs) ? timeMs : undefined;
+}
+
+function isMalformed(input: unknown): input is Malformed {
+  return typeof input === "object" && input !== null && Object.hasOwn(input, "malformed");
+}

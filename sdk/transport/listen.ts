@@ -1,0 +1,246 @@
+/**
+ * A gRPC server on any number of unix sockets and TCP ports.
+ * Connections are accepted by our own sockets, which learn who is there (SO_PEERCRED, unix(7)), and handed to gRPC.
+ */
+import { chmodSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
+import { connect, createServer, type Server as NetServer, type Socket } from "node:net";
+import { dirname } from "node:path";
+import { type ConnectionInjector, Server, ServerCredentials } from "@grpc/grpc-js";
+import type { Peer } from "../peer.js";
+import { Code, statusError } from "../status.js";
+import type { Log } from "../telemetry/log.js";
+import { type Address, formatAddress, parseAddress } from "./address.js";
+import { type CallReport, createEdge, type ServiceBinding } from "./edge.js";
+import { unixPeer } from "./unix-peer.js";
+
+/** Bounds of a server. Request headers: 64 KiB and 128 pairs, fixed by Node's HTTP/2. */
+export interface Limits {
+  /** One message, either way, in bytes. */
+  readonly maxMessageBytes: number;
+  /** Calls and streams open on one connection. */
+  readonly maxStreamsPerConnection: number;
+  /** Unary calls in progress in the whole server. */
+  readonly maxCalls: number;
+  /** Streams open in the whole server. */
+  readonly maxStreams: number;
+  /** Connections per address; further ones are closed at once. */
+  readonly maxConnections: number;
+  /** Time for a new connection to speak HTTP/2. */
+  readonly helloTimeoutMs: number;
+}
+
+export const defaultLimits: Limits = {
+  maxMessageBytes: 4 * 1024 * 1024,
+  maxStreamsPerConnection: 2000,
+  maxCalls: 10_000,
+  maxStreams: 50_000,
+  maxConnections: 20_000,
+  helloTimeoutMs: 20_000,
+};
+
+export interface ListenOptions {
+  /** Forms of address.ts; port 0 = a free one. */
+  readonly urls: readonly string[];
+  readonly services: readonly ServiceBinding[];
+  /** Absent = plain text. */
+  readonly credentials?: ServerCredentials | undefined;
+  readonly limits?: Partial<Limits> | undefined;
+  readonly log: Log;
+  /** Aborting it stops the server at once. */
+  readonly signal: AbortSignal;
+  /** Told of every finished call, for metrics. */
+  readonly onCall?: ((report: CallReport) => void) | undefined;
+}
+
+export interface Listener {
+  /** The urls in their one spelling, with the real ports. */
+  readonly urls: readonly string[];
+  /**
+   * Stops: no new connection or call, streams end with UNAVAILABLE, unary calls get `timeoutMs` to finish and are then
+   * aborted. Afterwards nothing is left open. A second call waits for the first.
+   */
+  drain(timeoutMs: number): Promise<void>;
+}
+
+/** Time that aborted calls get to send their status before the connections are cut. */
+const farewellMs = 500;
+
+/**
+ * @throws ALREADY_EXISTS an address is taken by a living process; INVALID_ARGUMENT a url is malformed;
+ *         PERMISSION_DENIED or FAILED_PRECONDITION the address cannot be opened, with the remedy
+ */
+export async function listen(options: ListenOptions): Promise<Listener> {
+  options.signal.throwIfAborted();
+  const limits: Limits = { ...defaultLimits, ...options.limits };
+  const addresses = options.urls.map(parseAddress);
+  const server = new Server({
+    "grpc.max_receive_message_length": limits.maxMessageBytes,
+    "grpc.max_send_message_length": limits.maxMessageBytes,
+    "grpc.max_concurrent_streams": limits.maxStreamsPerConnection,
+    "grpc.enable_channelz": 0,
+  });
+  const peers = new Map<string, Peer>();
+  const control = createEdge(
+    {
+      server,
+      log: options.log,
+      maxCalls: limits.maxCalls,
+      maxStreams: limits.maxStreams,
+      peerOf: (name) => peers.get(name) ?? { kind: "tcp", address: name },
+      onCall: options.onCall,
+    },
+    options.services.map((service) => service.name),
+  );
+  for (const service of options.services) service.bind(control.edge);
+  const injector = server.createConnectionInjector(options.credentials ?? ServerCredentials.createInsecure());
+  const sockets = new Set<Socket>();
+  const accept = (socket: Socket, address: Address): void => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket));
+    greet(socket, limits.helloTimeoutMs);
+    if (address.kind === "unix") nameUnixPeer(socket, peers);
+    else socket.setNoDelay(true);
+    injector.injectConnection(socket);
+  };
+  const doors: NetServer[] = [];
+  const urls: string[] = [];
+  try {
+    for (const address of addresses) {
+      const door = await openDoor(address, (socket) => accept(socket, address), limits.maxConnections);
+      doors.push(door);
+      urls.push(formatAddress(realAddress(address, door)));
+    }
+  } catch (error) {
+    for (const door of doors) door.close();
+    injector.destroy();
+    throw error;
+  }
+  const stop = once(async (timeoutMs: number) => {
+    options.signal.removeEventListener("abort", stopNow);
+    const closed = doors.map(closeDoor);
+    await control.drain(timeoutMs);
+    await hangUp(injector, sockets);
+    await Promise.all(closed);
+  });
+  const stopNow = (): void => void stop(0);
+  options.signal.addEventListener("abort", stopNow);
+  return { urls, drain: stop };
+}
+
+/** A connection that never speaks is closed: it would hold a descriptor for ever. */
+function greet(socket: Socket, helloTimeoutMs: number): void {
+  const timer = setTimeout(() => {
+    if (socket.bytesRead === 0) socket.destroy();
+  }, helloTimeoutMs);
+  socket.once("close", () => clearTimeout(timer));
+  socket.on("error", () => socket.destroy());
+}
+
+let unixConnections = 0;
+
+/** gRPC names a connection by its remote address; a unix socket has none, so it gets a name of ours. */
+function nameUnixPeer(socket: Socket, peers: Map<string, Peer>): void {
+  const name = `unix#${++unixConnections}`;
+  peers.set(name, unixPeer(socket));
+  socket.once("close", () => peers.delete(name));
+  Object.defineProperty(socket, "remoteAddress", { value: name });
+}
+
+async function openDoor(address: Address, accept: (socket: Socket) => void, maxConnections: number): Promise<NetServer> {
+  if (address.kind === "unix") await clearSocketPath(address);
+  const door = createServer(accept);
+  door.maxConnections = maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    door.once("error", (error: NodeJS.ErrnoException) => reject(listenError(address, error)));
+    const place = address.kind === "unix" ? { path: address.path } : { port: address.port, host: address.host || undefined };
+    door.listen(place as { port: number }, resolve);
+  });
+  door.removeAllListeners("error");
+  // An error of accept (no descriptor left) must not end the process; the connection is lost, the door stays open.
+  door.on("error", () => {});
+  if (address.kind === "unix") chmodSync(address.path, 0o777);
+  return door;
+}
+
+/** Makes room for a unix socket: removes one that nobody serves any more, and nothing else. */
+async function clearSocketPath(address: Address & { kind: "unix" }): Promise<void> {
+  const { path } = address;
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o777 });
+  } catch (error) {
+    throw listenError(address, error as NodeJS.ErrnoException);
+  }
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw statusError(Code.ALREADY_EXISTS, `${path} exists and is no socket; move it away or listen elsewhere`);
+  }
+  const outcome = await knock(path);
+  if (outcome === "answered") {
+    throw statusError(Code.ALREADY_EXISTS, `another process listens on unix://${path}; stop it or choose another path`);
+  }
+  if (outcome === "ECONNREFUSED") unlinkSync(path);
+  else if (outcome !== "ENOENT") throw statusError(Code.FAILED_PRECONDITION, `socket ${path} is in the way: ${outcome}`);
+}
+
+function knock(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve("answered");
+    });
+    // EAGAIN: its queue of waiting connections is full, so somebody owns it
+    socket.once("error", (error: NodeJS.ErrnoException) =>
+      resolve(error.code === "EAGAIN" ? "answered" : (error.code ?? "unknown")),
+    );
+  });
+}
+
+function listenError(address: Address, error: NodeJS.ErrnoException): Error {
+  const url = formatAddress(address);
+  const errno = error.code ?? "unknown error";
+  if (errno === "EADDRINUSE") {
+    return statusError(Code.ALREADY_EXISTS, `another process listens on ${url}; stop it or choose another address`, error);
+  }
+  if (errno === "EACCES" || errno === "EPERM") {
+    return statusError(
+      Code.PERMISSION_DENIED,
+      `listen on ${url}: ${errno}; run as a user who may, or choose another address`,
+      error,
+    );
+  }
+  return statusError(Code.FAILED_PRECONDITION, `listen on ${url}: ${errno}`, error);
+}
+
+function realAddress(address: Address, door: NetServer): Address {
+  const bound = door.address();
+  if (address.kind === "unix" || bound === null || typeof bound === "string") return address;
+  return { ...address, port: bound.port };
+}
+
+/** Closing a unix door also removes its socket file. */
+function closeDoor(door: NetServer): Promise<void> {
+  return new Promise((resolve) => door.close(() => resolve()));
+}
+
+/** Ends all connections: politely, then by force. */
+async function hangUp(injector: ConnectionInjector, sockets: ReadonlySet<Socket>): Promise<void> {
+  injector.destroy();
+  const open = [...sockets];
+  if (open.length === 0) return;
+  const closed = Promise.all(open.map((socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()))));
+  const timer = setTimeout(() => {
+    for (const socket of sockets) socket.destroy();
+  }, farewellMs);
+  await closed;
+  clearTimeout(timer);
+}
+
+function once(action: (timeoutMs: number) => Promise<void>): (timeoutMs: number) => Promise<void> {
+  let running: Promise<void> | undefined;
+  return (timeoutMs) => {
+    running ??= action(timeoutMs);
+    return running;
+  };
+}
