@@ -1,0 +1,22 @@
+/**
+ * The MTU of a connection (pure). Every forwarder on the way lowers it to what its part can carry and tells the others
+ * in `context.MTU`, so that the interfaces at both ends are equal.
+ */
+import { parseAddress } from "../sdk/ip.js";
+import { tunnelOverheadBytes } from "../sdk/mechanisms/overhead.js";
+
+/** Of a connection that nothing on the way restricts: what Ethernet has had since 1980, and what every peer takes. */
+export const defaultMtuBytes = 1500;
+/** Least that a link may have: what every IPv4 node forwards without fragments (RFC 791). */
+export const minMtuBytes = 68;
+
+/** Largest packet of the workload that fits into one packet of the underlay. */
+export function tunnelMtuBytes(type: string, underlayMtuBytes: number, localAddress: string): number {
+  return underlayMtuBytes - tunnelOverheadBytes(type, parseAddress(localAddress)?.family ?? 4);
+}
+
+/** The least of those that are set; undefined and 0 mean "no opinion". */
+export function lowestMtuBytes(...values: readonly (number | undefined)[]): number | undefined {
+  const set = values.filter((value): value is number => value !== undefined && value > 0);
+  return set.length === 0 ? undefined : Math.min(...set);
+}

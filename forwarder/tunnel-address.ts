@@ -1,0 +1,54 @@
+/**
+ * The address from which this node's tunnels start: one that is given, the first of this machine within a given
+ * prefix, or the first that other machines can reach.
+ */
+import { networkInterfaces } from "node:os";
+import { formatAddress, inRange, parseAddress, parsePrefix, rangeOf } from "../sdk/ip.js";
+import { Code, statusError } from "../sdk/status.js";
+
+export interface LocalAddress {
+  readonly interfaceName: string;
+  readonly address: string;
+}
+
+/** Addresses of the interfaces that are up in this process' network namespace, without loopback and link-local ones. */
+export function localAddresses(): LocalAddress[] {
+  return Object.entries(networkInterfaces()).flatMap(([interfaceName, entries]) =>
+    (entries ?? [])
+      .filter(({ internal, address }) => !internal && !isLinkLocal(address))
+      .map(({ address }) => ({ interfaceName, address })),
+  );
+}
+
+/**
+ * @param setting  address, CIDR, or empty
+ * @returns canonical text of the address
+ * @throws FAILED_PRECONDITION when the machine has no such address; the text lists those it has
+ */
+export function chooseTunnelAddress(setting: string, local: readonly LocalAddress[]): string {
+  const parsed = local.flatMap(({ address }) => parseAddress(address) ?? []);
+  const have = local.map(({ interfaceName, address }) => `${address} (${interfaceName})`).join(", ") || "none";
+  if (setting === "") {
+    const first = parsed.find(({ family }) => family === 4) ?? parsed[0];
+    if (first !== undefined) return formatAddress(first);
+    throw statusError(Code.FAILED_PRECONDITION, "this machine has no address for tunnels; bring a link up or set NSM_TUNNEL_IP");
+  }
+  const wanted = parsePrefix(setting);
+  if (wanted === undefined) {
+    throw statusError(Code.FAILED_PRECONDITION, `NSM_TUNNEL_IP is "${setting}"; give an IP address or a CIDR`);
+  }
+  // An address with a prefix length is the address itself if it is here, else its network.
+  const own = parsed.find(({ family, value }) => family === wanted.family && value === wanted.value);
+  if (own !== undefined) return formatAddress(own);
+  const range = rangeOf(wanted);
+  const inside = parsed.find(({ family, value }) => family === wanted.family && inRange(value, range));
+  if (inside !== undefined) return formatAddress(inside);
+  throw statusError(
+    Code.FAILED_PRECONDITION,
+    `NSM_TUNNEL_IP is ${setting}, and no address of this machine is that: it has ${have}`,
+  );
+}
+
+function isLinkLocal(address: string): boolean {
+  return address.toLowerCase().startsWith("fe80:") || address.startsWith("169.254.");
+}
