@@ -8,9 +8,9 @@ import { arch, cpus, release } from "node:os";
 import { parseArgs } from "node:util";
 import { bench as controlPlane } from "./control-plane.js";
 import { bench as kernel } from "./kernel.js";
+import { bench as throughput } from "./kernel-throughput.js";
 import { bench as registry } from "./registry.js";
 import { type Bench, type BenchTable, gateMet, renderTable } from "./table.js";
-import { bench as throughput } from "./kernel-throughput.js";
 
 const benches: readonly Bench[] = [controlPlane, registry, kernel, throughput];
 const resultsUrl = new URL("results/latest.json", import.meta.url);
@@ -41,7 +41,14 @@ for (const bench of benches) {
   tables.push(table);
   if (!values.json) console.log(`\n${table.title}\n\n${renderTable(table)}`);
 }
-const result = { machine: machineText(), node: process.version, quick: values.quick, at: new Date().toISOString(), tables, skipped };
+const result = {
+  machine: machineText(),
+  node: process.version,
+  quick: values.quick,
+  at: new Date().toISOString(),
+  tables,
+  skipped,
+};
 if (values.json) console.log(JSON.stringify(result, undefined, 2));
 if (!values.quick) await record(result.tables);
 process.exitCode = tables.some((table) => table.rows.some((row) => gateMet(row) === false)) ? 1 : 0;
@@ -52,7 +59,9 @@ async function record(fresh: readonly BenchTable[]): Promise<void> {
     (text) => (JSON.parse(text) as { tables: BenchTable[] }).tables,
     () => [],
   );
-  const kept = benches.flatMap(({ name }) => [fresh, old].flatMap((list) => list.filter((table) => table.name === name)).slice(0, 1));
+  const kept = benches.flatMap(({ name }) =>
+    [fresh, old].flatMap((list) => list.filter((table) => table.name === name)).slice(0, 1),
+  );
   await mkdir(new URL(".", resultsUrl), { recursive: true });
   await writeFile(resultsUrl, `${JSON.stringify({ ...result, tables: kept }, undefined, 2)}\n`);
   const sections = kept.map((table) => `## ${table.title}\n\n${table.method}\n\n${renderTable(table)}\n`);

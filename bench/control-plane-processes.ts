@@ -1,0 +1,119 @@
+/** The processes that bench/control-plane.ts measures. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdir } from "node:fs/promises";
+import { createServer } from "node:net";
+import { fileURLToPath } from "node:url";
+import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import { createDialer } from "../sdk/transport/dial.js";
+
+export interface Process {
+  readonly name: string;
+  readonly pid: number;
+  stop(): Promise<void>;
+}
+
+export interface Servers {
+  /** Where requests go. */
+  readonly url: string;
+  readonly servers: readonly Process[];
+}
+
+const weft = fileURLToPath(new URL("../scripts/weft.mjs", import.meta.url));
+const bareHop = fileURLToPath(new URL("bare-hop.ts", import.meta.url));
+const startTimeoutMs = 30_000;
+
+/** Registry, nsmgr, forwarder without a data plane and one endpoint of the service "bench". */
+export async function startMesh(folder: string, started: Process[]): Promise<Servers> {
+  await mkdir(folder, { recursive: true });
+  const registry = `tcp://127.0.0.1:${await freePort()}`;
+  const tcp = `tcp://127.0.0.1:${await freePort()}`;
+  const nsmgr = `unix://${folder}/nsmgr.sock`;
+  const common = { WEFT_STATE_DIR: folder, NSM_LOG_LEVEL: "WARN" };
+  const component = (name: string, args: string[], env: Record<string, string>): Process => {
+    const child = spawn(process.execPath, [weft, name, "--insecure", ...args], {
+      env: { ...process.env, ...common, NSM_NAME: `bench-${name}`, ...env },
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    return keep(name, child, started);
+  };
+  const servers = [
+    component("registry", ["--store", "memory"], { NSM_LISTEN_ON: registry }),
+    component("nsmgr", [], { NSM_LISTEN_ON: `${nsmgr},${tcp}`, NSM_REGISTRY_URL: registry }),
+    component("forwarder", ["--dataplane", "none"], {
+      NSM_CONNECT_TO: nsmgr,
+      NSM_LISTEN_ON: `unix://${folder}/forwarder.sock`,
+      NSM_TUNNEL_IP: "127.0.0.1",
+    }),
+    component("endpoint", [], {
+      NSM_CONNECT_TO: nsmgr,
+      NSM_SERVICE_NAMES: "bench",
+      NSM_CIDR_PREFIX: "10.0.0.0/8",
+      NSM_BASE_DIR: folder,
+    }),
+  ];
+  await waitForEndpoints(registry, ["bench-forwarder", "bench-endpoint"]);
+  return { url: nsmgr, servers };
+}
+
+/** Three bare grpc-js processes in a row. */
+export async function startBareHops(folder: string, started: Process[]): Promise<Servers> {
+  const path = (index: number): string => `${folder}/hop-${index}.sock`;
+  const servers: Process[] = [];
+  for (const index of [2, 1, 0]) {
+    const args = ["--import", "tsx", bareHop, path(index), ...(index === 2 ? [] : [path(index + 1)])];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"] });
+    servers.push(keep(`hop ${index}`, child, started));
+    await once(child.stdout, "data", { signal: AbortSignal.timeout(startTimeoutMs) });
+  }
+  return { url: `unix://${path(0)}`, servers };
+}
+
+function keep(name: string, child: ChildProcess, started: Process[]): Process {
+  if (child.pid === undefined) throw new Error(`${name} did not start`);
+  const exited = once(child, "exit");
+  const kept: Process = {
+    name,
+    pid: child.pid,
+    async stop() {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+      await exited;
+    },
+  };
+  started.push(kept);
+  return kept;
+}
+
+/** Waits on a watch of the registry, dialling it anew until it is up. */
+async function waitForEndpoints(registryUrl: string, names: readonly string[]): Promise<void> {
+  const dialer = createDialer({ dialTimeoutMs: 500 });
+  const signal = AbortSignal.timeout(startTimeoutMs);
+  const missing = new Set(names);
+  try {
+    while (missing.size > 0) {
+      try {
+        const found = dialer.endpointRegistry(registryUrl).find(NetworkServiceEndpoint.fromPartial({}), { watch: true, signal });
+        for await (const { entry } of found) {
+          missing.delete(entry.name);
+          if (missing.size === 0) break;
+        }
+      } catch (error) {
+        if (signal.aborted)
+          throw new Error(`not registered within ${startTimeoutMs} ms: ${[...missing].join(", ")}`, { cause: error });
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+  } finally {
+    dialer.close();
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  if (address === null || typeof address === "string") throw new Error("no free port");
+  return address.port;
+}
