@@ -156,3 +156,9 @@ function checked(result: number, verb: string): number {
   if (result < 0) throw systemError(verb, koffi.errno());
   return result;
 }
+
+/** Calls back on the event loop while the descriptor is readable; the process stays alive until closed. Close it before the descriptor. */
+export function pollReadable(fd: number, readable: () => void): { close(): void } {
+  const handle = koffi.node.poll(fd, { readable: true }, readable);
+  return { close: () => handle.close() };
+}
