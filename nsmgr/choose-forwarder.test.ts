@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ConnectionApi } from "../sdk/api.js";
 import { backgroundCall, type CallContext, chain, type Element } from "../sdk/chain.js";
+import type { HasConnection } from "../sdk/elements/serialize.js";
 import { Connection, State } from "../sdk/gen/connection.js";
 import type { NetworkServiceRequest } from "../sdk/gen/networkservice.js";
 import { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { Code, statusError } from "../sdk/status.js";
-import { chooseForwarder, type HasPrevious, type NextHop } from "./choose-forwarder.js";
+import { chooseForwarder, type NextHop } from "./choose-forwarder.js";
 import { createLocalEndpoints } from "./local-endpoints.js";
 
 test("row 2.6: a forwarder that cannot do it is followed by the next one", async () => {
@@ -105,7 +106,7 @@ function start(names: readonly string[], service: Parameters<typeof NetworkServi
   const deadlines: (number | undefined)[] = [];
   const registered = new Set<string>();
   let previous: Connection | undefined;
-  const knows: Element<ConnectionApi, object, HasPrevious> = {
+  const knows: Element<ConnectionApi, object, Pick<HasConnection, "previous">> = {
     name: "knows",
     steps: {
       request: (request, _context, rest) => rest.request(request, { previous }),

@@ -8,6 +8,7 @@
  */
 import type { ConnectionApi } from "../sdk/api.js";
 import type { CallContext, Element } from "../sdk/chain.js";
+import type { HasConnection } from "../sdk/elements/serialize.js";
 import { type Connection, State } from "../sdk/gen/connection.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { nextSegment } from "../sdk/path.js";
@@ -19,10 +20,7 @@ import { rankForwarders } from "./rank-forwarders.js";
 export interface NextHop {
   readonly nextHop: { readonly url: string; readonly name: string };
 }
-export interface HasPrevious {
-  /** The connection as last answered from here; undefined = unknown here. */
-  readonly previous: Connection | undefined;
-}
+type HasPrevious = Pick<HasConnection, "previous">;
 
 export interface ChooseForwarderDeps {
   readonly locals: LocalEndpoints;

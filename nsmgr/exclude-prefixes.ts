@@ -6,11 +6,11 @@
  */
 import type { ConnectionApi } from "../sdk/api.js";
 import type { Element } from "../sdk/chain.js";
+import { followFile } from "../sdk/config/follow-file.js";
 import type { Connection } from "../sdk/gen/connection.js";
 import { ConnectionContext, IPContext } from "../sdk/gen/connectioncontext.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import { missingFrom, parseExcludedPrefixes } from "./excluded-prefixes.js";
-import { followFile } from "./follow-file.js";
 
 export interface PrefixList {
   /** The list in force. */

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { ConnectionApi, Found } from "../sdk/api.js";
 import { backgroundCall, chain, type Element } from "../sdk/chain.js";
+import type { HasConnection } from "../sdk/elements/serialize.js";
 import { Connection, State } from "../sdk/gen/connection.js";
 import { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { Code, statusError } from "../sdk/status.js";
 import { silentLog } from "../sdk/telemetry/log.js";
-import { type HasEvents, watchService } from "./watch-service.js";
+import { watchService } from "./watch-service.js";
 
 test("row 2.11: an edit that rules the endpoint out moves its connections and no others", async (t) => {
   const { ask, edit, seen, until } = start(t);
@@ -92,7 +93,7 @@ function start(t: TestContext) {
     }
   }
   const known = new Map<string, Connection>();
-  const knows: Element<ConnectionApi, object, HasEvents> = {
+  const knows: Element<ConnectionApi, object, HasConnection> = {
     name: "knows",
     steps: {
       async request(request, _context, rest) {
@@ -117,6 +118,8 @@ function start(t: TestContext) {
     .use(
       watchService({
         find,
+        publish: ({ id: one, state }) =>
+          void seen.push(`${one} ${state === State.RESELECT_REQUESTED ? "RESELECT_REQUESTED" : state}`),
         endpointOf: async (name) => {
           lookups.push(name);
           if (name === "vanished") return undefined;

@@ -8,18 +8,16 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectionApi, ServiceRegistry } from "../sdk/api.js";
 import type { Element } from "../sdk/chain.js";
+import type { HasConnection } from "../sdk/elements/serialize.js";
 import { type Connection, State } from "../sdk/gen/connection.js";
 import { NetworkService, type NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { selectCandidates } from "../sdk/registry/match.js";
 import { Code, statusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
-import type { HasPrevious } from "./choose-forwarder.js";
-
-export interface HasEvents extends HasPrevious {
-  readonly events: { close(reason: string): void; changed(connection: Connection): void };
-}
 
 export interface WatchServiceDeps {
+  /** Tells who watches the connection. */
+  readonly publish: (connection: Connection) => void;
   readonly find: ServiceRegistry["find"];
   /** The endpoint of that name; undefined = not registered any more. */
   readonly endpointOf: (name: string, signal: AbortSignal) => Promise<NetworkServiceEndpoint | undefined>;
@@ -32,7 +30,7 @@ interface Tracked {
   /** As answered; its labels are those it was asked with. */
   readonly connection: Connection;
   readonly labels: Readonly<Record<string, string>>;
-  readonly events: HasEvents["events"];
+  readonly events: HasConnection["events"];
 }
 interface Watched {
   readonly connections: Map<string, Tracked>;
@@ -43,7 +41,7 @@ interface Watched {
 /** Pauses between two tries of a watch that ended, in milliseconds. */
 const retryMs = { first: 200, longest: 5_000 };
 
-export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, HasEvents> {
+export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, HasConnection> {
   const watched = new Map<string, Watched>();
   const serviceById = new Map<string, string>();
 
@@ -159,7 +157,7 @@ async function moveMisplaced(
       endpoint,
       service: service.name,
     });
-    events.changed({ ...connection, state: State.RESELECT_REQUESTED });
+    deps.publish({ ...connection, state: State.RESELECT_REQUESTED });
     events.close(`endpoint ${endpoint} no longer matches service ${service.name}`);
   }
 }
