@@ -1,0 +1,39 @@
+/** What a client does with a request, in order. Read this first. */
+import type { ConnectionApi } from "../api.js";
+import { type ChainObserver, chain, type Handler } from "../chain.js";
+import type { Clock } from "../clock.js";
+import { enterPath } from "../elements/enter-path.js";
+import { exchangeTokens } from "../elements/exchange-tokens.js";
+import { labelWorkload, type Whereabouts } from "../elements/label-workload.js";
+import type { ConnectionClient } from "../transport/dial.js";
+
+export interface ClientDeps {
+  /** Name of the client in the path. */
+  readonly name: string;
+  /** Where the workload runs; becomes labels. */
+  readonly workload: Whereabouts;
+  readonly clock: Clock;
+  readonly maxTokenLifetimeMs: number;
+  readonly nodeManager: ConnectionClient;
+  readonly observer: ChainObserver | undefined;
+}
+
+export function clientChain(deps: ClientDeps): Handler<ConnectionApi> {
+  return (
+    chain<ConnectionApi>("client", ["request", "close"], deps.observer)
+      // Who asks?
+      .use(enterPath(deps.name))
+      .use(labelWorkload(deps.workload))
+      // How long may it live without a refresh?
+      .use(exchangeTokens({ clock: deps.clock, maxTokenLifetimeMs: deps.maxTokenLifetimeMs }))
+      .end(toNodeManager(deps.nodeManager))
+  );
+}
+
+function toNodeManager(nodeManager: ConnectionClient): Handler<ConnectionApi> {
+  return {
+    request: (request, { signal, deadlineMs, traceparent }) => nodeManager.request(request, { signal, deadlineMs, traceparent }),
+    close: (connection, { signal, deadlineMs, traceparent }) =>
+      nodeManager.close(connection, { signal, deadlineMs, traceparent }),
+  };
+}

@@ -1,0 +1,230 @@
+/**
+ * connect — asks the mesh for a connection to a network service and keeps it until it is closed.
+ *
+ *     const connection = await connect({ url: "kernel://icmp-responder/nsm-1", signal });
+ */
+import { randomUUID } from "node:crypto";
+import { backgroundCall, type ChainObserver } from "../chain.js";
+import { type Clock, systemClock } from "../clock.js";
+import type { Whereabouts } from "../elements/label-workload.js";
+import type { Connection } from "../gen/connection.js";
+import { ConnectionContext } from "../gen/connectioncontext.js";
+import { sharedParameter } from "../mechanisms/parameters.js";
+import { parseServiceUrl, type ServiceUrl } from "../mechanisms/service-url.js";
+import { type Log, silentLog } from "../telemetry/log.js";
+import type { Dialer } from "../transport/dial.js";
+import { type Backoff, defaultBackoff } from "./backoff.js";
+import { clientChain } from "./chain.js";
+import { type Change, type Changes, createChanges } from "./changes.js";
+import { type Gate, Urgency } from "./gate.js";
+import { type KeepOptions, type Kept, keep } from "./keep.js";
+import type { LivenessCheck } from "./liveness.js";
+import { type NodeManager, nodeManagerAt, type Report, type Watch } from "./node-manager.js";
+import { adopt, firstRequest, type Wish, wantedMechanism } from "./requests.js";
+import { retry } from "./retry.js";
+import { borrowDialer } from "./shared-dialer.js";
+
+export interface ConnectOptions {
+  /** mechanism://service[/interface][?label=value], for example kernel://icmp-responder/nsm-1?tenant=a. */
+  readonly url: string | ServiceUrl;
+  /** Ends everything: before the first answer connect() rejects, afterwards the connection is closed. */
+  readonly signal: AbortSignal;
+  /** Where the node manager listens. Default: the socket every node of a mesh has. */
+  readonly nsmgr?: string;
+  /** Added to the labels of the url. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Name of this client in the path; equal for all connections of a workload. Default: unique to this process. */
+  readonly name?: string;
+  /** Connection id. With one, a connection that an earlier process made under it is taken over. Default: a new one. */
+  readonly id?: string;
+  /** Only this endpoint. Default: any of the service. */
+  readonly endpointName?: string;
+  /** Namespace of the interface: file:///run/netns/NAME. Default: that of this process. */
+  readonly netnsUrl?: string;
+  /** Addresses, excluded prefixes and more that the endpoint should consider. */
+  readonly context?: ConnectionContext;
+  /** Where the workload runs (NODE_NAME, POD_NAME, CLUSTER_NAME of its environment); becomes labels. */
+  readonly workload?: Whereabouts;
+  /** How to see that packets pass. Default: ICMP echo between the addresses; false: not at all. */
+  readonly liveness?: LivenessCheck | false;
+  /** Default 200. */
+  readonly livenessIntervalMs?: number;
+  /** Default 1,000. */
+  readonly livenessTimeoutMs?: number;
+  /** For one Request. Default 15,000. */
+  readonly requestTimeoutMs?: number;
+  /** For connect() as a whole. Default: until `signal` aborts. */
+  readonly connectTimeoutMs?: number;
+  /** Without a living data path for so long healing gives up and the connection is closed. Default: never. */
+  readonly giveUpAfterMs?: number;
+  /** Pauses between tries. Default 50 ms, doubled up to 2 s. */
+  readonly backoff?: Backoff;
+  /** Life of the connection without a refresh. Default ten minutes. */
+  readonly maxTokenLifetimeMs?: number;
+  /** Default: one that all connections of this process share. */
+  readonly dialer?: Dialer;
+  readonly clock?: Clock;
+  readonly log?: Log;
+  readonly observer?: ChainObserver;
+}
+
+export interface ClientConnection {
+  readonly id: string;
+  /** Name of the interface in the namespace of the workload; empty for mechanisms without one. */
+  readonly interfaceName: string;
+  /** Addresses, routes, DNS, MTU as granted; read it again after a change. */
+  readonly context: ConnectionContext;
+  /** The connection as it is now. */
+  readonly connection: Connection;
+  /** What happens to it, from now on. Ends when the connection is closed. */
+  readonly changes: AsyncIterable<Change>;
+  /** Gives the connection back; resolves when it is gone. */
+  close(): Promise<void>;
+}
+
+export const defaultNodeManagerUrl = "unix:///var/lib/networkservicemesh/nsm.io.sock";
+
+/** Name in the path for clients that give none. */
+const processName = `client-${randomUUID()}`;
+/** How long an earlier connection is looked for. */
+const adoptTimeoutMs = 1_000;
+
+/**
+ * @throws INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED as the mesh answers; DEADLINE_EXCEEDED after
+ *         `connectTimeoutMs`; the reason of `signal`
+ */
+export async function connect(options: ConnectOptions): Promise<ClientConnection> {
+  options.signal.throwIfAborted();
+  const wish = wishOf(options);
+  const borrowed = options.dialer === undefined ? borrowDialer() : { dialer: options.dialer, giveBack() {} };
+  const manager = nodeManagerAt(borrowed.dialer, options.nsmgr ?? defaultNodeManagerUrl, wish.name, options.log ?? silentLog);
+  let kept: Kept | undefined;
+  // Reports before the first grant are about an earlier life of the connection; `watch.first` has what matters of them.
+  const watch = manager.watch(wish.id, (report: Report) => kept?.hear(report));
+  try {
+    const { keepOptions, first, adopted } = await obtain(options, wish, borrowed.dialer, manager, watch);
+    kept = keep(first, keepOptions, adopted);
+    return handle(wish, kept, keepOptions.changes, options.signal, () => {
+      watch.stop();
+      borrowed.giveBack();
+    });
+  } catch (error) {
+    watch.stop();
+    borrowed.giveBack();
+    throw error;
+  }
+}
+
+function wishOf(options: ConnectOptions): Wish {
+  const service = typeof options.url === "string" ? parseServiceUrl(options.url) : options.url;
+  const id = options.id ?? randomUUID();
+  return {
+    service,
+    labels: options.labels ?? {},
+    name: options.name ?? processName,
+    id,
+    mechanism: wantedMechanism(service, id, options.netnsUrl),
+    context: options.context,
+    endpointName: options.endpointName ?? "",
+  };
+}
+
+interface Obtained {
+  readonly first: Connection;
+  readonly adopted: boolean;
+  readonly keepOptions: KeepOptions;
+}
+
+/** The connection that an earlier process left, else a new one. */
+async function obtain(
+  options: ConnectOptions,
+  wish: Wish,
+  dialer: Dialer,
+  manager: NodeManager,
+  watch: Watch,
+): Promise<Obtained> {
+  const keepOptions = keepOptionsOf(options, wish, dialer, manager.gate);
+  const left = options.id === undefined ? undefined : await leftBehind(wish, watch, options.signal);
+  if (left !== undefined) return { first: left, adopted: true, keepOptions };
+  const { clock, handler, gate, log, requestTimeoutMs } = keepOptions;
+  const attempt = (): Promise<Connection> =>
+    gate.run(Urgency.NEW, options.signal, () => {
+      const signal = AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]);
+      return handler.request(firstRequest(wish), { ...backgroundCall(signal), deadlineMs: Date.now() + requestTimeoutMs });
+    });
+  const first = await retry(attempt, {
+    clock,
+    backoff: options.backoff ?? defaultBackoff,
+    signal: options.signal,
+    deadlineMs: options.connectTimeoutMs === undefined ? undefined : clock.nowMs() + options.connectTimeoutMs,
+    onRefused: (error, pauseMs) => log.warn("not connected yet", { connectionId: wish.id, error, pauseMs }),
+  });
+  return { first, adopted: false, keepOptions };
+}
+
+async function leftBehind(wish: Wish, watch: Watch, signal: AbortSignal): Promise<Connection | undefined> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(adoptTimeoutMs)]);
+  const over = new Promise<undefined>((resolve) => limit.addEventListener("abort", () => resolve(undefined), { once: true }));
+  const shown = await Promise.race([watch.first, over]);
+  signal.throwIfAborted();
+  return shown === undefined ? undefined : adopt(wish, shown);
+}
+
+function keepOptionsOf(options: ConnectOptions, wish: Wish, dialer: Dialer, gate: Gate): KeepOptions {
+  const clock = options.clock ?? systemClock;
+  const livenessTimeoutMs = options.livenessTimeoutMs ?? 1_000;
+  const handler = clientChain({
+    name: wish.name,
+    workload: options.workload ?? {},
+    clock,
+    maxTokenLifetimeMs: options.maxTokenLifetimeMs ?? 10 * 60_000,
+    nodeManager: dialer.connections(options.nsmgr ?? defaultNodeManagerUrl),
+    observer: options.observer,
+  });
+  return {
+    wish,
+    handler,
+    gate,
+    clock,
+    log: options.log ?? silentLog,
+    changes: createChanges(),
+    liveness: options.liveness,
+    livenessIntervalMs: options.livenessIntervalMs ?? 200,
+    livenessTimeoutMs,
+    netnsUrl: options.netnsUrl,
+    rules: {
+      backoff: options.backoff ?? defaultBackoff,
+      verifyMs: 2 * livenessTimeoutMs,
+      settleMs: 5_000,
+      giveUpAfterMs: options.giveUpAfterMs,
+    },
+    requestTimeoutMs: options.requestTimeoutMs ?? 15_000,
+  };
+}
+
+function handle(wish: Wish, kept: Kept, changes: Changes, signal: AbortSignal, release: () => void): ClientConnection {
+  const abort = (): void => void kept.close();
+  signal.addEventListener("abort", abort, { once: true });
+  const released = kept.closed.then(() => {
+    signal.removeEventListener("abort", abort);
+    release();
+  });
+  if (signal.aborted) abort();
+  return {
+    id: wish.id,
+    get interfaceName() {
+      return kept.connection.mechanism?.parameters[sharedParameter.name] ?? "";
+    },
+    get context() {
+      return kept.connection.context ?? ConnectionContext.fromPartial({});
+    },
+    get connection() {
+      return kept.connection;
+    },
+    changes,
+    async close() {
+      await kept.close();
+      await released;
+    },
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * Whether packets pass: the check a client can be given, the default one, and the loop that repeats it.
+ * Default: ICMP echo from every source to every destination address of the same family, sent from the connection's own
+ * namespace (behaviour of NSM's kernel liveness check).
+ */
+import { MechanismType } from "../api.js";
+import type { Connection } from "../gen/connection.js";
+import { icmpEcho } from "../linux/icmp-echo.js";
+import { addressPairs } from "./address-pairs.js";
+
+export interface LivenessOptions {
+  /** Namespace from which to look; undefined = that of this process. */
+  readonly netnsUrl: string | undefined;
+  /** Pause between two signs of life that are asked for. */
+  readonly intervalMs: number;
+  /** After so long without an answer the path is dead. */
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * True: packets pass. False: none came back in time. Throws when it cannot tell (no permission, no such tool); the
+ * connection is then kept by the reports of the control plane alone.
+ */
+export type LivenessCheck = (connection: Connection, options: LivenessOptions) => Promise<boolean>;
+
+/** True when every pair of addresses has answered at least one echo; one lost packet does not make a path dead. */
+export const echoLiveness: LivenessCheck = async (connection, options) => {
+  const answers = await Promise.all(addressPairs(connection).map((pair) => pairAnswers(pair.source, pair.destination, options)));
+  return answers.every((answered) => answered);
+};
+
+/** Whether the default check can say anything about a connection. */
+export function echoApplies(connection: Connection): boolean {
+  return connection.mechanism?.type === MechanismType.KERNEL && addressPairs(connection).length > 0;
+}
+
+/** Sends an echo each interval until one is answered or the time is over. */
+async function pairAnswers(source: string, destination: string, options: LivenessOptions): Promise<boolean> {
+  const { intervalMs, timeoutMs, netnsUrl } = options;
+  const done = new AbortController();
+  const signal = AbortSignal.any([options.signal, done.signal]);
+  const netns = netnsUrl === undefined ? {} : { netnsUrl };
+  const endMs = performance.now() + timeoutMs;
+  const sent: Promise<boolean>[] = [];
+  try {
+    return await new Promise<boolean>((resolve, reject) => {
+      const send = (): void => {
+        const leftMs = endMs - performance.now();
+        if (leftMs <= 0) return;
+        const one = icmpEcho({ ...netns, source, destination, timeoutMs: Math.ceil(leftMs), signal }).then(
+          (answer) => answer !== undefined,
+        );
+        sent.push(one);
+        one.then((answered) => answered && resolve(true), reject);
+      };
+      send();
+      const repeat = setInterval(send, intervalMs);
+      const end = setTimeout(() => resolve(false), timeoutMs);
+      signal.addEventListener("abort", () => {
+        clearInterval(repeat);
+        clearTimeout(end);
+        resolve(false);
+      });
+    });
+  } finally {
+    done.abort();
+    await Promise.allSettled(sent);
+  }
+}
+
+export type LivenessReport = "alive" | "dead" | "cannot-tell";
+
+export interface Probe {
+  /** Checks the data path of this connection from now on; what is under way for another one no longer counts. */
+  watch(connection: Connection): void;
+  /** Checks at once instead of after the interval. */
+  hurry(): void;
+  stop(): void;
+}
+
+export interface ProbeOptions {
+  readonly check: LivenessCheck;
+  readonly netnsUrl: string | undefined;
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** Called after every check. */
+  readonly report: (report: LivenessReport, error?: unknown) => void;
+}
+
+/** Repeats a check; each report is about the connection watched last. */
+export function createProbe(options: ProbeOptions): Probe {
+  let current: { readonly controller: AbortController; hurry: () => void } | undefined;
+
+  async function run(connection: Connection, round: { controller: AbortController; hurry: () => void }): Promise<void> {
+    const { signal } = round.controller;
+    while (!signal.aborted) {
+      let report: LivenessReport;
+      let problem: unknown;
+      try {
+        report = (await options.check(connection, { ...options, signal })) ? "alive" : "dead";
+      } catch (error) {
+        report = "cannot-tell";
+        problem = error;
+      }
+      if (signal.aborted) return;
+      options.report(report, problem);
+      if (report === "cannot-tell") return;
+      await pause(options.intervalMs, signal, (wake) => {
+        round.hurry = wake;
+      });
+    }
+  }
+
+  return {
+    watch(connection) {
+      current?.controller.abort();
+      current = { controller: new AbortController(), hurry: () => {} };
+      void run(connection, current);
+    },
+    hurry: () => current?.hurry(),
+    stop: () => current?.controller.abort(),
+  };
+}
+
+function pause(ms: number, signal: AbortSignal, early: (wake: () => void) => void): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
+    early(end);
+    if (signal.aborted) end();
+  });
+}

@@ -1,0 +1,189 @@
+/**
+ * The node manager as all connections of this process see it: one monitor stream and one gate for each url and client
+ * name, however many connections there are (many streams on one HTTP/2 session would end it when cancelled together).
+ */
+import { type Connection, type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../gen/connection.js";
+import { Code, toStatusError } from "../status.js";
+import type { Log } from "../telemetry/log.js";
+import type { Dialer } from "../transport/dial.js";
+import { backoffMs } from "./backoff.js";
+import { createGate, type Gate } from "./gate.js";
+
+/** What the monitor says about one connection. */
+export type Report =
+  | { readonly kind: "control-lost" }
+  | { readonly kind: "control-back"; readonly connection: Connection | undefined }
+  | { readonly kind: "shown"; readonly connection: Connection }
+  | { readonly kind: "deleted" };
+
+export interface Watch {
+  /**
+   * The connection as the node manager shows it in its first message, undefined if it does not know it. Settles when
+   * the stream is up, or at once when it already is.
+   */
+  readonly first: Promise<Connection | undefined>;
+  stop(): void;
+}
+
+export interface NodeManager {
+  readonly gate: Gate;
+  /** Reports about the connection with this id in our segment of the path. */
+  watch(id: string, report: (report: Report) => void): Watch;
+}
+
+/** Requests under way to one node manager from one process. */
+const maxUnderWay = 16;
+/** How long the monitor stays away at most before it is tried again. */
+const monitorBackoff = { firstMs: 20, ceilingMs: 1_000 };
+
+const known = new WeakMap<Dialer, Map<string, NodeManager>>();
+
+/** The same object for the same dialer, url and name. */
+export function nodeManagerAt(dialer: Dialer, url: string, name: string, log: Log): NodeManager {
+  let ofDialer = known.get(dialer);
+  if (ofDialer === undefined) {
+    ofDialer = new Map();
+    known.set(dialer, ofDialer);
+  }
+  const key = `${name} ${url}`;
+  const old = ofDialer.get(key);
+  if (old !== undefined) return old;
+  const forget = (): void => void ofDialer.delete(key);
+  const made = createNodeManager({ dialer, url, name, log, forget });
+  ofDialer.set(key, made);
+  return made;
+}
+
+interface Options {
+  readonly dialer: Dialer;
+  readonly url: string;
+  readonly name: string;
+  readonly log: Log;
+  /** Called when nobody watches any more. */
+  readonly forget: () => void;
+}
+
+interface Watcher {
+  readonly report: (report: Report) => void;
+  readonly first: (connection: Connection | undefined) => void;
+}
+
+function createNodeManager(options: Options): NodeManager {
+  const watchers = new Map<string, Watcher>();
+  let stream: AbortController | undefined;
+  /** The connections of the stream that is up, by our id; undefined = it is not up. */
+  let shown: Map<string, Connection> | undefined;
+  let unwatchable = false;
+
+  function hear(event: ConnectionEvent): void {
+    const first = event.type === ConnectionEventType.INITIAL_STATE_TRANSFER;
+    if (first) shown = new Map();
+    for (const connection of Object.values(event.connections)) {
+      const id = ownId(connection, options.name);
+      if (id === undefined) continue;
+      if (event.type === ConnectionEventType.DELETE) shown?.delete(id);
+      else shown?.set(id, connection);
+      if (event.type === ConnectionEventType.DELETE) watchers.get(id)?.report({ kind: "deleted" });
+      else if (!first) watchers.get(id)?.report({ kind: "shown", connection });
+    }
+    if (!first) return;
+    for (const [id, watcher] of [...watchers]) {
+      const connection = shown?.get(id);
+      watcher.first(connection);
+      watcher.report({ kind: "control-back", connection });
+    }
+  }
+
+  async function follow(signal: AbortSignal): Promise<void> {
+    for (let failures = 1; !signal.aborted; failures += 1) {
+      const problem = await readStream(options, signal, (event) => {
+        failures = 0;
+        hear(event);
+      });
+      if (signal.aborted) return;
+      if (shown !== undefined) {
+        shown = undefined;
+        for (const watcher of [...watchers.values()]) watcher.report({ kind: "control-lost" });
+      }
+      if (problem === Code.UNIMPLEMENTED) {
+        options.log.warn("the node manager has no monitor: faults are found by the probe and by refreshes alone", {
+          url: options.url,
+        });
+        unwatchable = true;
+        for (const watcher of watchers.values()) watcher.first(undefined);
+        return;
+      }
+      await pause(backoffMs(monitorBackoff, Math.max(failures, 1), Math.random()), signal);
+    }
+  }
+
+  return {
+    gate: createGate(maxUnderWay),
+    watch(id, report) {
+      let settle = (_connection: Connection | undefined): void => {};
+      const first = new Promise<Connection | undefined>((resolve) => {
+        settle = resolve;
+      });
+      const watcher: Watcher = { report, first: settle };
+      watchers.set(id, watcher);
+      if (stream === undefined) {
+        stream = new AbortController();
+        void follow(stream.signal);
+      } else if (shown !== undefined || unwatchable) settle(shown?.get(id));
+      return {
+        first,
+        stop() {
+          settle(undefined);
+          if (watchers.get(id) === watcher) watchers.delete(id);
+          if (watchers.size > 0) return;
+          options.forget();
+          stream?.abort();
+        },
+      };
+    },
+  };
+}
+
+/** Reads one monitor stream to its end; returns the code it ended with. */
+async function readStream(options: Options, signal: AbortSignal, hear: (event: ConnectionEvent) => void): Promise<Code> {
+  const selector = MonitorScopeSelector.fromPartial({ path_segments: [{ name: options.name }] });
+  try {
+    for await (const event of options.dialer.monitor(options.url, selector, signal)) hear(event);
+    return Code.OK;
+  } catch (error) {
+    const status = toStatusError(error);
+    if (!signal.aborted) options.log.debug("the monitor stream has ended", { url: options.url, error: status });
+    return status.code;
+  }
+}
+
+/** The id in our segment, if the connection is ours. A client is the first segment, a function in a chain a later one. */
+function ownId(connection: Connection, name: string): string | undefined {
+  return connection.path?.path_segments.find((segment) => segment.name === name)?.id;
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end, { once: true });
+  });
+}
+
+/** What a shown state asks of us; undefined = nothing. */
+export function askedBy(connection: Connection): "down" | "reselect-requested" | "refresh-requested" | undefined {
+  switch (connection.state) {
+    case State.DOWN:
+      return "down";
+    case State.RESELECT_REQUESTED:
+      return "reselect-requested";
+    case State.REFRESH_REQUESTED:
+      return "refresh-requested";
+    default:
+      return undefined;
+  }
+}

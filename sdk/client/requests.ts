@@ -1,0 +1,84 @@
+/** The messages a client sends for one connection (pure). */
+
+import { MechanismClass, MechanismType } from "../api.js";
+import { type Connection, type Mechanism, State } from "../gen/connection.js";
+import type { ConnectionContext } from "../gen/connectioncontext.js";
+import { NetworkServiceRequest } from "../gen/networkservice.js";
+import { fitInterfaceName, generateInterfaceName } from "../mechanisms/interface-name.js";
+import { kernelMechanism } from "../mechanisms/kernel.js";
+import { makeMechanism, sharedParameter } from "../mechanisms/parameters.js";
+import type { ServiceUrl } from "../mechanisms/service-url.js";
+
+export interface Wish {
+  readonly service: ServiceUrl;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Name of the client in the path. */
+  readonly name: string;
+  /** Connection id, unique among the clients of one node manager. */
+  readonly id: string;
+  readonly mechanism: Mechanism;
+  /** What the client wants of its addresses; usually nothing. */
+  readonly context: ConnectionContext | undefined;
+  /** Empty: any endpoint of the service. */
+  readonly endpointName: string;
+}
+
+/** The mechanism by which the client wants to be reached. */
+export function wantedMechanism(service: ServiceUrl, id: string, netnsUrl: string | undefined): Mechanism {
+  const asked = service.interfaceName;
+  if (service.mechanism === MechanismType.KERNEL) {
+    const interfaceName = asked === "" ? generateInterfaceName(service.networkService, id) : fitInterfaceName(asked);
+    return kernelMechanism({ interfaceName, ...(netnsUrl === undefined ? {} : { netnsUrl }) });
+  }
+  return makeMechanism(MechanismClass.LOCAL, service.mechanism, { [sharedParameter.name]: asked === "" ? undefined : asked });
+}
+
+export function firstRequest(wish: Wish): NetworkServiceRequest {
+  return NetworkServiceRequest.fromPartial({
+    connection: {
+      id: wish.id,
+      network_service: wish.service.networkService,
+      network_service_endpoint_name: wish.endpointName,
+      labels: { ...wish.service.labels, ...wish.labels },
+      context: wish.context,
+      path: { index: 0, path_segments: [{ name: wish.name, id: wish.id }] },
+    },
+    mechanism_preferences: [wish.mechanism],
+  });
+}
+
+/** A refresh: everything as it was granted. */
+export function sameRequest(wish: Wish, granted: Connection): NetworkServiceRequest {
+  return NetworkServiceRequest.fromPartial({
+    connection: { ...granted, state: State.UP },
+    mechanism_preferences: [wish.mechanism],
+  });
+}
+
+/**
+ * Another endpoint: mechanism and endpoint are chosen anew, what the old endpoint had put into the context is forgotten
+ * (its addresses would otherwise stay beside the new ones); the path stays, so that every hop finds what to close.
+ */
+export function reselectRequest(wish: Wish, granted: Connection): NetworkServiceRequest {
+  return NetworkServiceRequest.fromPartial({
+    connection: {
+      ...granted,
+      mechanism: undefined,
+      network_service_endpoint_name: wish.endpointName,
+      context: wish.context,
+      state: State.RESELECT_REQUESTED,
+    },
+    mechanism_preferences: [wish.mechanism],
+  });
+}
+
+/**
+ * Our connection as the node manager shows it, in our own terms: index 0, our id. Undefined if it is not ours or was made
+ * with another mechanism.
+ */
+export function adopt(wish: Wish, shown: Connection): Connection | undefined {
+  const own = shown.path?.path_segments[0];
+  if (shown.path === undefined || own === undefined || own.id !== wish.id || own.name !== wish.name) return undefined;
+  if (shown.network_service !== wish.service.networkService || shown.mechanism?.type !== wish.mechanism.type) return undefined;
+  return { ...shown, id: wish.id, path: { ...shown.path, index: 0 } };
+}
