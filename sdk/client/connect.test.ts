@@ -1,0 +1,247 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { type Connection, State } from "../gen/connection.js";
+import { ConnectionContext } from "../gen/connectioncontext.js";
+import { Code, statusError } from "../status.js";
+import { grant, type ScriptedNodeManager, startScriptedNodeManager } from "../testing/scripted-node-manager.js";
+import { until } from "../testing/until.js";
+import { createDialer } from "../transport/dial.js";
+import type { Change } from "./changes.js";
+import { type ClientConnection, type ConnectOptions, connect } from "./connect.js";
+
+const withAddresses = ConnectionContext.fromPartial({
+  ip_context: { src_ip_addrs: ["10.0.0.1/32"], dst_ip_addrs: ["10.0.0.2/32"] },
+});
+
+test("a connection is granted, refreshed with what was granted, and given back once", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  node.answer = (request) => grant(request, { context: withAddresses });
+  const connection = await start(t, node, {
+    url: "kernel://icmp-responder/nsm-1?tier=gold",
+    liveness: false,
+    workload: { nodeName: "node-1" },
+  });
+  assert.equal(connection.interfaceName, "nsm-1");
+  assert.deepEqual(connection.context.ip_context?.src_ip_addrs, ["10.0.0.1/32"]);
+  assert.deepEqual(node.requests[0]?.connection?.labels, { tier: "gold", nodeName: "node-1" });
+  assert.ok(node.requests[0]?.connection?.path?.path_segments[0]?.expires, "segment 0 carries its expiry");
+  await connection.close();
+  await connection.close();
+  assert.deepEqual(
+    node.closes.map(({ id }) => id),
+    [connection.id],
+  );
+});
+
+test("row 1.28: it refreshes after a fifth of the life, again and again", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  await start(t, node, { liveness: false, maxTokenLifetimeMs: 300 });
+  node.answer = (request) => {
+    assert.equal(request.connection?.state, State.UP);
+    assert.equal(request.connection?.network_service_endpoint_name, "nse-1");
+    return shortLived(grant(request), 300);
+  };
+  node.report("c-1", State.REFRESH_REQUESTED);
+  await until("four refreshes", () => node.requests.length >= 5);
+});
+
+test("an endpoint that comes later is waited for", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  let refusals = 0;
+  node.answer = (request) => {
+    if (refusals++ < 3) throw statusError(Code.NOT_FOUND, "no endpoint of icmp-responder");
+    return grant(request);
+  };
+  await start(t, node, { liveness: false });
+  assert.equal(node.requests.length, 4);
+});
+
+test("a wrong request, a deadline and an abort end connect()", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  node.answer = () => Promise.reject(statusError(Code.INVALID_ARGUMENT, "bad labels"));
+  await assert.rejects(start(t, node, {}), { code: Code.INVALID_ARGUMENT });
+  node.answer = () => Promise.reject(statusError(Code.NOT_FOUND, "no such service"));
+  await assert.rejects(start(t, node, { connectTimeoutMs: 150 }), { code: Code.DEADLINE_EXCEEDED, message: /no such service/ });
+  const controller = new AbortController();
+  const waiting = start(t, node, { signal: controller.signal });
+  await until("a try", () => node.requests.length > 3);
+  controller.abort(new Error("no longer wanted"));
+  await assert.rejects(waiting, /no longer wanted/);
+  await until("no stream left", () => node.watchers() === 0);
+  await assert.rejects(start(t, node, { url: "kernel://" }), { code: Code.INVALID_ARGUMENT });
+});
+
+test("row 7.2: the node manager restarts: the same connection is asked for under the same id", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: false });
+  const heard = listenTo(connection);
+  await until("the stream", () => node.watchers() === 1);
+  await node.stop();
+  await until("the trouble", () => heard[0]?.kind === "trouble");
+  await node.start();
+  const healed = await until("healing", () => heard.find((change) => change.kind === "healed"));
+  assert.equal(healed.kind === "healed" && healed.how, "same");
+  const last = node.requests.at(-1)?.connection;
+  assert.deepEqual([last?.id, last?.state, last?.network_service_endpoint_name], [connection.id, State.UP, "nse-1"]);
+});
+
+test("row 7.3: reported down and not to be had again: another endpoint", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: false });
+  const heard = listenTo(connection);
+  await until("the stream", () => node.watchers() === 1);
+  node.answer = (request) => {
+    if (request.connection?.state !== State.RESELECT_REQUESTED) throw statusError(Code.UNAVAILABLE, "nse-1 is away");
+    return grant(request, { network_service_endpoint_name: "nse-2" });
+  };
+  node.report(connection.id, State.DOWN);
+  const healed = await until("healing", () => heard.find((change) => change.kind === "healed"));
+  assert.equal(healed.connection.network_service_endpoint_name, "nse-2");
+  assert.deepEqual(
+    heard.map(({ kind }) => kind),
+    ["trouble", "healed"],
+  );
+});
+
+test("row 7.7, 7.14: a check of the user's own finds that no packet passes", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  let passes = true;
+  const connection = await start(t, node, { liveness: async () => passes, livenessIntervalMs: 5, livenessTimeoutMs: 50 });
+  const heard = listenTo(connection);
+  node.answer = (request) => {
+    if (request.connection?.state === State.RESELECT_REQUESTED) passes = true;
+    return grant(request);
+  };
+  passes = false;
+  const healed = await until("healing", () => heard.find((change) => change.kind === "healed"));
+  assert.equal(healed.kind === "healed" && healed.how, "reselect");
+});
+
+test("row 7.8: reports of faults while packets pass: the connection is neither closed nor reselected", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  let checks = 0;
+  const connection = await start(t, node, { liveness: async () => ++checks > 0, livenessIntervalMs: 5 });
+  await until("a check", () => checks > 1);
+  await until("the stream", () => node.watchers() === 1);
+  node.answer = () => Promise.reject(statusError(Code.UNAVAILABLE, "the forwarder is away"));
+  node.report(connection.id, State.DOWN);
+  await until("some tries", () => node.requests.length > 4);
+  await node.stop();
+  await node.start();
+  node.answer = (request) => grant(request);
+  const before = node.requests.length;
+  await until("a granted refresh", () => node.requests.length > before && node.held.has(connection.id));
+  assert.ok(node.requests.every(({ connection }) => connection?.state === State.UP));
+  assert.deepEqual(node.closes, []);
+});
+
+test("row 7.15: RESELECT_REQUESTED moves a healthy connection, REFRESH_REQUESTED refreshes it", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: false });
+  await until("the stream", () => node.watchers() === 1);
+  node.report(connection.id, State.REFRESH_REQUESTED);
+  await until("the refresh", () => node.requests.length === 2);
+  node.report(connection.id, State.RESELECT_REQUESTED);
+  await until("the reselect", () => node.requests.at(-1)?.connection?.state === State.RESELECT_REQUESTED);
+});
+
+test("healing ends: after the time allowed it closes and says so", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: async () => false, livenessIntervalMs: 5, giveUpAfterMs: 100 });
+  const kinds: string[] = [];
+  for await (const change of connection.changes) kinds.push(change.kind);
+  assert.equal(kinds.at(-1), "gave-up");
+  assert.deepEqual(
+    node.closes.map(({ id }) => id),
+    [connection.id],
+  );
+});
+
+test("a changed context reported by the node manager is taken over and told", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: false });
+  const heard = listenTo(connection);
+  await until("the stream", () => node.watchers() === 1);
+  node.report(connection.id, State.UP, { context: withAddresses });
+  await until("the change", () => heard.some(({ kind }) => kind === "updated"));
+  assert.deepEqual(connection.context, withAddresses);
+});
+
+test("a connection of an earlier process is taken over under its id", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const dialer = createDialer({ dialTimeoutMs: 1_000 });
+  t.after(() => dialer.close());
+  const first = await connect({
+    url: "kernel://s/nsm-1",
+    nsmgr: node.url,
+    name: "nsc",
+    id: "nsc-0",
+    liveness: false,
+    dialer,
+    signal: neverAborted,
+  });
+  const granted = node.held.get("nsc-0");
+  await first.close();
+  // the earlier process was killed: the node manager still holds the connection
+  node.held.set("nsc-0", granted as Connection);
+  const again = await start(t, node, { name: "nsc", id: "nsc-0", liveness: false });
+  assert.equal(again.connection.network_service_endpoint_name, "nse-1");
+  await until("the refresh that claims it", () => node.requests.length === 2);
+  assert.equal(node.requests[1]?.connection?.path?.path_segments[0]?.id, "nsc-0");
+});
+
+test("row 1.26: many connections share one monitor stream and heal on their own", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connections = await Promise.all(
+    [1, 2, 3, 4, 5].map((n) => start(t, node, { url: `kernel://s/if-${n}`, name: "pod", id: `pod-${n}`, liveness: false })),
+  );
+  await until("the stream", () => node.watchers() > 0);
+  assert.equal(node.watchers(), 1);
+  const heard = connections.map(listenTo);
+  node.report("pod-3", State.DOWN);
+  await until("healing", () => heard[2]?.some(({ kind }) => kind === "healed"));
+  assert.deepEqual(
+    heard.map((list) => list.length),
+    [0, 0, 2, 0, 0],
+  );
+  for (const connection of connections) await connection.close();
+  await until("no stream left", () => node.watchers() === 0);
+});
+
+test("the signal closes the connection", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const controller = new AbortController();
+  const connection = await start(t, node, { liveness: false, signal: controller.signal });
+  const heard = listenTo(connection);
+  controller.abort();
+  await until("the close", () => node.closes.length === 1);
+  await until("the end", () => heard.some(({ kind }) => kind === "closed"));
+});
+
+const neverAborted = new AbortController().signal;
+
+async function start(t: TestContext, node: ScriptedNodeManager, options: Partial<ConnectOptions>): Promise<ClientConnection> {
+  const connection = await connect({
+    url: "kernel://icmp-responder/nsm-1",
+    id: "c-1",
+    nsmgr: node.url,
+    signal: neverAborted,
+    ...options,
+  });
+  t.after(() => connection.close());
+  return connection;
+}
+
+function listenTo(connection: ClientConnection): Change[] {
+  const heard: Change[] = [];
+  void (async () => {
+    for await (const change of connection.changes) heard.push(change);
+  })();
+  return heard;
+}
+
+function shortLived(connection: Connection, lifeMs: number): Connection {
+  const path = connection.path ?? { index: 0, path_segments: [] };
+  const expires = { seconds: Math.floor((Date.now() + lifeMs) / 1_000), nanos: ((Date.now() + lifeMs) % 1_000) * 1_000_000 };
+  return { ...connection, path: { ...path, path_segments: path.path_segments.map((segment) => ({ ...segment, expires })) } };
+}
