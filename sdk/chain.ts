@@ -36,7 +36,7 @@ export type Rest<A extends Methods, Adds extends object = object> = {
 
 export interface Detachable<A extends Methods, Adds extends object> {
   /** The rest of the chain under another call context, for work that outlives the call it came with. */
-  readonly detach: (call: Partial<CallContext> & { signal: AbortSignal }) => Rest<A, Adds>;
+  readonly detach: (call: Partial<CallContext> & { signal: AbortSignal }) => Rest<A, Adds> & Detachable<A, Adds>;
 }
 
 type Step<A extends Methods, M extends keyof A, Needs extends object, Adds extends object> = (

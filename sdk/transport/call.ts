@@ -31,15 +31,31 @@ export function createCaller(pool: ChannelPool, common?: CallMetadata): Caller {
   return {
     async unary(method, address, input, options) {
       const headers = await requestHeaders(options, common);
-      const lease = await pool.lease(address, options.signal);
+      const lease = await leaseOf(pool, address, options.signal);
       return runUnary(method, address, input, options, headers, lease);
     },
     async *stream(method, address, input, options) {
       const headers = await requestHeaders(options, common);
-      const lease = await pool.lease(address, options.signal);
+      const lease = await leaseOf(pool, address, options.signal);
       yield* runStream(method, address, input, options, headers, lease);
     },
   };
+}
+
+/** Whether a call failed before a byte of it was sent: nothing can have happened at the other end. */
+export function neverSent(error: unknown): boolean {
+  return error instanceof Error && unsent.has(error);
+}
+const unsent = new WeakSet<Error>();
+
+async function leaseOf(pool: ChannelPool, address: Address, signal: AbortSignal): Promise<Lease> {
+  try {
+    return await pool.lease(address, signal);
+  } catch (error) {
+    const status = signal.aborted ? toStatusError(signal.reason) : toStatusError(error);
+    unsent.add(status);
+    throw status;
+  }
 }
 
 function runUnary<I, O>(

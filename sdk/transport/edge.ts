@@ -86,23 +86,16 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
     const controller = new AbortController();
     const startedMs = performance.now();
     let done = false;
-    let header: Metadata | undefined;
-    const deadlineMs = deadlineOf(call);
-    const context: CallContext = {
-      signal: controller.signal,
-      deadlineMs,
-      peer: options.peerOf(call.getPeer()),
-      metadata: (name) => call.metadata.get(name).map(String),
-      reply: (name, value) => {
-        header ??= new Metadata();
-        header.set(name, value);
-      },
-      traceparent: call.metadata.get("traceparent")[0]?.toString(),
-    };
+    const { context, replyHeader } = contextOf(
+      call.metadata,
+      deadlineOf(call),
+      controller.signal,
+      options.peerOf(call.getPeer()),
+    );
     const self: LiveCall = {
       context,
       controller,
-      replyHeader: () => header,
+      replyHeader,
       finish(error) {
         done = true;
         live.delete(self);
@@ -117,7 +110,7 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
     // grpc-js also emits this after every ordinary end
     call.on("cancelled", () => {
       if (done) return;
-      const late = deadlineMs !== undefined && Date.now() >= deadlineMs - 1;
+      const late = context.deadlineMs !== undefined && Date.now() >= context.deadlineMs - 1;
       controller.abort(
         late
           ? new DOMException(`${method}: the deadline has passed`, "TimeoutError")
@@ -212,6 +205,28 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
       for (const live of [...calls]) live.controller.abort(shutdown);
     },
   };
+}
+
+/** What a chain knows of a call. It may outlive the call by far, so it must hold on to nothing but the headers. */
+function contextOf(
+  metadata: Metadata,
+  deadlineMs: number | undefined,
+  signal: AbortSignal,
+  peer: Peer,
+): { context: CallContext; replyHeader: () => Metadata | undefined } {
+  let header: Metadata | undefined;
+  const context: CallContext = {
+    signal,
+    deadlineMs,
+    peer,
+    metadata: (name) => metadata.get(name).map(String),
+    reply: (name, value) => {
+      header ??= new Metadata();
+      header.set(name, value);
+    },
+    traceparent: metadata.get("traceparent")[0]?.toString(),
+  };
+  return { context, replyHeader: () => header };
 }
 
 /** Writes a stream at the pace of its reader. */

@@ -1,0 +1,128 @@
+/**
+ * forward — the end of a chain that passes on: asks the next hop.
+ * Needs:  context.nextHop, context.previous (from `serialize`), context.undoOnFailure (from `undo`)
+ * Does:   one Request or Close to the next hop over a pooled connection, under the caller's signal and deadline; when the
+ *         next hop of a connection changes it first closes the connection at the old one; when the outcome of a first
+ *         request is unknown, or a later step of ours fails, it closes what may have been made
+ * Fails:  as the next hop says; UNAVAILABLE when it cannot be reached in time; INTERNAL when its answer is not for our request
+ */
+import { randomUUID } from "node:crypto";
+import type { ConnectionApi } from "../api.js";
+import type { CallContext, Handler } from "../chain.js";
+import { Connection } from "../gen/connection.js";
+import type { NetworkServiceRequest } from "../gen/networkservice.js";
+import { Code, statusError, toStatusError } from "../status.js";
+import type { Log } from "../telemetry/log.js";
+import { neverSent } from "../transport/call.js";
+import type { Dialer } from "../transport/dial.js";
+import type { HasConnection } from "./serialize.js";
+import { withinTime } from "./time-limit.js";
+import type { HasUndo } from "./undo.js";
+
+/** The application that a connection goes on to. */
+export interface NextHop {
+  readonly url: string;
+  /** Its registered name, which it writes into its path segment. */
+  readonly name: string;
+}
+export interface HasNextHop {
+  /** Undefined only on Close, when nobody knows it any more; the remembered one is used then. */
+  readonly nextHop: NextHop | undefined;
+}
+
+export interface ForwardOptions {
+  readonly dialer: Pick<Dialer, "connections">;
+  readonly log: Log;
+}
+
+/** Bound of a Close that we send on our own account, in milliseconds. */
+const closeTimeoutMs = 5_000;
+
+export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi, HasConnection & HasUndo & HasNextHop> {
+  const urls = new Map<string, string>();
+
+  async function closeAt(url: string, connection: Connection, why: string, traceparent: string | undefined): Promise<void> {
+    try {
+      await withinTime(closeTimeoutMs, (signal, deadlineMs) =>
+        dialer.connections(url).close(connection, { signal, deadlineMs, traceparent }),
+      );
+    } catch (error) {
+      log.info(`close at ${url} (${why}) failed; it expires there by itself`, { connectionId: connection.id, error });
+    }
+  }
+
+  async function ask(request: NetworkServiceRequest, url: string, context: CallContext): Promise<Connection> {
+    const { signal, deadlineMs, traceparent } = context;
+    return dialer.connections(url).request(request, { signal, deadlineMs, traceparent });
+  }
+
+  return {
+    async request(input, context) {
+      const { nextHop, previous, traceparent } = context;
+      if (nextHop === undefined) throw statusError(Code.INTERNAL, "no element has chosen the next hop");
+      const connection = withNextSegment(input.connection ?? Connection.fromPartial({}), nextHop.name);
+      const { id } = connection;
+      const oldUrl = urls.get(id);
+      if (previous !== undefined && oldUrl !== undefined && oldUrl !== nextHop.url) {
+        await closeAt(oldUrl, previous, `moved to ${nextHop.url}`, traceparent);
+        urls.delete(id);
+      }
+      let answer: Connection;
+      try {
+        answer = checked(await ask({ ...input, connection }, nextHop.url, context), connection, nextHop);
+      } catch (error) {
+        if (previous === undefined && outcomeUnknown(error)) {
+          await closeAt(nextHop.url, connection, "the outcome of the request is unknown", traceparent);
+        }
+        throw error;
+      }
+      urls.set(id, nextHop.url);
+      context.undoOnFailure("forward", async () => {
+        // A refresh leaves the connection as it was; only a first one is taken back.
+        if (previous !== undefined) return;
+        urls.delete(id);
+        await closeAt(nextHop.url, answer, "the request failed on its way back", traceparent);
+      });
+      return answer;
+    },
+    async close(connection, { nextHop, signal, deadlineMs, traceparent }) {
+      const url = urls.get(connection.id) ?? nextHop?.url;
+      urls.delete(connection.id);
+      if (url === undefined) return;
+      await dialer.connections(url).close(connection, { signal, deadlineMs, traceparent });
+    },
+  };
+}
+
+/**
+ * The path with a segment for the next hop, whose id we choose: so it can be closed even if its answer never comes.
+ * A segment that bears its name already is kept; any other belonged to a hop that is no longer on the way.
+ */
+function withNextSegment(connection: Connection, name: string): Connection {
+  const path = connection.path;
+  if (path === undefined) return connection;
+  const next = path.index + 1;
+  if (path.path_segments[next]?.name === name) return connection;
+  const path_segments = path.path_segments.slice();
+  path_segments[next] = { name, id: randomUUID(), token: "", metrics: {} };
+  return { ...connection, path: { ...path, path_segments } };
+}
+
+/** Definite answers mean that the next hop has cleaned up; these do not. */
+function outcomeUnknown(error: unknown): boolean {
+  if (neverSent(error)) return false;
+  const { code } = toStatusError(error);
+  return code === Code.CANCELLED || code === Code.DEADLINE_EXCEEDED || code === Code.UNAVAILABLE || code === Code.UNKNOWN;
+}
+
+/** The answer, if it is one to our question: in our terms, with our own segment where we left it. */
+function checked(answer: Connection, asked: Connection, nextHop: NextHop): Connection {
+  const index = asked.path?.index ?? 0;
+  const id = answer.path?.path_segments[index]?.id;
+  if (answer.path === undefined || id !== asked.id) {
+    const text = `${nextHop.name} at ${nextHop.url} answered for connection ${id ?? "without a path"} instead of ${asked.id}`;
+    throw statusError(Code.INTERNAL, text);
+  }
+  if (answer.id === asked.id && answer.path.index === index) return answer;
+  return { ...answer, id: asked.id, path: { ...answer.path, index } };
+}

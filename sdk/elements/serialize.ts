@@ -1,0 +1,190 @@
+/**
+ * serialize — one thing at a time for each connection, and the memory of what it was last.
+ * Adds:   context.previous (the connection as last answered; undefined on a first request) and context.events, by which
+ *         anything in this process closes or changes the connection, in the same queue
+ * Does:   a failed first request leaves nothing; a failed refresh keeps what was; Close uses the last stored connection,
+ *         outlives its caller and is bounded in time; a reselect first closes what it replaces
+ * Fails:  RESOURCE_EXHAUSTED when too many calls wait for one connection; the caller's abort reason when it leaves the queue
+ */
+import type { ConnectionApi } from "../api.js";
+import type { CallContext, Detachable, Element, Rest } from "../chain.js";
+import { Connection, State } from "../gen/connection.js";
+import type { NetworkServiceRequest } from "../gen/networkservice.js";
+import { nextSegment } from "../path.js";
+import { Code, statusError } from "../status.js";
+import type { Log } from "../telemetry/log.js";
+import { withinTime } from "./time-limit.js";
+
+export interface HasConnection {
+  /** The connection in our own terms as it was after the last success; undefined on a first request. */
+  readonly previous: Connection | undefined;
+  readonly events: ConnectionEvents;
+}
+
+/** What may happen to a connection from inside this process. Calls for a connection that has gone are ignored. */
+export interface ConnectionEvents {
+  /** Closes it from the element after `serialize` on. */
+  close(reason: string): void;
+  /** Replaces the stored connection, after something was learned about it elsewhere. */
+  changed(connection: Connection): void;
+}
+
+export interface Serialize extends Element<ConnectionApi, object, HasConnection> {
+  /** All live connections, as last stored. */
+  connections(): Iterable<Connection>;
+}
+
+export interface SerializeOptions {
+  /** Connections in our own terms that a former run of this process had. */
+  readonly restored?: Iterable<Connection>;
+  readonly log: Log;
+  /** Bound of one Close, in milliseconds. */
+  readonly closeTimeoutMs?: number;
+}
+
+type Onward = Rest<ConnectionApi, HasConnection> & Detachable<ConnectionApi, HasConnection>;
+
+interface Entry {
+  readonly id: string;
+  readonly events: ConnectionEvents;
+  stored: Connection | undefined;
+  /** The way onward, free of the call it came with; undefined for a restored connection nobody has asked for yet. */
+  onward: Onward | undefined;
+  busy: boolean;
+  readonly queue: (() => void)[];
+}
+
+const maxWaiting = 64;
+const never = new AbortController().signal;
+
+export function serialize(options: SerializeOptions): Serialize {
+  const { log, closeTimeoutMs = 15_000 } = options;
+  const entries = new Map<string, Entry>();
+  for (const connection of options.restored ?? []) entryOf(connection.id).stored = connection;
+
+  function entryOf(id: string): Entry {
+    const known = entries.get(id);
+    if (known !== undefined) return known;
+    const events: ConnectionEvents = {
+      close(reason) {
+        if (entry.stored === undefined) return;
+        turn(entry, never, () => closeFromInside(entry, reason)).catch((error) => {
+          log.warn(`close after "${reason}" failed`, { connectionId: id, error });
+        });
+      },
+      changed(connection) {
+        if (entry.stored !== undefined) entry.stored = connection;
+      },
+    };
+    const entry: Entry = { id, events, stored: undefined, onward: undefined, busy: false, queue: [] };
+    entries.set(id, entry);
+    return entry;
+  }
+
+  /** Runs work when it is this call's turn for the connection. */
+  async function turn<T>(entry: Entry, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    if (entry.busy) await standInLine(entry, signal);
+    else entry.busy = true;
+    try {
+      return await work();
+    } finally {
+      const next = entry.queue.shift();
+      if (next !== undefined) next();
+      else {
+        entry.busy = false;
+        if (entry.stored === undefined) entries.delete(entry.id);
+      }
+    }
+  }
+
+  async function closeFromInside(entry: Entry, reason: string): Promise<void> {
+    const { stored, onward } = entry;
+    if (stored === undefined || onward === undefined) return;
+    log.info(`closing the connection: ${reason}`, { connectionId: entry.id });
+    await closeStored(entry, stored, onward, undefined);
+  }
+
+  /** Whatever becomes of the close: the connection is gone here, and later hops let theirs expire. */
+  async function closeStored(entry: Entry, stored: Connection, onward: Onward, traceparent: string | undefined): Promise<void> {
+    entry.stored = undefined;
+    entry.onward = undefined;
+    await pass(entry, stored, onward, { previous: stored, traceparent });
+  }
+
+  function pass(
+    { events }: Entry,
+    connection: Connection,
+    onward: Onward,
+    { previous, traceparent }: { previous: Connection | undefined; traceparent: string | undefined },
+  ): Promise<void> {
+    return withinTime(closeTimeoutMs, (signal, deadlineMs) =>
+      onward.detach({ signal, deadlineMs, traceparent }).close(connection, { previous, events }),
+    );
+  }
+
+  async function request(
+    input: NetworkServiceRequest,
+    connection: Connection,
+    context: CallContext,
+    rest: Onward,
+  ): Promise<Connection> {
+    const entry = entryOf(connection.id);
+    return turn(entry, context.signal, async () => {
+      if (connection.state === State.RESELECT_REQUESTED && entry.stored !== undefined) {
+        await closeStored(entry, entry.stored, rest, context.traceparent).catch((error) => {
+          log.info("close before reselect failed; going on", { connectionId: entry.id, error });
+        });
+      }
+      const answer = await rest.request(input, { previous: entry.stored, events: entry.events });
+      entry.stored = answer.state === State.UP ? answer : { ...answer, state: State.UP };
+      entry.onward = rest.detach({ signal: never, metadata: noMetadata, peer: { kind: "self" } });
+      return entry.stored;
+    });
+  }
+
+  return {
+    name: "serialize",
+    steps: {
+      request: (input, context, rest) => request(input, input.connection ?? Connection.fromPartial({}), context, rest),
+      async close(connection, context, rest) {
+        const entry = entryOf(connection.id);
+        await turn(entry, context.signal, async () => {
+          const { stored } = entry;
+          if (stored !== undefined) return closeStored(entry, stored, rest, context.traceparent);
+          // Unknown, but its path goes on: this process may have restarted while later hops kept theirs.
+          if (nextSegment(connection) !== undefined) {
+            return pass(entry, connection, rest, { previous: undefined, traceparent: context.traceparent });
+          }
+        });
+      },
+    },
+    *connections() {
+      for (const { stored } of entries.values()) if (stored !== undefined) yield stored;
+    },
+  };
+}
+
+/** Waits for the turn of this call; a caller that leaves gives its place up. */
+function standInLine({ id, queue }: Entry, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.reject(signal.reason);
+  if (queue.length >= maxWaiting) {
+    const text = `${maxWaiting} calls already wait for connection ${id}; wait for their answers`;
+    return Promise.reject(statusError(Code.RESOURCE_EXHAUSTED, text));
+  }
+  return new Promise((resolve, reject) => {
+    const start = (): void => {
+      signal.removeEventListener("abort", leave);
+      resolve();
+    };
+    const leave = (): void => {
+      queue.splice(queue.indexOf(start), 1);
+      reject(signal.reason);
+    };
+    queue.push(start);
+    signal.addEventListener("abort", leave, { once: true });
+  });
+}
+
+function noMetadata(): readonly string[] {
+  return [];
+}
