@@ -33,6 +33,9 @@ export interface NodeManager {
 
 /** Requests under way to one node manager from one process. */
 const maxUnderWay = 16;
+/** A first message with so many connections may be followed by another one, within the pause. */
+const batch = 100;
+const batchPauseMs = 50;
 /** How long the monitor stays away at most before it is tried again. */
 const monitorBackoff = { firstMs: 20, ceilingMs: 1_000 };
 
@@ -73,24 +76,48 @@ function createNodeManager(options: Options): NodeManager {
   let stream: AbortController | undefined;
   /** The connections of the stream that is up, by our id; undefined = it is not up. */
   let shown: Map<string, Connection> | undefined;
+  /** The first message may come in several; this is armed while more may follow. */
+  let moreMayFollow: NodeJS.Timeout | undefined;
   let unwatchable = false;
 
   function hear(event: ConnectionEvent): void {
-    const first = event.type === ConnectionEventType.INITIAL_STATE_TRANSFER;
-    if (first) shown = new Map();
-    for (const connection of Object.values(event.connections)) {
+    const seen = Object.values(event.connections).flatMap((connection) => {
       const id = ownId(connection, options.name);
-      if (id === undefined) continue;
-      if (event.type === ConnectionEventType.DELETE) shown?.delete(id);
-      else shown?.set(id, connection);
-      if (event.type === ConnectionEventType.DELETE) watchers.get(id)?.report({ kind: "deleted" });
-      else if (!first) watchers.get(id)?.report({ kind: "shown", connection });
+      return id === undefined ? [] : [{ id, connection }];
+    });
+    switch (event.type) {
+      case ConnectionEventType.INITIAL_STATE_TRANSFER:
+        shown ??= new Map();
+        for (const { id, connection } of seen) {
+          shown.set(id, connection);
+          watchers.get(id)?.first(connection);
+          watchers.get(id)?.report({ kind: "control-back", connection });
+        }
+        clearTimeout(moreMayFollow);
+        if (seen.length < batch) initialDone();
+        else moreMayFollow = setTimeout(initialDone, batchPauseMs);
+        break;
+      case ConnectionEventType.DELETE:
+        for (const { id } of seen) {
+          shown?.delete(id);
+          watchers.get(id)?.report({ kind: "deleted" });
+        }
+        break;
+      default:
+        for (const { id, connection } of seen) {
+          shown?.set(id, connection);
+          watchers.get(id)?.report({ kind: "shown", connection });
+        }
     }
-    if (!first) return;
+  }
+
+  /** Those the node manager has not shown are unknown to it. */
+  function initialDone(): void {
+    moreMayFollow = undefined;
     for (const [id, watcher] of [...watchers]) {
-      const connection = shown?.get(id);
-      watcher.first(connection);
-      watcher.report({ kind: "control-back", connection });
+      if (shown === undefined || shown.has(id)) continue;
+      watcher.first(undefined);
+      watcher.report({ kind: "control-back", connection: undefined });
     }
   }
 
@@ -100,6 +127,8 @@ function createNodeManager(options: Options): NodeManager {
         failures = 0;
         hear(event);
       });
+      clearTimeout(moreMayFollow);
+      moreMayFollow = undefined;
       if (signal.aborted) return;
       if (shown !== undefined) {
         shown = undefined;
@@ -129,7 +158,7 @@ function createNodeManager(options: Options): NodeManager {
       if (stream === undefined) {
         stream = new AbortController();
         void follow(stream.signal);
-      } else if (shown !== undefined || unwatchable) settle(shown?.get(id));
+      } else if (unwatchable || (shown !== undefined && (moreMayFollow === undefined || shown.has(id)))) settle(shown?.get(id));
       return {
         first,
         stop() {
