@@ -8,6 +8,16 @@ import koffi from "koffi";
 import { systemError } from "./system-error.js";
 
 const libc = koffi.load(null);
+koffi.struct("iovec", { base: "void *", length: "size_t" });
+koffi.struct("msghdr", {
+  name: "void *",
+  nameLength: "uint32_t",
+  vectors: "iovec *",
+  vectorCount: "size_t",
+  control: "void *",
+  controlLength: "size_t",
+  flags: "int",
+});
 const bindings = {
   socket: libc.func("int socket(int domain, int type, int protocol)"),
   bind: libc.func("int bind(int fd, const void *address, uint32_t length)"),
@@ -21,6 +31,7 @@ const bindings = {
   ),
   recv: libc.func("intptr_t recv(int fd, void *data, size_t length, int flags)"),
   recvfrom: libc.func("intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)"),
+  recvmsg: libc.func("intptr_t recvmsg(int fd, _Inout_ msghdr *message, int flags)"),
   setns: libc.func("int setns(int fd, int type)"),
   unshare: libc.func("int unshare(int flags)"),
   mount: libc.func("int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)"),
@@ -119,6 +130,21 @@ export function receiveFrom(fd: number, buffer: Uint8Array, verb: string): { len
   addressLength.writeInt32LE(address.length);
   const result = Number(bindings.recvfrom(fd, buffer, buffer.length, MSG_DONTWAIT, address, addressLength));
   if (result >= 0) return { length: result, address: address.subarray(0, addressLength.readInt32LE()) };
+  const number = koffi.errno();
+  if (number === koffi.os.errno["EAGAIN"]) return undefined;
+  throw systemError(verb, number);
+}
+
+/**
+ * recvmsg(2) without blocking, with the control messages that came along (cmsg(3)). Undefined: nothing there.
+ * @throws SystemError ENOBUFS: messages were lost because nobody read them in time
+ */
+export function receiveMessage(fd: number, buffer: Uint8Array, verb: string): { length: number; control: Buffer } | undefined {
+  const control = Buffer.alloc(256);
+  const vectors = [{ base: buffer, length: buffer.length }];
+  const message = { name: null, nameLength: 0, vectors, vectorCount: 1, control, controlLength: control.length, flags: 0 };
+  const result = Number(bindings.recvmsg(fd, message, MSG_DONTWAIT | MSG_TRUNC));
+  if (result >= 0) return { length: result, control: control.subarray(0, Number(message.controlLength)) };
   const number = koffi.errno();
   if (number === koffi.os.errno["EAGAIN"]) return undefined;
   throw systemError(verb, number);

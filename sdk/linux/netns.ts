@@ -118,6 +118,21 @@ export function createNamedNetns(name: string): void {
   }
 }
 
+/** A namespace without a name, which ends with its last process, socket and handle. */
+export function openNewNetns(): NetnsHandle {
+  const own = openSync(ownPath, constants.O_RDONLY);
+  try {
+    libc.unshare(libc.CLONE_NEWNET, "create a network namespace");
+    try {
+      return openOwnNetns();
+    } finally {
+      returnTo(own);
+    }
+  } finally {
+    closeSync(own);
+  }
+}
+
 /** Takes the name away; the namespace ends with its last process and socket; equivalent: `ip netns delete NAME`. Unknown names are fine. */
 export function deleteNamedNetns(name: string): void {
   if (!isNetnsName(name)) return;

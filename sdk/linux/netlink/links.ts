@@ -3,7 +3,6 @@
  */
 import { AF_INET } from "../libc.js";
 import type { NetnsHandle } from "../netns.js";
-import { errnoNumber } from "../system-error.js";
 import * as codec from "./codec.js";
 import { type IpAddress, parseAddress } from "./ip-address.js";
 import { formatMac, parseMac } from "./mac-address.js";
@@ -60,6 +59,8 @@ export interface LinkChange {
   readonly mtuBytes?: number;
   readonly up?: boolean;
   readonly group?: number;
+  /** Index of the bridge it belongs to; 0 = none. */
+  readonly masterIndex?: number;
 }
 
 const RTM_NEWLINK = 16;
@@ -69,6 +70,7 @@ const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_LINK = 5;
+const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
 const IFLA_STATS64 = 23;
@@ -135,7 +137,7 @@ export function createPlainLink(name: string, kind: string): NetlinkRequest {
   };
 }
 
-/** Equivalent: `ip link set dev NAME [name NEW] [alias TEXT] [address MAC] [mtu N] [up|down] [group N]`. */
+/** Equivalent: `ip link set dev NAME [name NEW] [alias TEXT] [address MAC] [mtu N] [up|down] [group N] [master BRIDGE]`. */
 export function setLink(index: number, change: LinkChange): NetlinkRequest {
   const flags = change.up === undefined ? 0 : IFF_UP;
   return {
@@ -149,6 +151,7 @@ export function setLink(index: number, change: LinkChange): NetlinkRequest {
       ...(change.macAddress === undefined ? [] : [codec.attribute(IFLA_ADDRESS, parseMac(change.macAddress))]),
       ...(change.mtuBytes === undefined ? [] : [codec.u32(IFLA_MTU, change.mtuBytes)]),
       ...(change.group === undefined ? [] : [codec.u32(IFLA_GROUP, change.group)]),
+      ...(change.masterIndex === undefined ? [] : [codec.u32(IFLA_MASTER, change.masterIndex)]),
     ]),
   };
 }
@@ -283,18 +286,4 @@ function linkInfo(kind: string, ...data: readonly Uint8Array[]): Buffer {
     codec.text(IFLA_INFO_KIND, kind),
     ...(data.length === 0 ? [] : [codec.nested(IFLA_INFO_DATA, ...data)]),
   );
-}
-
-/** Whether the kernel knows a kind of interface, without making one: an unknown kind is refused before its name is looked at. */
-export function supportsLinkKind(socket: NetlinkSocket, kind: string): "yes" | "no" | "unknown" {
-  // A name of zero length is refused with EINVAL by a kernel that knows the kind.
-  const probe: NetlinkRequest = {
-    verb: `probe link kind ${kind}`,
-    type: RTM_NEWLINK,
-    flags: codec.NLM_F_CREATE | codec.NLM_F_EXCL,
-    body: Buffer.concat([header(0, 0, 0), codec.text(IFLA_IFNAME, "wt-probe%d"), linkInfo(kind)]),
-  };
-  const error = socket.attempt([probe])[0]?.error as { errnoNumber?: number } | undefined;
-  if (error === undefined) return "yes";
-  return error.errnoNumber === errnoNumber("EOPNOTSUPP") ? "no" : "unknown";
 }

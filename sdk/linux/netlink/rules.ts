@@ -12,6 +12,7 @@ export interface Rule {
   readonly from: IpPrefix | undefined;
   /** IP protocol number; 0 = any. */
   readonly ipProtocol: number;
+  /** Up to 65534; the kernel refuses 65535 (fib_rule_port_range_valid). */
   readonly sourcePorts: { readonly first: number; readonly last: number } | undefined;
   readonly destinationPorts: { readonly first: number; readonly last: number } | undefined;
   readonly table: number;

@@ -1,0 +1,93 @@
+/**
+ * Changes of interfaces in all namespaces that have a number here (namespace-ids.ts), over one socket.
+ * Equivalent: `ip monitor all-nsid link nsid`.
+ */
+import * as libc from "../libc.js";
+import { hasErrno } from "../system-error.js";
+import { decodeMessages } from "./codec.js";
+import { decodeLinkEvent, type Link } from "./links.js";
+import { decodeNamespaceEnd } from "./namespace-ids.js";
+
+export interface LinkEventHandlers {
+  /** An interface has changed or gone. `namespace`: the number of its namespace; undefined = our own. */
+  link(event: { readonly namespace: number | undefined; readonly gone: boolean; readonly link: Link }): void;
+  /** A namespace has ended, and all in it. Its number may be given to another. */
+  namespaceEnded(namespace: number): void;
+  /** Events were lost: look at everything again. */
+  overrun(): void;
+}
+
+const NETLINK_ROUTE = 0;
+const SOL_NETLINK = 270;
+const NETLINK_LISTEN_ALL_NSID = 8;
+const SO_RCVBUF = 8;
+const RTNLGRP_LINK = 1;
+const RTNLGRP_NSID = 28;
+const receiveBufferBytes = 4 * 1024 * 1024;
+
+/**
+ * Listens until closed; the process stays alive meanwhile. Handlers run on the event loop and must not throw.
+ * @throws SystemError EPERM without CAP_NET_BROADCAST in the own namespace
+ */
+export function watchLinks(handlers: LinkEventHandlers): { close(): void } {
+  const fd = libc.openSocket(libc.AF_NETLINK, libc.SOCK_RAW, NETLINK_ROUTE, "open a netlink socket for link events");
+  try {
+    libc.setSocketOption(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1, "listen to link events of all namespaces");
+    libc.setSocketOption(fd, libc.SOL_SOCKET, SO_RCVBUF, receiveBufferBytes, "set the receive buffer for link events");
+    libc.bindSocket(fd, groupAddress(RTNLGRP_LINK, RTNLGRP_NSID), "subscribe to link events");
+  } catch (error) {
+    libc.closeDescriptor(fd);
+    throw error;
+  }
+  const buffer = Buffer.alloc(65536);
+  const poll = libc.pollReadable(fd, () => drain(fd, buffer, handlers));
+  let open = true;
+  return {
+    close() {
+      if (!open) return;
+      open = false;
+      poll.close();
+      libc.closeDescriptor(fd);
+    },
+  };
+}
+
+function drain(fd: number, buffer: Buffer, handlers: LinkEventHandlers): void {
+  for (;;) {
+    let received: ReturnType<typeof libc.receiveMessage>;
+    try {
+      received = libc.receiveMessage(fd, buffer, "receive link events");
+    } catch (error) {
+      if (!hasErrno(error, "ENOBUFS")) throw error;
+      handlers.overrun();
+      continue;
+    }
+    if (received === undefined) return;
+    const namespace = namespaceOf(received.control);
+    for (const message of decodeMessages(Buffer.from(buffer.subarray(0, Math.min(received.length, buffer.length))))) {
+      const ended = decodeNamespaceEnd(message);
+      if (ended !== undefined && namespace === undefined) handlers.namespaceEnded(ended);
+      const event = decodeLinkEvent(message);
+      if (event !== undefined) handlers.link({ namespace, ...event });
+    }
+  }
+}
+
+/** struct cmsghdr { size_t length; int level; int type } and the number; absent for our own namespace. */
+function namespaceOf(control: Buffer): number | undefined {
+  if (control.length < 20) return undefined;
+  const isNamespace = control.readInt32LE(8) === SOL_NETLINK && control.readInt32LE(12) === NETLINK_LISTEN_ALL_NSID;
+  const id = isNamespace ? control.readInt32LE(16) : -1;
+  return id < 0 ? undefined : id;
+}
+
+/** struct sockaddr_nl. */
+function groupAddress(...groups: readonly number[]): Uint8Array {
+  const bytes = Buffer.alloc(12);
+  bytes.writeUInt16LE(libc.AF_NETLINK, 0);
+  bytes.writeUInt32LE(
+    groups.reduce((mask, group) => (mask | (1 << (group - 1))) >>> 0, 0),
+    8,
+  );
+  return bytes;
+}
