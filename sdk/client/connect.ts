@@ -4,11 +4,13 @@
  *     const connection = await connect({ url: "kernel://icmp-responder/nsm-1", signal });
  */
 import { randomUUID } from "node:crypto";
+import { MechanismType } from "../api.js";
 import { backgroundCall, type ChainObserver } from "../chain.js";
 import { type Clock, systemClock } from "../clock.js";
 import type { Whereabouts } from "../elements/label-workload.js";
 import type { Connection } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
+import { inodeUrl, openNetns, ownInodeUrl } from "../linux/netns.js";
 import { sharedParameter } from "../mechanisms/parameters.js";
 import { parseServiceUrl, type ServiceUrl } from "../mechanisms/service-url.js";
 import { type Log, silentLog } from "../telemetry/log.js";
@@ -118,15 +120,27 @@ export async function connect(options: ConnectOptions): Promise<ClientConnection
 function wishOf(options: ConnectOptions): Wish {
   const service = typeof options.url === "string" ? parseServiceUrl(options.url) : options.url;
   const id = options.id ?? randomUUID();
+  const netnsUrl = service.mechanism === MechanismType.KERNEL ? inodeOf(options.netnsUrl) : "";
   return {
     service,
     labels: options.labels ?? {},
     name: options.name ?? processName,
     id,
-    mechanism: wantedMechanism(service, id, options.netnsUrl),
+    mechanism: wantedMechanism(service, id, netnsUrl),
     context: options.context,
     endpointName: options.endpointName ?? "",
   };
+}
+
+/** A namespace travels as device and inode: a path would mean something else to the node manager. */
+function inodeOf(netnsUrl: string | undefined): string {
+  if (netnsUrl === undefined) return ownInodeUrl();
+  const handle = openNetns(netnsUrl);
+  try {
+    return inodeUrl(handle);
+  } finally {
+    handle.close();
+  }
 }
 
 interface Obtained {

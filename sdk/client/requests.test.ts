@@ -12,7 +12,7 @@ const wish: Wish = {
   labels: { color: "blue" },
   name: "nsc",
   id: "nsc-0",
-  mechanism: wantedMechanism(service, "nsc-0", undefined),
+  mechanism: wantedMechanism(service, "nsc-0", "inode://4/1"),
   context: undefined,
   endpointName: "",
 };
@@ -20,7 +20,7 @@ const granted = Connection.fromPartial({
   id: "nsc-0",
   network_service: "icmp-responder",
   network_service_endpoint_name: "nse-1",
-  mechanism: { cls: "LOCAL", type: "KERNEL", parameters: { name: "nsm-1" } },
+  mechanism: { cls: "LOCAL", type: "KERNEL", parameters: { name: "nsm-1", inodeURL: "inode://4/1" } },
   context: { ip_context: { src_ip_addrs: ["10.0.0.1/32", "fd00::1/128"], dst_ip_addrs: ["10.0.0.0/32", "fd00::/128"] } },
   path: {
     index: 0,
@@ -33,9 +33,9 @@ const granted = Connection.fromPartial({
 
 test("row 1.25: the interface name of the url is asked for, a generated one fits the kernel", () => {
   assert.equal(wish.mechanism.parameters["name"], "nsm-1");
-  const generated = wantedMechanism(parseServiceUrl("kernel://a-very-long-service-name"), "id", undefined);
+  const generated = wantedMechanism(parseServiceUrl("kernel://a-very-long-service-name"), "id", "inode://4/1");
   assert.equal(generated.parameters["name"]?.length, 15);
-  assert.deepEqual(generated, wantedMechanism(parseServiceUrl("kernel://a-very-long-service-name"), "id", undefined));
+  assert.deepEqual(generated, wantedMechanism(parseServiceUrl("kernel://a-very-long-service-name"), "id", "inode://4/1"));
 });
 
 test("row 1.27: labels of the url and of the call, the call's go first; segment 0 is ours", () => {

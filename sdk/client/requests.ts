@@ -6,7 +6,7 @@ import type { ConnectionContext } from "../gen/connectioncontext.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import { fitInterfaceName, generateInterfaceName } from "../mechanisms/interface-name.js";
 import { kernelMechanism } from "../mechanisms/kernel.js";
-import { makeMechanism, sharedParameter } from "../mechanisms/parameters.js";
+import { makeMechanism, sharedParameter, withParameters } from "../mechanisms/parameters.js";
 import type { ServiceUrl } from "../mechanisms/service-url.js";
 
 export interface Wish {
@@ -24,11 +24,11 @@ export interface Wish {
 }
 
 /** The mechanism by which the client wants to be reached. */
-export function wantedMechanism(service: ServiceUrl, id: string, netnsUrl: string | undefined): Mechanism {
+export function wantedMechanism(service: ServiceUrl, id: string, netnsUrl: string): Mechanism {
   const asked = service.interfaceName;
   if (service.mechanism === MechanismType.KERNEL) {
     const interfaceName = asked === "" ? generateInterfaceName(service.networkService, id) : fitInterfaceName(asked);
-    return kernelMechanism({ interfaceName, ...(netnsUrl === undefined ? {} : { netnsUrl }) });
+    return kernelMechanism({ interfaceName, netnsUrl });
   }
   return makeMechanism(MechanismClass.LOCAL, service.mechanism, { [sharedParameter.name]: asked === "" ? undefined : asked });
 }
@@ -79,6 +79,10 @@ export function reselectRequest(wish: Wish, granted: Connection): NetworkService
 export function adopt(wish: Wish, shown: Connection): Connection | undefined {
   const own = shown.path?.path_segments[0];
   if (shown.path === undefined || own === undefined || own.id !== wish.id || own.name !== wish.name) return undefined;
-  if (shown.network_service !== wish.service.networkService || shown.mechanism?.type !== wish.mechanism.type) return undefined;
-  return { ...shown, id: wish.id, path: { ...shown.path, index: 0 } };
+  const { mechanism } = shown;
+  if (shown.network_service !== wish.service.networkService || mechanism?.type !== wish.mechanism.type) return undefined;
+  // A restarted pod has another namespace than the one the connection was made for.
+  const netns = wish.mechanism.parameters[sharedParameter.inodeUrl];
+  const here = withParameters(mechanism, netns === undefined ? {} : { [sharedParameter.inodeUrl]: netns });
+  return { ...shown, id: wish.id, mechanism: here, path: { ...shown.path, index: 0 } };
 }
