@@ -22,7 +22,7 @@ import type { HasUndo } from "./undo.js";
 /** The application that a connection goes on to. */
 export interface NextHop {
   readonly url: string;
-  /** Its registered name, which it writes into its path segment. */
+  /** Its registered name, which it writes into its path segment; empty = not known yet. */
   readonly name: string;
 }
 export interface HasNextHop {
@@ -100,7 +100,7 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
  */
 function withNextSegment(connection: Connection, name: string): Connection {
   const path = connection.path;
-  if (path === undefined) return connection;
+  if (path === undefined || name === "") return connection;
   const next = path.index + 1;
   if (path.path_segments[next]?.name === name) return connection;
   const path_segments = path.path_segments.slice();

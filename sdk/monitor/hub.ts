@@ -16,6 +16,7 @@ export interface MonitorHub {
   subscribe(selector: MonitorScopeSelector, signal: AbortSignal): AsyncIterable<ConnectionEvent>;
   /** All live connections, as last published. */
   connections(): Iterable<Connection>;
+  get(id: string): Connection | undefined;
 }
 
 interface Subscriber {
@@ -90,6 +91,7 @@ export function createMonitorHub({ maxPending = 20_000 }: { maxPending?: number 
       }
     },
     connections: () => live.values(),
+    get: (id) => live.get(id),
   };
 }
 

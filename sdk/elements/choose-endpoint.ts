@@ -1,0 +1,122 @@
+/**
+ * choose-endpoint — finds who provides the network service, and tries one after the other.
+ * Does:   nothing when the request names its endpoint (a refresh does). Else asks the registries for the service and its
+ *         endpoints, keeps those that the service's `matches` allow, starts at the next one in turn, and goes on to the
+ *         next when one fails. Takes the payload from the service.
+ * Fails:  NOT_FOUND no such service, or no endpoint that may serve; as the endpoint says when there was only one;
+ *         UNAVAILABLE naming each failure when all of several failed
+ * Order:  before `undo`, so that what a failed try has built is taken back before the next
+ */
+import type { ConnectionApi, Registry } from "../api.js";
+import type { Element } from "../chain.js";
+import { Connection } from "../gen/connection.js";
+import { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
+import { selectCandidates } from "../registry/match.js";
+import { Code, codeName, statusError, toStatusError } from "../status.js";
+import { timestampMs } from "../timestamp.js";
+import type { Journal } from "./explain.js";
+
+export interface ChooseEndpointOptions {
+  readonly services: Pick<Registry<NetworkService>, "find">;
+  readonly endpoints: Pick<Registry<NetworkServiceEndpoint>, "find">;
+  readonly journal: Pick<Journal, "note">;
+  readonly nowMs?: () => number;
+}
+
+const step = "choose-endpoint";
+
+export function chooseEndpoint(options: ChooseEndpointOptions): Element<ConnectionApi> {
+  const { journal, nowMs = Date.now } = options;
+  const nextTurn = takeTurns();
+
+  async function candidatesFor(connection: Connection, service: NetworkService, signal: AbortSignal): Promise<string[]> {
+    const query = NetworkServiceEndpoint.fromPartial({ network_service_names: [service.name] });
+    const living: NetworkServiceEndpoint[] = [];
+    for await (const { entry, deleted } of options.endpoints.find(query, { watch: false, signal })) {
+      if (deleted) continue;
+      if (entry.expiration_time !== undefined && timestampMs(entry.expiration_time) <= nowMs()) {
+        journal.note(connection.id, step, entry.name, "REFUSED", "its registration has expired");
+      } else living.push(entry);
+    }
+    // The registry's order means nothing; taking turns needs one that stays.
+    living.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    const allowed = selectCandidates(service, living, connection.labels, (candidate, verdict, rule) => {
+      if (verdict === "REFUSED") journal.note(connection.id, step, candidate, verdict, rule);
+    });
+    if (allowed.length === 0) {
+      const why = living.length === 0 ? "none is registered" : `none of ${living.length} matches the labels of the connection`;
+      throw statusError(Code.NOT_FOUND, `no endpoint for network service "${service.name}": ${why}`);
+    }
+    const start = nextTurn(service.name) % allowed.length;
+    return [...new Set([...allowed.slice(start), ...allowed.slice(0, start)].map(({ name }) => name))];
+  }
+
+  return {
+    name: step,
+    steps: {
+      async request(request, { signal }, rest) {
+        const connection = request.connection ?? Connection.fromPartial({});
+        if (connection.network_service_endpoint_name !== "" && connection.payload !== "") return rest.request(request);
+        const service = await findService(options.services, connection, signal);
+        const payload = service.payload || connection.payload;
+        if (connection.network_service_endpoint_name !== "") {
+          return rest.request({ ...request, connection: { ...connection, payload } });
+        }
+        const names = await candidatesFor(connection, service, signal);
+        const failures: { name: string; error: unknown }[] = [];
+        for (const name of names) {
+          try {
+            const chosen = { ...connection, payload, network_service_endpoint_name: name };
+            const answer = await rest.request({ ...request, connection: chosen });
+            const rule = names.length === 1 ? "the only endpoint that may serve" : `its turn among ${names.length}`;
+            journal.note(connection.id, step, name, "CHOSEN", failures.length > 0 ? "the first that answered" : rule);
+            return answer;
+          } catch (error) {
+            signal.throwIfAborted();
+            const { code, details } = toStatusError(error);
+            journal.note(connection.id, step, name, "FAILED", `${codeName(code)}: ${details}`);
+            failures.push({ name, error });
+          }
+        }
+        throw allFailed(service.name, failures);
+      },
+    },
+  };
+}
+
+async function findService(
+  services: Pick<Registry<NetworkService>, "find">,
+  { network_service: name, payload }: Connection,
+  signal: AbortSignal,
+): Promise<NetworkService> {
+  const query = NetworkService.fromPartial({ name, payload });
+  for await (const { entry, deleted } of services.find(query, { watch: false, signal })) {
+    if (!deleted && entry.name === name) return entry;
+  }
+  const which = payload === "" ? "" : ` with payload ${payload}`;
+  throw statusError(Code.NOT_FOUND, `network service "${name}"${which} is not registered`);
+}
+
+function allFailed(service: string, failures: readonly { name: string; error: unknown }[]): Error {
+  const [first] = failures;
+  if (first !== undefined && failures.length === 1) return toStatusError(first.error);
+  const texts = failures.map(({ name, error }) => {
+    const { code, details } = toStatusError(error);
+    return `${name}: ${codeName(code)} ${details}`;
+  });
+  const codes = new Set(failures.map(({ error }) => toStatusError(error).code));
+  const [only] = codes;
+  const code = codes.size === 1 && only !== undefined ? only : Code.UNAVAILABLE;
+  return statusError(code, `all ${failures.length} endpoints of "${service}" failed: ${texts.join("; ")}`, first?.error);
+}
+
+/** A counter per service. Names come from strangers, but only those of registered services get here. */
+function takeTurns(): (service: string) => number {
+  const turns = new Map<string, number>();
+  return (service) => {
+    const turn = turns.get(service) ?? 0;
+    turns.set(service, (turn + 1) % Number.MAX_SAFE_INTEGER);
+    if (turns.size > 10_000) turns.delete(turns.keys().next().value as string);
+    return turn;
+  };
+}
