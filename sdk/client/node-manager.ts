@@ -186,9 +186,13 @@ async function readStream(options: Options, signal: AbortSignal, hear: (event: C
   }
 }
 
-/** The id in our segment, if the connection is ours. A client is the first segment, a function in a chain a later one. */
-function ownId(connection: Connection, name: string): string | undefined {
-  return connection.path?.path_segments.find((segment) => segment.name === name)?.id;
+/**
+ * Our id, if the connection is the one that follows ours. A node manager that stands on the path twice, as in a chain of
+ * functions on one node, shows the later one too.
+ */
+function ownId({ path }: Connection, name: string): string | undefined {
+  const before = path?.path_segments[path.index - 1];
+  return before?.name === name ? before.id : undefined;
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

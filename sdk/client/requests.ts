@@ -78,7 +78,7 @@ export function reselectRequest(wish: Wish, granted: Connection): NetworkService
  */
 export function adopt(wish: Wish, shown: Connection): Connection | undefined {
   const own = shown.path?.path_segments[0];
-  if (shown.path === undefined || own === undefined || own.id !== wish.id || own.name !== wish.name) return undefined;
+  if (shown.path?.index !== 1 || own === undefined || own.id !== wish.id || own.name !== wish.name) return undefined;
   const { mechanism } = shown;
   if (shown.network_service !== wish.service.networkService || mechanism?.type !== wish.mechanism.type) return undefined;
   // A restarted pod has another namespace than the one the connection was made for.
