@@ -1,0 +1,69 @@
+/** The settings of the forwarder. Names and defaults are upstream's where upstream has the setting. */
+import { MechanismType } from "../sdk/api.js";
+import { commonSettings, stateSettings } from "../sdk/config/common.js";
+import { address, durationMs, integer, type Kind, list, map, name, oneOf, optional, text } from "../sdk/config/kinds.js";
+import { setting, type Values } from "../sdk/config/table.js";
+import { parsePrefix } from "../sdk/ip.js";
+import { defaultVxlanPort } from "../sdk/mechanisms/vxlan.js";
+
+const addressOrPrefix: Kind<string> = {
+  label: "IP|CIDR",
+  parse(value) {
+    const trimmed = value.trim();
+    if (trimmed !== "" && parsePrefix(trimmed) === undefined) {
+      throw new Error(`"${value}" is neither an IP address nor a prefix such as 198.18.0.0/15`);
+    }
+    return trimmed;
+  },
+};
+
+/** 0 is how upstream writes the default. */
+const vxlanPort: Kind<number> = {
+  label: "PORT",
+  parse: (value) => integer({ min: 0, max: 65_535 }).parse(value) || defaultVxlanPort,
+};
+
+export const forwarderSettings = {
+  ...commonSettings,
+  ...stateSettings,
+  name: setting("NSM_NAME", name, "name of this forwarder; its segment in every path and its entry in the registry", {
+    default: "forwarder",
+  }),
+  labels: setting("NSM_LABELS", map, "labels under which managers choose this forwarder", { default: "p2p:true" }),
+  serviceName: setting("NSM_NS_NAME", name, "network service under which forwarders register", { default: "forwarder" }),
+  connectTo: setting("NSM_CONNECT_TO", address, "the manager of this node", { default: "unix:///connect.to.socket" }),
+  listenOn: setting("NSM_LISTEN_ON", list(address), "where the manager reaches this forwarder", {
+    default: "unix:///listen.on.socket",
+  }),
+  maxTokenLifetimeMs: setting("NSM_MAX_TOKEN_LIFETIME", durationMs, "how long a connection lives without a refresh", {
+    default: "10m",
+  }),
+  dialTimeoutMs: setting("NSM_DIAL_TIMEOUT", durationMs, "how long a connection to the next hop may take to open", {
+    default: "750ms",
+  }),
+  tunnelIp: setting("NSM_TUNNEL_IP", addressOrPrefix, "where tunnels start: an address of this node, or a prefix that has one", {
+    default: "",
+  }),
+  vxlanPort: setting("NSM_VXLAN_PORT", vxlanPort, "UDP port of VXLAN, equal on all nodes; 0 = 4789", { default: "0" }),
+  mechanismPriority: setting(
+    "NSM_MECHANISM_PRIORITY",
+    list(oneOf(...Object.values(MechanismType))),
+    "mechanisms to propose first to the next hop, in this order",
+    { default: "" },
+  ),
+  dataPlane: setting(
+    "WEFT_DATAPLANE",
+    oneOf("kernel", "none"),
+    "what moves the packets; none negotiates every mechanism and builds nothing",
+    { default: "kernel", flag: "--dataplane" },
+  ),
+  drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", { default: "5s" }),
+  requestTimeoutMs: setting("WEFT_REQUEST_TIMEOUT", durationMs, "longest time for a request whose caller set no deadline", {
+    default: "15s",
+  }),
+  publicUrl: setting("WEFT_PUBLIC_URL", optional(text), "URL told to the manager; default: the first of the listen list", {
+    default: "",
+  }),
+} as const;
+
+export type ForwarderConfig = Values<typeof forwarderSettings>;

@@ -1,0 +1,259 @@
+/**
+ * cross-connect — agrees with both sides on how they are reached, and joins them in the data plane.
+ * Needs:  context.previous (from `serialize`), context.nextHop (from `find-endpoint`), context.undoOnFailure (from `undo`)
+ * Does:   completes the mechanism of the side that asks; proposes others to the next hop; lowers the MTU to what fits;
+ *         builds what the answer says. A refresh changes only what differs. A VNI that is taken in this node's
+ *         namespace is given back, and the next hop is asked anew
+ * Fails:  INVALID_ARGUMENT the caller's mechanism is malformed; FAILED_PRECONDITION it cannot be done here (payload IP
+ *         between nodes, ports or address families that do not fit, an answer that makes no sense); else as the data
+ *         plane says: ALREADY_EXISTS, NOT_FOUND, …
+ */
+import { type ConnectionApi, MechanismType } from "../sdk/api.js";
+import type { CallContext, Detachable, Element, Rest } from "../sdk/chain.js";
+import type { Clock } from "../sdk/clock.js";
+import type { HasNextHop, NextHop } from "../sdk/elements/forward.js";
+import type { HasConnection } from "../sdk/elements/serialize.js";
+import type { HasUndo } from "../sdk/elements/undo.js";
+import type { Connection, Mechanism } from "../sdk/gen/connection.js";
+import { ConnectionContext } from "../sdk/gen/connectioncontext.js";
+import { previousSegment } from "../sdk/path.js";
+import { Code, statusError, toStatusError } from "../sdk/status.js";
+import type { Log } from "../sdk/telemetry/log.js";
+import { timestampMs } from "../sdk/timestamp.js";
+import { type Accepted, acceptMechanism, offeredKinds, payloadOf, type TellMechanism } from "./choose-mechanism.js";
+import { type Connections, encodeRecord, type HeldConnection } from "./connections.js";
+import type { CrossConnect, DataPlane, Port } from "./dataplane/dataplane.js";
+import { classOf } from "./locality.js";
+import type { MechanismKind } from "./mechanisms/mechanism.js";
+import { defaultMtuBytes, lowestMtuBytes, minMtuBytes } from "./mtu.js";
+import { withPortMetrics } from "./path-metrics.js";
+import type { VniPool } from "./vni.js";
+
+export interface CrossConnectOptions {
+  readonly dataPlane: DataPlane;
+  readonly kinds: readonly MechanismKind[];
+  readonly connections: Connections;
+  readonly vnis: VniPool;
+  /** Mechanism types to propose first, in this order. */
+  readonly priority: readonly string[];
+  readonly clock: Clock;
+  /** Life of a cross-connect whose caller gives no expiry, in milliseconds. */
+  readonly maxTokenLifetimeMs: number;
+  readonly log: Log;
+  readonly tell?: (connectionId: string, ...told: Parameters<TellMechanism>) => void;
+}
+
+type Needs = HasConnection & HasNextHop & HasUndo;
+type Onward = Rest<ConnectionApi> & Detachable<ConnectionApi, object>;
+
+/** How often a connection is negotiated when its VNI turns out to be taken. */
+const maxTries = 4;
+
+export function crossConnect(options: CrossConnectOptions): Element<ConnectionApi, Needs> {
+  const { dataPlane, kinds, connections, log } = options;
+  return {
+    name: "cross-connect",
+    steps: {
+      async request(request, context, rest) {
+        const { connection } = request;
+        const { nextHop } = context;
+        if (connection === undefined || nextHop === undefined) throw statusError(Code.INTERNAL, "no connection or no next hop");
+        const tell: TellMechanism = (...told) => options.tell?.(connection.id, ...told);
+        if (context.previous === undefined && connections.get(connection.id) === undefined) {
+          context.undoOnFailure("cross-connect", (signal) => forget(connection.id, signal));
+        }
+        const asker = await acceptMechanism(connection, request.mechanism_preferences, kinds, tell);
+        return negotiate(options, { connection, asker, nextHop, context, rest, tell });
+      },
+      async close(connection, { signal }, rest) {
+        const downstream = connections.get(connection.id)?.downstream;
+        const { mechanism, context } = downstream ?? connection;
+        const told = rest.close({ ...connection, mechanism, context }).catch((error) => {
+          log.info("the next hop was not told of the close; it expires there", { connectionId: connection.id, error });
+        });
+        try {
+          await forget(connection.id, signal);
+        } finally {
+          await told;
+        }
+      },
+    },
+  };
+
+  async function forget(id: string, signal: AbortSignal): Promise<void> {
+    await dataPlane.remove(id, signal);
+    for (const kind of kinds) kind.release(id);
+    connections.delete(id);
+  }
+}
+
+interface Asked {
+  readonly connection: Connection;
+  readonly asker: Accepted;
+  readonly nextHop: NextHop;
+  readonly context: CallContext & Needs;
+  readonly rest: Onward;
+  readonly tell: TellMechanism;
+}
+
+/** Asks the next hop and builds; again with other numbers when a VNI is taken. */
+async function negotiate(options: CrossConnectOptions, asked: Asked): Promise<Connection> {
+  const { connection, context, rest } = asked;
+  let { asker } = asked;
+  let agreed = options.connections.get(connection.id)?.downstream.mechanism;
+  for (let tries = 1; ; tries++) {
+    const answer = await rest.request(await onwardRequest(options, { ...asked, asker }, agreed));
+    try {
+      return await build(options, { ...asked, asker }, answer);
+    } catch (error) {
+      const taken = await takenVni(options, connection.id, asker, answer, error);
+      if (taken === undefined || tries === maxTries || context.signal.aborted) throw error;
+      options.log.info(`VNI ${taken.vni} is taken on this node; negotiating another`, { connectionId: connection.id, tries });
+      options.vnis.release(connection.id);
+      if (taken.side === "asker") {
+        asker = { ...asker, mechanism: await asker.kind.accept(connection, withoutVni(asker.mechanism)) };
+        agreed = answer.mechanism;
+      } else {
+        await rest.close(answer);
+        agreed = undefined;
+      }
+    }
+  }
+}
+
+/** The request in the terms of the next hop: its mechanism or our proposals, and the MTU that fits so far. */
+async function onwardRequest(options: CrossConnectOptions, asked: Asked, agreed: Mechanism | undefined) {
+  const { connection, asker, nextHop } = asked;
+  const cls = classOf(nextHop.url);
+  const offered = offeredKinds(connection, cls, asker.kind, options.kinds, {
+    priority: options.priority,
+    buildsNothing: options.dataPlane.name === "none",
+  });
+  const mtuBytes = lowestMtuBytes(connection.context?.MTU, await asker.kind.mtuBytes(connection, asker.mechanism));
+  const onward: Connection = { ...connection, mechanism: agreed, context: withMtu(connection.context, mtuBytes ?? 0) };
+  const mechanism_preferences = agreed === undefined ? await Promise.all(offered.map((kind) => kind.offer(connection, cls))) : [];
+  return { connection: onward, mechanism_preferences };
+}
+
+/** Makes the data plane equal to what was agreed, and gives the answer for the side that asked. */
+async function build(options: CrossConnectOptions, asked: Asked, answer: Connection): Promise<Connection> {
+  const { dataPlane, connections, kinds } = options;
+  const { connection, asker, nextHop, context } = asked;
+  const mechanism = answer.mechanism;
+  const kind = kinds.find(({ type }) => type === mechanism?.type);
+  if (mechanism === undefined || kind === undefined) throw unknownAnswer(connection, mechanism);
+
+  const mtuBytes = await agreedMtu(connection, asker, answer, kind, mechanism);
+  const own: Connection = { ...answer, context: withMtu(answer.context, mtuBytes) };
+  const client = asker.kind.clientPort(own, asker.mechanism);
+  const endpoint = endpointPort(own, kind, mechanism);
+  claimVni(options, connection.id, endpoint);
+
+  const before = connections.get(connection.id);
+  const answered: Connection = { ...own, mechanism: asker.kind.withMtu(asker.mechanism, mtuBytes) };
+  const held: HeldConnection = {
+    nextHop: { url: nextHop.url, name: connection.network_service_endpoint_name },
+    answered,
+    downstream: answer,
+    generation: (before?.generation ?? 0) + 1,
+  };
+  const expires = previousSegment(connection)?.expires;
+  const crossConnect: CrossConnect = {
+    id: connection.id,
+    generation: held.generation,
+    payload: payloadOf(connection),
+    mtuBytes,
+    client,
+    endpoint,
+    expiresAtMs: expires === undefined ? options.clock.nowMs() + options.maxTokenLifetimeMs : timestampMs(expires),
+    record: encodeRecord(held),
+  };
+  await dataPlane.ensure(crossConnect, context.signal);
+  connections.set(connection.id, held);
+  asked.tell(mechanism.type, "CHOSEN", `agreed with ${answer.network_service_endpoint_name} at ${nextHop.url}`);
+  return withPortMetrics(answered, crossConnect, await dataPlane.counters(connection.id));
+}
+
+/** The least that the context, both mechanisms and this node allow. */
+async function agreedMtu(
+  connection: Connection,
+  asker: Accepted,
+  answer: Connection,
+  kind: MechanismKind,
+  mechanism: Mechanism,
+): Promise<number> {
+  const limits = [await asker.kind.mtuBytes(connection, asker.mechanism), await kind.mtuBytes(connection, mechanism)];
+  const mtuBytes = lowestMtuBytes(connection.context?.MTU, answer.context?.MTU, ...limits) ?? defaultMtuBytes;
+  if (mtuBytes >= minMtuBytes) return mtuBytes;
+  throw statusError(
+    Code.FAILED_PRECONDITION,
+    `connection ${connection.id} would have an MTU of ${mtuBytes} bytes, and a link needs ${minMtuBytes}; ` +
+      "raise the MTU of the link between the nodes, or what context.MTU asks for",
+  );
+}
+
+/** What the endpoint wrote is the endpoint's fault: the caller should take another one. */
+function endpointPort(connection: Connection, kind: MechanismKind, mechanism: Mechanism): Port {
+  try {
+    return kind.endpointPort(connection, mechanism);
+  } catch (error) {
+    const { code, details } = toStatusError(error);
+    if (code !== Code.INVALID_ARGUMENT) throw error;
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `answer of endpoint ${connection.network_service_endpoint_name}: ${details}`,
+      error,
+    );
+  }
+}
+
+function claimVni({ vnis }: CrossConnectOptions, owner: string, port: Port): void {
+  if (port.kind !== "vxlan" || vnis.claim({ owner, udpPort: port.udpPort, vni: port.vni })) return;
+  throw vniTaken(owner, port.vni, port.udpPort);
+}
+
+function vniTaken(owner: string, vni: number, udpPort: number) {
+  return statusError(
+    Code.ALREADY_EXISTS,
+    `connection ${owner}: VNI ${vni} is in use by another connection on UDP port ${udpPort} of this node; ask again for another`,
+  );
+}
+
+/** If the failure is about a VNI: which one, and who chose it. */
+async function takenVni(
+  { dataPlane, vnis }: CrossConnectOptions,
+  id: string,
+  asker: Accepted,
+  answer: Connection,
+  error: unknown,
+): Promise<{ vni: number; side: "asker" | "answerer" } | undefined> {
+  if (toStatusError(error).code !== Code.ALREADY_EXISTS) return undefined;
+  for (const [side, mechanism] of [
+    ["asker", asker.mechanism],
+    ["answerer", answer.mechanism],
+  ] as const) {
+    if (mechanism?.type !== MechanismType.VXLAN) continue;
+    const vni = Number(mechanism.parameters["vni"]);
+    const udpPort = Number(mechanism.parameters["dst_port"]);
+    const heldByOther = vnis.held(id, udpPort) !== vni;
+    if (heldByOther || (await dataPlane.usedVnis(udpPort)).has(vni)) return { vni, side };
+  }
+  return undefined;
+}
+
+function withoutVni(mechanism: Mechanism): Mechanism {
+  const { vni: _taken, ...parameters } = mechanism.parameters;
+  return { ...mechanism, parameters };
+}
+
+function withMtu(context: ConnectionContext | undefined, mtuBytes: number): ConnectionContext {
+  return { ...(context ?? ConnectionContext.fromPartial({})), MTU: mtuBytes };
+}
+
+function unknownAnswer(connection: Connection, mechanism: Mechanism | undefined) {
+  const what = mechanism === undefined ? "no mechanism" : `mechanism ${mechanism.type.slice(0, 40)}, which was not proposed`;
+  return statusError(
+    Code.FAILED_PRECONDITION,
+    `endpoint ${connection.network_service_endpoint_name} answered with ${what}; take another endpoint`,
+  );
+}

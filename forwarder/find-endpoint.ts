@@ -1,0 +1,120 @@
+/**
+ * find-endpoint — turns the chosen endpoint's name into the place to call.
+ * Needs:  context.previous (from `serialize`)
+ * Adds:   context.nextHop
+ * Does:   looks the endpoint up by name, from memory when it can; when that place does not answer it asks the registry
+ *         once more and follows a changed one; a connection that goes to another endpoint, or to the other side of the
+ *         node's border, is first closed where it was
+ * Fails:  NOT_FOUND when nobody is registered under the name; FAILED_PRECONDITION when no endpoint has been chosen
+ */
+import type { ConnectionApi, EndpointRegistry } from "../sdk/api.js";
+import { MechanismClass } from "../sdk/api.js";
+import type { CallContext, Element } from "../sdk/chain.js";
+import type { Clock } from "../sdk/clock.js";
+import type { HasNextHop, NextHop } from "../sdk/elements/forward.js";
+import type { Connection } from "../sdk/gen/connection.js";
+import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import { nextSegment } from "../sdk/path.js";
+import { Code, statusError, toStatusError } from "../sdk/status.js";
+import type { Log } from "../sdk/telemetry/log.js";
+import { timestampMs } from "../sdk/timestamp.js";
+import type { Connections } from "./connections.js";
+import { classOf } from "./locality.js";
+
+export interface FindEndpointOptions {
+  /** Look-ups by name; `fresh` goes past any memory. */
+  readonly endpoints: {
+    find(
+      query: NetworkServiceEndpoint,
+      options: { watch: false; signal: AbortSignal; fresh?: boolean },
+    ): ReturnType<EndpointRegistry["find"]>;
+  };
+  readonly connections: Connections;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export function findEndpoint(options: FindEndpointOptions): Element<ConnectionApi, object, HasNextHop> {
+  const { endpoints, connections, clock, log } = options;
+
+  async function urlOf(name: string, signal: AbortSignal, fresh: boolean): Promise<string | undefined> {
+    const query = NetworkServiceEndpoint.fromPartial({ name });
+    for await (const { entry, deleted } of endpoints.find(query, { watch: false, signal, fresh })) {
+      const { expiration_time: expiry } = entry;
+      if (deleted || entry.name !== name || entry.url === "") continue;
+      if (expiry === undefined || timestampMs(expiry) > clock.nowMs()) return entry.url;
+    }
+    return undefined;
+  }
+
+  return {
+    name: "find-endpoint",
+    steps: {
+      async request(request, context, rest) {
+        const { signal } = context;
+        const connection = request.connection;
+        const name = connection?.network_service_endpoint_name ?? "";
+        if (connection === undefined || name === "") throw noneChosen(connection);
+        const url = (await urlOf(name, signal, false)) ?? (await urlOf(name, signal, true));
+        if (url === undefined) throw notRegistered(connection, name);
+
+        const held = connections.get(connection.id);
+        if (held !== undefined && (held.nextHop.name !== name || classOf(held.nextHop.url) !== classOf(url))) {
+          log.info(`the connection moves from ${held.nextHop.name} to ${name}`, { connectionId: connection.id });
+          await rest.close(held.downstream, { nextHop: nextHopOf(held.nextHop.url, held.nextHop.name, held.downstream) });
+        }
+        try {
+          return await rest.request(request, { nextHop: nextHopOf(url, name, connection) });
+        } catch (error) {
+          const moved = await movedTo(url, name, error, context);
+          if (moved === undefined) throw error;
+          return rest.request(request, { nextHop: nextHopOf(moved, name, connection) });
+        }
+      },
+      async close(connection, { signal }, rest) {
+        const held = connections.get(connection.id);
+        const name = held?.nextHop.name ?? connection.network_service_endpoint_name;
+        const url = held?.nextHop.url ?? (await lastKnownUrl(name, signal));
+        await rest.close(connection, { nextHop: url === undefined ? undefined : nextHopOf(url, name, connection) });
+      },
+    },
+  };
+
+  /** Another place for the same name and of the same class, if nobody was at the one we tried. */
+  async function movedTo(url: string, name: string, error: unknown, { signal }: CallContext): Promise<string | undefined> {
+    if (toStatusError(error).code !== Code.UNAVAILABLE || signal.aborted) return undefined;
+    const fresh = await urlOf(name, signal, true).catch(() => undefined);
+    return fresh !== undefined && fresh !== url && classOf(fresh) === classOf(url) ? fresh : undefined;
+  }
+
+  async function lastKnownUrl(name: string, signal: AbortSignal): Promise<string | undefined> {
+    if (name === "") return undefined;
+    try {
+      return await urlOf(name, signal, false);
+    } catch (error) {
+      log.info(`the registry does not say where ${name} is; what it holds of the connection expires there`, { error });
+      return undefined;
+    }
+  }
+}
+
+/**
+ * On this node the endpoint itself is next; elsewhere its manager is, whose name we only learn from the path.
+ */
+function nextHopOf(url: string, endpointName: string, connection: Connection): NextHop {
+  const name = classOf(url) === MechanismClass.LOCAL ? endpointName : (nextSegment(connection)?.name ?? "");
+  return { url, name };
+}
+
+function noneChosen(connection: Connection | undefined) {
+  const service = connection?.network_service ?? "";
+  return statusError(Code.FAILED_PRECONDITION, `no endpoint of network service ${service} has been chosen; name one`);
+}
+
+function notRegistered(connection: Connection, name: string) {
+  return statusError(
+    Code.NOT_FOUND,
+    `endpoint ${name} of network service ${connection.network_service} is not registered; ` +
+      "wait until it is, or ask without naming an endpoint",
+  );
+}

@@ -1,0 +1,110 @@
+/**
+ * VXLAN on a forwarder. The side that answers chooses the VNI (rules: forwarder/vni.ts) and writes its own address;
+ * both use one UDP port, because a kernel device listens on and sends to the same.
+ */
+import { MechanismClass, MechanismType, Payload } from "../../sdk/api.js";
+import type { Connection, Mechanism } from "../../sdk/gen/connection.js";
+import { parseAddress } from "../../sdk/ip.js";
+import { withParameters } from "../../sdk/mechanisms/parameters.js";
+import { parseVxlan, vxlanOffer, vxlanParameter } from "../../sdk/mechanisms/vxlan.js";
+import { Code, statusError } from "../../sdk/status.js";
+import type { DataPlane, VxlanPort } from "../dataplane/dataplane.js";
+import { lowestMtuBytes, tunnelMtuBytes } from "../mtu.js";
+import { type VniPool, vniIsEven } from "../vni.js";
+import type { MechanismKind } from "./mechanism.js";
+
+export interface VxlanOptions {
+  readonly tunnelAddress: string;
+  readonly udpPort: number;
+  readonly vnis: VniPool;
+  readonly dataPlane: Pick<DataPlane, "underlayMtuBytes" | "usedVnis">;
+}
+
+export function vxlanKind(options: VxlanOptions): MechanismKind {
+  const { tunnelAddress, udpPort, vnis, dataPlane } = options;
+  const ownMtuBytes = async (): Promise<number> =>
+    tunnelMtuBytes(MechanismType.VXLAN, await dataPlane.underlayMtuBytes(tunnelAddress), tunnelAddress);
+  return {
+    type: MechanismType.VXLAN,
+    classes: [MechanismClass.REMOTE],
+    payloads: [Payload.ETHERNET],
+    async accept(connection, mechanism) {
+      const asked = parseVxlan(mechanism, connection.id);
+      const srcIp = checkPeer(connection.id, asked.srcIp, asked.srcPort, "asks", options);
+      const vni = await chooseVni(connection.id, { ...asked, srcIp }, options);
+      return withParameters(mechanism, {
+        [vxlanParameter.dstIp]: tunnelAddress,
+        [vxlanParameter.dstPort]: udpPort,
+        [vxlanParameter.vni]: vni,
+        [vxlanParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes()),
+      });
+    },
+    async offer() {
+      return vxlanOffer({ srcIp: tunnelAddress, srcPort: udpPort, mtuBytes: await ownMtuBytes() });
+    },
+    mtuBytes: async (connection, mechanism) => lowestMtuBytes(parseVxlan(mechanism, connection.id).mtuBytes, await ownMtuBytes()),
+    clientPort(connection, mechanism) {
+      const { srcIp, srcPort, vni } = parseVxlan(mechanism, connection.id);
+      return port(connection, vni, checkPeer(connection.id, srcIp, srcPort, "asks", options), options);
+    },
+    endpointPort(connection, mechanism) {
+      const { dstIp, dstPort, vni } = parseVxlan(mechanism, connection.id);
+      return port(connection, vni, checkPeer(connection.id, dstIp, dstPort, "answers", options), options);
+    },
+    withMtu: (mechanism: Mechanism, mtuBytes) => withParameters(mechanism, { [vxlanParameter.mtu]: mtuBytes }),
+    release: (connectionId) => vnis.release(connectionId),
+  };
+}
+
+function port(connection: Connection, vni: number | undefined, remoteAddress: string, options: VxlanOptions): VxlanPort {
+  if (vni === undefined) {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `connection ${connection.id}: the forwarder at ${remoteAddress} gave no VNI; ask again for the connection`,
+    );
+  }
+  return { kind: "vxlan", vni, udpPort: options.udpPort, localAddress: options.tunnelAddress, remoteAddress };
+}
+
+/** The other end's address, if a tunnel between it and ours can work. */
+function checkPeer(
+  connectionId: string,
+  address: string | undefined,
+  udpPort: number | undefined,
+  verb: "asks" | "answers",
+  options: VxlanOptions,
+): string {
+  const who = `connection ${connectionId}: the forwarder that ${verb}`;
+  if (address === undefined) {
+    const key = verb === "asks" ? vxlanParameter.srcIp : vxlanParameter.dstIp;
+    throw statusError(Code.INVALID_ARGUMENT, `${who} wrote no ${key} into the VXLAN mechanism; it must give its tunnel address`);
+  }
+  if (parseAddress(address)?.family !== parseAddress(options.tunnelAddress)?.family) {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `${who} has the tunnel address ${address} and this one ${options.tunnelAddress}; set NSM_TUNNEL_IP of both to one IP family`,
+    );
+  }
+  if (udpPort !== undefined && udpPort !== options.udpPort) {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `${who} (${address}) uses UDP port ${udpPort} for VXLAN and this one ${options.udpPort}; set NSM_VXLAN_PORT of both to one port`,
+    );
+  }
+  return address;
+}
+
+/** A number that the asking side already has is kept, unless it is somebody else's here. */
+async function chooseVni(
+  owner: string,
+  asked: { srcIp: string; vni: number | undefined; origSrcIp: string | undefined; origDstIp: string | undefined },
+  { vnis, udpPort, tunnelAddress, dataPlane }: VxlanOptions,
+): Promise<number> {
+  const held = vnis.held(owner, udpPort);
+  if (held !== undefined && (asked.vni === undefined || asked.vni === held)) return held;
+  const used = await dataPlane.usedVnis(udpPort);
+  if (asked.vni !== undefined && !used.has(asked.vni) && vnis.claim({ owner, udpPort, vni: asked.vni })) return asked.vni;
+  if (held !== undefined) return held;
+  const { srcIp, origSrcIp, origDstIp } = asked;
+  return vnis.allocate({ owner, udpPort, even: vniIsEven({ srcIp, dstIp: tunnelAddress, origSrcIp, origDstIp }), used });
+}
