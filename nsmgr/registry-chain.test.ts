@@ -10,7 +10,8 @@ import { timestampMs, timestampOf } from "../sdk/timestamp.js";
 import type { CallOptions } from "../sdk/transport/call.js";
 import { findEndpoints } from "./find-endpoints.js";
 import { createLocalEndpoints } from "./local-endpoints.js";
-import { endpointRegistryChain, registryError } from "./registry-chain.js";
+import { nameRegistry, registryError } from "./name-registry.js";
+import { endpointRegistryChain } from "./registry-chain.js";
 
 const publicUrl = "tcp://10.0.0.1:5001";
 
@@ -170,8 +171,7 @@ function start(t: TestContext) {
   const handler = endpointRegistryChain({
     name: "nsmgr",
     services,
-    endpoints,
-    registryUrl: "tcp://registry:5002",
+    endpoints: nameRegistry(endpoints, "tcp://registry:5002"),
     locals,
     publicUrl: () => publicUrl,
     nodeLabels: { nodeName: "n1", podName: "p" },

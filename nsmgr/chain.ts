@@ -1,0 +1,93 @@
+/** What the node manager does with a request, in order. Read this first. */
+import type { ConnectionApi } from "../sdk/api.js";
+import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
+import type { Clock } from "../sdk/clock.js";
+import { type Announcements, announce } from "../sdk/elements/announce.js";
+import { authorize } from "../sdk/elements/authorize.js";
+import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
+import { enterPath } from "../sdk/elements/enter-path.js";
+import { exchangeTokens } from "../sdk/elements/exchange-tokens.js";
+import { expire } from "../sdk/elements/expire.js";
+import type { Journal } from "../sdk/elements/explain.js";
+import { forward } from "../sdk/elements/forward.js";
+import { labelWorkload } from "../sdk/elements/label-workload.js";
+import { resolveNamespace } from "../sdk/elements/resolve-namespace.js";
+import { serialize } from "../sdk/elements/serialize.js";
+import { undo } from "../sdk/elements/undo.js";
+import { validateRequest } from "../sdk/elements/validate-request.js";
+import type { MonitorHub } from "../sdk/monitor/hub.js";
+import { watchNeighbours } from "../sdk/monitor/neighbours.js";
+import type { Log } from "../sdk/telemetry/log.js";
+import type { Dialer } from "../sdk/transport/dial.js";
+import { chooseForwarder } from "./choose-forwarder.js";
+import type { NsmgrConfig } from "./config.js";
+import type { Directory } from "./directory.js";
+import { excludePrefixes, type PrefixList } from "./exclude-prefixes.js";
+import type { FindEndpoints } from "./find-endpoints.js";
+import type { LocalEndpoints } from "./local-endpoints.js";
+import { refuseLoops } from "./refuse-loops.js";
+import { watchService } from "./watch-service.js";
+
+export interface NsmgrChainDeps {
+  readonly config: Pick<NsmgrConfig, "name" | "maxTokenLifetimeMs" | "forwarderServiceName" | "nodeLabels">;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly observer?: ChainObserver | undefined;
+  /** Told of every connection: monitor and metrics. */
+  readonly announcements: Announcements;
+  readonly hub: MonitorHub;
+  readonly journal: Journal;
+  readonly prefixes: Pick<PrefixList, "current">;
+  readonly directory: Directory;
+  readonly locals: LocalEndpoints;
+  /** Endpoints as this node reaches them. */
+  readonly find: FindEndpoints;
+  readonly dialer: Dialer;
+  /** Aborts at shutdown. */
+  readonly signal: AbortSignal;
+}
+
+export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
+  const { config, clock, log, directory, journal, signal } = deps;
+  return (
+    chain<ConnectionApi>(config.name, ["request", "close"], deps.observer)
+      // Who asks, and may they?
+      .use(validateRequest())
+      .use(enterPath(config.name))
+      .use(serialize({ log }))
+      .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs }))
+      .use(authorize())
+      // Keep it alive, let it go, tell who watches.
+      .use(expire(clock))
+      .use(announce(deps.announcements))
+      // What is to be known of it further on?
+      .use(labelWorkload(config.nodeLabels))
+      .use(excludePrefixes(deps.prefixes))
+      .use(resolveNamespace())
+      // Where does it go next?
+      .use(
+        watchService({
+          publish: deps.announcements.publish,
+          find: directory.services.find,
+          endpointOf: directory.endpointOf,
+          log,
+          signal,
+        }),
+      )
+      .use(chooseEndpoint({ services: directory.services, endpoints: { find: deps.find }, journal }))
+      .use(refuseLoops(config.name))
+      .use(
+        chooseForwarder({
+          locals: deps.locals,
+          serviceName: config.forwarderServiceName,
+          serviceOf: directory.serviceOf,
+          isRegisteredHere: directory.isRegisteredHere,
+          explain: (id, candidate, verdict, rule) => journal.note(id, "choose-forwarder", candidate, verdict, rule),
+        }),
+      )
+      // Go there; take back what comes of a try that fails.
+      .use(undo({ log }))
+      .use(watchNeighbours({ name: config.name, dialer: deps.dialer, hub: deps.hub, log, signal }))
+      .end(forward({ dialer: deps.dialer, log }))
+  );
+}

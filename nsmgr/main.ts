@@ -1,0 +1,158 @@
+/** Life of the node manager: settings → telemetry → registry → chain → listen → wait → drain → close. */
+import { networkInterfaces } from "node:os";
+import type { ChainObserver } from "../sdk/chain.js";
+import { type Clock, systemClock } from "../sdk/clock.js";
+import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
+import { readSettings, reportUnread } from "../sdk/config/table.js";
+import { createJournal } from "../sdk/elements/explain.js";
+import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
+import { toStatusError } from "../sdk/status.js";
+import { createHealth, type Health } from "../sdk/telemetry/health.js";
+import type { Log } from "../sdk/telemetry/log.js";
+import type { Metrics } from "../sdk/telemetry/metrics.js";
+import { startTelemetry } from "../sdk/telemetry/telemetry.js";
+import { createDialer } from "../sdk/transport/dial.js";
+import { listen } from "../sdk/transport/listen.js";
+import { type NsmgrConfig, nodeLabels, nsmgrSettings } from "./config.js";
+import { createDirectory } from "./directory.js";
+import { followPrefixes } from "./exclude-prefixes.js";
+import { createLocalEndpoints, type LocalEndpoints } from "./local-endpoints.js";
+import { nameRegistry } from "./name-registry.js";
+import { createPhases } from "./phases.js";
+import { probeRegistry, type RegistryState } from "./probe-registry.js";
+import { publicUrl } from "./public-url.js";
+import { nsmgrServices } from "./services.js";
+
+const command = { name: "weft nsmgr", summary: "The node manager: workloads of its node ask it for network services." };
+
+export interface NsmgrDeps {
+  readonly log: Log;
+  readonly observer?: ChainObserver | undefined;
+  readonly metrics?: Metrics | undefined;
+  readonly clock?: Clock | undefined;
+}
+
+export interface RunningNsmgr {
+  /** As bound, with real ports. */
+  readonly urls: readonly string[];
+  /** How other nodes reach it. */
+  readonly publicUrl: string;
+  readonly hub: MonitorHub;
+  /** Lets running calls finish, then lets go of everything. Connections stay: clients find the next manager. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a manager.
+ * @throws ALREADY_EXISTS when another process serves one of its addresses; other listen errors as transport/listen.ts says
+ */
+export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<RunningNsmgr> {
+  const { log, clock = systemClock } = deps;
+  const phases = createPhases(log, config.drainTimeoutMs + 2_000);
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const shared = { ...deps, config, clock, signal, journal: createJournal(), hub: createMonitorHub(), health: createHealth() };
+  const locals = createLocalEndpoints();
+  let url = config.publicUrl ?? publicUrl(config.listenOn, networkInterfaces());
+  let registryState: RegistryState = { up: false, reason: "not asked yet" };
+
+  const prefixes = await phases.run(
+    "excluded prefixes",
+    () => followPrefixes(config.excludedPrefixesFile, log),
+    (list) => list.stop(),
+  );
+  const dialer = await phases.run(
+    "connections to others",
+    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs }),
+    (opened) => opened.close(),
+  );
+  const services = nameRegistry(dialer.serviceRegistry(config.registryUrl), config.registryUrl);
+  const endpoints = nameRegistry(dialer.endpointRegistry(config.registryUrl), config.registryUrl);
+  const registry = { ...shared, services, endpoints, locals, publicUrl: () => url };
+  const directory = await phases.run(
+    "watches of the registry",
+    () => createDirectory(registry),
+    () => stopping.abort(new DOMException("the manager stops", "AbortError")),
+  );
+  const parts = { ...registry, prefixes, dialer, directory, registryState: () => registryState };
+  const listener = await phases.run(
+    "listen",
+    () => listen({ urls: config.listenOn, services: nsmgrServices(parts), log, signal: new AbortController().signal }),
+    (opened) => opened.drain(config.drainTimeoutMs),
+  );
+  url = config.publicUrl ?? publicUrl(listener.urls, networkInterfaces());
+  await phases.run(
+    "health",
+    () => {
+      const onChange = (state: RegistryState): void => {
+        registryState = state;
+        shared.health.set("registry", state.up);
+        if (state.up) log.info("the registry answers", { registry: config.registryUrl });
+        else log.warn("the registry is away; existing connections stay", { registry: config.registryUrl, reason: state.reason });
+      };
+      followForwarders(locals, config.forwarderServiceName, shared.health, log);
+      void probeRegistry({ ask: (limit) => dialer.health(config.registryUrl, "", limit), onChange, signal });
+      shared.health.set("", true);
+    },
+    () => shared.health.set("", false),
+  );
+  return { urls: listener.urls, publicUrl: url, hub: shared.hub, stop: phases.stop };
+}
+
+/** A manager without a forwarder can carry nothing: health says so. */
+function followForwarders(locals: LocalEndpoints, service: string, health: Health, log: Log): void {
+  let count = -1;
+  const tell = (): void => {
+    const now = locals.ofService(service).length;
+    if (now === count) return;
+    count = now;
+    health.set("forwarder", now > 0);
+    if (now === 0) log.warn("no forwarder is registered here: requests have to wait for one", { service });
+    else log.info("forwarders registered here", { forwarders: now });
+  };
+  locals.onChange(tell);
+  tell();
+}
+
+/**
+ * The command `weft nsmgr`.
+ * @returns the exit code
+ */
+export async function run(options: {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborting it stops the manager gracefully. */
+  readonly signal: AbortSignal;
+}): Promise<number> {
+  const { argv, env, signal } = options;
+  const read = readSettings(command, nsmgrSettings, { argv, env });
+  if (!read.ok) return reportUnread(read);
+  const { values } = read;
+  const refusal = refuseWithoutIdentity(command.name, values);
+  if (refusal !== undefined) {
+    process.stderr.write(refusal);
+    return 2;
+  }
+  const telemetry = await startTelemetry({ name: values.name, settings: values });
+  const { log, observer } = telemetry;
+  log.warn(insecureWarning);
+  try {
+    const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
+    const nsmgr = await startNsmgr({ ...values, nodeLabels: nodeLabels(env) }, { log, observer, metrics });
+    log.info("node manager is ready", { urls: nsmgr.urls, publicUrl: nsmgr.publicUrl, registry: values.registryUrl });
+    await aborted(signal);
+    log.info("node manager stops");
+    await nsmgr.stop();
+    return 0;
+  } catch (error) {
+    log.error(`node manager cannot start: ${toStatusError(error).details}`, { error });
+    return 1;
+  } finally {
+    await telemetry.stop();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

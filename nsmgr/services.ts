@@ -1,0 +1,119 @@
+/** The services of the node manager: its chains, its monitor, and what an operator may ask. */
+import type { ChainObserver } from "../sdk/chain.js";
+import type { Clock } from "../sdk/clock.js";
+import type { Announcements } from "../sdk/elements/announce.js";
+import type { Journal } from "../sdk/elements/explain.js";
+import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { MonitorHub } from "../sdk/monitor/hub.js";
+import { Code, statusError } from "../sdk/status.js";
+import type { Health } from "../sdk/telemetry/health.js";
+import { type Log, parseLogLevel } from "../sdk/telemetry/log.js";
+import type { Metrics } from "../sdk/telemetry/metrics.js";
+import type { Dialer, RemoteRegistry } from "../sdk/transport/dial.js";
+import type { ServiceBinding } from "../sdk/transport/edge.js";
+import {
+  connectionService,
+  endpointRegistryService,
+  findOf,
+  healthService,
+  type Inspect,
+  inspectService,
+  monitorService,
+  serviceRegistryService,
+} from "../sdk/transport/services.js";
+import { nsmgrChain } from "./chain.js";
+import type { NsmgrConfig } from "./config.js";
+import type { Directory } from "./directory.js";
+import type { PrefixList } from "./exclude-prefixes.js";
+import { findEndpoints } from "./find-endpoints.js";
+import { limitTime } from "./limit-time.js";
+import type { LocalEndpoints } from "./local-endpoints.js";
+import type { RegistryState } from "./probe-registry.js";
+import { endpointRegistryChain, serviceRegistryChain } from "./registry-chain.js";
+import { reportFacts } from "./report.js";
+
+/** What a running manager is made of. */
+export interface Parts {
+  readonly config: NsmgrConfig;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly observer?: ChainObserver | undefined;
+  readonly metrics?: Metrics | undefined;
+  readonly hub: MonitorHub;
+  readonly journal: Journal;
+  readonly health: Health;
+  readonly prefixes: PrefixList;
+  readonly dialer: Dialer;
+  readonly services: RemoteRegistry<NetworkService>;
+  readonly endpoints: RemoteRegistry<NetworkServiceEndpoint>;
+  readonly directory: Directory;
+  readonly locals: LocalEndpoints;
+  /** Known for certain once it listens. */
+  readonly publicUrl: () => string;
+  readonly registryState: () => RegistryState;
+  /** Aborts at shutdown. */
+  readonly signal: AbortSignal;
+}
+
+export function nsmgrServices(parts: Parts): ServiceBinding[] {
+  const { config, directory, locals, publicUrl } = parts;
+  const announcements = announcementsTo(parts.hub, parts.metrics);
+  const find = findEndpoints({ upstream: directory.endpoints.find, locals, publicUrl });
+  const handler = nsmgrChain({ ...parts, announcements, find });
+  const entries = { ...config, ...parts };
+  // Others' look-ups go to the registry itself: they have caches of their own, and ask us when these may be wrong.
+  const findDirectly = findEndpoints({ upstream: parts.endpoints.find, locals, publicUrl });
+  return [
+    connectionService(limitTime(handler, config.requestTimeoutMs)),
+    monitorService(parts.hub),
+    serviceRegistryService(serviceRegistryChain(entries), findOf(parts.services)),
+    endpointRegistryService(endpointRegistryChain(entries), findDirectly),
+    healthService(parts.health),
+    inspectService(inspectOf(parts)),
+  ];
+}
+
+/** Metrics follow what watchers are told. */
+function announcementsTo(hub: MonitorHub, metrics: Metrics | undefined): Announcements {
+  if (metrics === undefined) return hub;
+  return {
+    publish(connection) {
+      hub.publish(connection);
+      metrics.recordConnection(connection);
+    },
+    remove(connection) {
+      hub.remove(connection);
+      metrics.forgetConnection(connection.id);
+    },
+  };
+}
+
+function inspectOf(parts: Parts): Inspect {
+  const { config, log, journal } = parts;
+  return {
+    explain: async ({ connection_id }) => ({ component: config.name, decisions: journal.explain(connection_id) }),
+    getReport: async ({ section }) => ({
+      component: config.name,
+      facts: reportFacts(
+        {
+          endpoints: parts.locals.all(),
+          forwarderService: config.forwarderServiceName,
+          connections: parts.hub.connections(),
+          registryUrl: config.registryUrl,
+          registry: parts.registryState(),
+          publicUrl: parts.publicUrl(),
+          excludedPrefixes: parts.prefixes.current(),
+        },
+        section,
+      ),
+    }),
+    setLogLevel: async ({ level }) => {
+      const wanted = parseLogLevel(level);
+      if (level !== "" && wanted === undefined) {
+        throw statusError(Code.INVALID_ARGUMENT, `log level "${level}" is unknown; use trace, debug, info, warn or error`);
+      }
+      if (wanted !== undefined) log.level = wanted;
+      return { level: log.level };
+    },
+  };
+}
