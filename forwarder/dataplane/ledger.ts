@@ -1,0 +1,101 @@
+/**
+ * A book of what a data plane has made, one small file per cross-connect.
+ *
+ * Kernel objects end with the machine, so an entry must survive the death of this process, not of the machine: files are
+ * replaced by rename and never synced. An entry is written before its objects are made ("begun") and becomes the valid
+ * one afterwards ("committed"); what is found begun and not committed was interrupted.
+ */
+import { createHash } from "node:crypto";
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export interface LedgerEntry {
+  /** What was valid last. */
+  readonly committed: unknown;
+  /** What was being made when the process ended. */
+  readonly begun: unknown;
+}
+
+export interface Ledger {
+  /** Everything in the book, by cross-connect id. Unreadable files are put aside and named in `unreadable`. */
+  load(): { readonly entries: ReadonlyMap<string, LedgerEntry>; readonly unreadable: readonly string[] };
+  /** Notes what is going to be made. @throws the file system's refusal: then nothing may be made */
+  begin(id: string, value: unknown): void;
+  /** What was begun is made. */
+  commit(id: string): void;
+  /** What was begun is not made, or has been taken away again. */
+  abandon(id: string): void;
+  /** Replaces a committed entry whose objects have not changed. */
+  update(id: string, value: unknown): void;
+  remove(id: string): void;
+}
+
+const committedSuffix = ".json";
+const begunSuffix = ".begun.json";
+const partSuffix = ".part";
+
+/** @throws the file system's refusal when the folder cannot be made */
+export function openLedger(folder: string): Ledger {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const committedPath = (id: string): string => join(folder, `${fileName(id)}${committedSuffix}`);
+  const begunPath = (id: string): string => join(folder, `${fileName(id)}${begunSuffix}`);
+  return {
+    load: () => load(folder),
+    begin: (id, value) => writeWhole(begunPath(id), { id, value }),
+    commit: (id) => renameSync(begunPath(id), committedPath(id)),
+    abandon: (id) => rmSync(begunPath(id), { force: true }),
+    update: (id, value) => writeWhole(committedPath(id), { id, value }),
+    remove(id) {
+      rmSync(begunPath(id), { force: true });
+      rmSync(committedPath(id), { force: true });
+    },
+  };
+}
+
+/** Ids come from the wire; their digest is a safe file name. */
+function fileName(id: string): string {
+  return createHash("sha256").update(id).digest("hex").slice(0, 40);
+}
+
+function writeWhole(path: string, content: { readonly id: string; readonly value: unknown }): void {
+  const part = `${path}${partSuffix}`;
+  try {
+    writeFileSync(part, JSON.stringify(content), { mode: 0o600 });
+    renameSync(part, path);
+  } catch (error) {
+    rmSync(part, { force: true });
+    throw error;
+  }
+}
+
+function load(folder: string): ReturnType<Ledger["load"]> {
+  const entries = new Map<string, { committed: unknown; begun: unknown }>();
+  const unreadable: string[] = [];
+  for (const name of readdirSync(folder).sort()) {
+    const path = join(folder, name);
+    if (name.endsWith(partSuffix)) {
+      rmSync(path, { force: true });
+      continue;
+    }
+    if (!name.endsWith(committedSuffix)) continue;
+    const content = readWhole(path);
+    if (content === undefined) {
+      renameSync(path, `${path}.unreadable`);
+      unreadable.push(`${path}.unreadable`);
+      continue;
+    }
+    const entry = entries.get(content.id) ?? { committed: undefined, begun: undefined };
+    entries.set(content.id, { ...entry, [name.endsWith(begunSuffix) ? "begun" : "committed"]: content.value });
+  }
+  return { entries, unreadable };
+}
+
+function readWhole(path: string): { id: string; value: unknown } | undefined {
+  try {
+    const content: unknown = JSON.parse(readFileSync(path, "utf8"));
+    if (typeof content !== "object" || content === null || !("id" in content) || !("value" in content)) return undefined;
+    return typeof content.id === "string" ? { id: content.id, value: content.value } : undefined;
+  } catch {
+    return undefined;
+  }
+}
