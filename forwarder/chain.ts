@@ -1,20 +1,26 @@
 /** What the forwarder does with a request, in order. Read this first. */
-import type { ConnectionApi } from "../sdk/api.js";
+import type { ConnectionApi, EndpointRegistry, Registry } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
-import { type Announcements, announce } from "../sdk/elements/announce.js";
+import { announce } from "../sdk/elements/announce.js";
 import { authorize, type ConnectionPolicy } from "../sdk/elements/authorize.js";
+import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
 import { enterPath } from "../sdk/elements/enter-path.js";
 import { type ExchangeTokensOptions, exchangeTokens } from "../sdk/elements/exchange-tokens.js";
 import type { Expire } from "../sdk/elements/expire.js";
+import type { Journal } from "../sdk/elements/explain.js";
 import { forward } from "../sdk/elements/forward.js";
+import { resolveAnsweredNamespace } from "../sdk/elements/resolve-namespace.js";
 import type { Serialize } from "../sdk/elements/serialize.js";
 import { undo } from "../sdk/elements/undo.js";
 import { validateRequest } from "../sdk/elements/validate-request.js";
+import type { NetworkService } from "../sdk/gen/registry.js";
+import type { MonitorHub } from "../sdk/monitor/hub.js";
+import { watchNeighbours } from "../sdk/monitor/neighbours.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Dialer } from "../sdk/transport/dial.js";
 import type { Connections } from "./connections.js";
-import { type CrossConnectOptions, crossConnect } from "./cross-connect.js";
+import { crossConnect } from "./cross-connect.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
 import { type FindEndpointOptions, findEndpoint } from "./find-endpoint.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
@@ -31,46 +37,42 @@ export interface ForwarderChainDeps {
   readonly policies?: ConnectionPolicy | undefined;
   readonly serialize: Serialize;
   readonly expire: Expire;
-  readonly watchers: Announcements;
-  readonly endpoints: FindEndpointOptions["endpoints"];
-  readonly dialer: Pick<Dialer, "connections">;
+  readonly hub: MonitorHub;
+  readonly services: Pick<Registry<NetworkService>, "find">;
+  readonly endpoints: Pick<EndpointRegistry, "find"> & FindEndpointOptions["endpoints"];
+  readonly dialer: Pick<Dialer, "connections" | "monitor">;
+  readonly journal: Pick<Journal, "note">;
+  /** Ends what outlives calls: the streams to neighbours. */
+  readonly signal: AbortSignal;
   readonly dataPlane: DataPlane;
   readonly kinds: readonly MechanismKind[];
   readonly connections: Connections;
   readonly vnis: VniPool;
   readonly mechanismPriority: readonly string[];
-  readonly tell?: CrossConnectOptions["tell"];
 }
 
 export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi> {
-  const { clock, log, connections, maxTokenLifetimeMs } = deps;
+  const { name, clock, log, hub, journal, dialer, services, endpoints, connections, signal, maxTokenLifetimeMs } = deps;
+  const { dataPlane, kinds, vnis, mechanismPriority: priority } = deps;
   return (
     chain<ConnectionApi>("forwarder", ["request", "close"], deps.observer)
       // Who asks, and may they?
       .use(validateRequest())
-      .use(enterPath(deps.name))
+      .use(enterPath(name))
       .use(deps.serialize)
       .use(exchangeTokens({ clock, maxTokenLifetimeMs, mintToken: deps.mintToken }))
       .use(authorize(deps.policies))
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
-      .use(announce(deps.watchers))
+      .use(announce(hub))
+      // Where does it go next? As a rule the manager has chosen the endpoint already.
+      .use(chooseEndpoint({ services, endpoints, journal, nowMs: clock.nowMs }))
       .use(undo({ log }))
-      // Where does it go next, and how is it built?
-      .use(findEndpoint({ endpoints: deps.endpoints, connections, clock, log }))
-      .use(
-        crossConnect({
-          dataPlane: deps.dataPlane,
-          kinds: deps.kinds,
-          connections,
-          vnis: deps.vnis,
-          priority: deps.mechanismPriority,
-          clock,
-          maxTokenLifetimeMs,
-          log,
-          ...(deps.tell === undefined ? {} : { tell: deps.tell }),
-        }),
-      )
-      .end(forward({ dialer: deps.dialer, log }))
+      .use(findEndpoint({ endpoints, connections, clock, log }))
+      // How is it built?
+      .use(crossConnect({ dataPlane, kinds, connections, vnis, priority, clock, maxTokenLifetimeMs, log, journal }))
+      .use(resolveAnsweredNamespace())
+      .use(watchNeighbours({ name, dialer, hub, log, signal }))
+      .end(forward({ dialer, log }))
   );
 }

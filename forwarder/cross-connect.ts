@@ -11,6 +11,7 @@
 import { type ConnectionApi, MechanismType } from "../sdk/api.js";
 import type { CallContext, Detachable, Element, Rest } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
+import type { Journal } from "../sdk/elements/explain.js";
 import type { HasNextHop, NextHop } from "../sdk/elements/forward.js";
 import type { HasConnection } from "../sdk/elements/serialize.js";
 import type { HasUndo } from "../sdk/elements/undo.js";
@@ -40,11 +41,13 @@ export interface CrossConnectOptions {
   /** Life of a cross-connect whose caller gives no expiry, in milliseconds. */
   readonly maxTokenLifetimeMs: number;
   readonly log: Log;
-  readonly tell?: (connectionId: string, ...told: Parameters<TellMechanism>) => void;
+  readonly journal: Pick<Journal, "note">;
 }
 
 type Needs = HasConnection & HasNextHop & HasUndo;
 type Onward = Rest<ConnectionApi> & Detachable<ConnectionApi, object>;
+
+const step = "cross-connect";
 
 /** How often a connection is negotiated when its VNI turns out to be taken. */
 const maxTries = 4;
@@ -52,15 +55,15 @@ const maxTries = 4;
 export function crossConnect(options: CrossConnectOptions): Element<ConnectionApi, Needs> {
   const { dataPlane, kinds, connections, log } = options;
   return {
-    name: "cross-connect",
+    name: step,
     steps: {
       async request(request, context, rest) {
         const { connection } = request;
         const { nextHop } = context;
         if (connection === undefined || nextHop === undefined) throw statusError(Code.INTERNAL, "no connection or no next hop");
-        const tell: TellMechanism = (...told) => options.tell?.(connection.id, ...told);
+        const tell: TellMechanism = (...told) => options.journal.note(connection.id, step, ...told);
         if (context.previous === undefined && connections.get(connection.id) === undefined) {
-          context.undoOnFailure("cross-connect", (signal) => forget(connection.id, signal));
+          context.undoOnFailure(step, (signal) => forget(connection.id, signal));
         }
         const asker = await acceptMechanism(connection, request.mechanism_preferences, kinds, tell);
         return negotiate(options, { connection, asker, nextHop, context, rest, tell });
