@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { ConnectionApi } from "../api.js";
+import { backgroundCall, chain } from "../chain.js";
+import { Connection } from "../gen/connection.js";
+import { NetworkServiceRequest } from "../gen/networkservice.js";
+import { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
+import { matchesEndpoint, matchesService } from "../registry/match.js";
+import { Code, isStatusError, statusError } from "../status.js";
+import { createFakeRegistry } from "../testing/fake-registry.js";
+import { timestampOf } from "../timestamp.js";
+import { chooseEndpoint } from "./choose-endpoint.js";
+import { createJournal } from "./explain.js";
+
+test("row 4.2: endpoints take turns, and the payload comes from the service", async () => {
+  const mesh = start(["a", "b", "c"]);
+  const names: string[] = [];
+  for (let i = 0; i < 4; i++) names.push((await mesh.ask()).network_service_endpoint_name);
+  assert.deepEqual(names, ["a", "b", "c", "a"]);
+  assert.equal((await mesh.ask()).payload, "IP");
+});
+
+test("the next candidate is tried when one fails, and the journal says so", async () => {
+  const mesh = start(["a", "b"]);
+  mesh.failing.set("a", statusError(Code.UNAVAILABLE, "nobody answers"));
+  assert.equal((await mesh.ask()).network_service_endpoint_name, "b");
+  assert.deepEqual(
+    mesh.journal.explain("c1").map(({ candidate, verdict, rule }) => `${candidate} ${verdict} ${rule}`),
+    ["a FAILED UNAVAILABLE: nobody answers", "b CHOSEN the first that answered"],
+  );
+});
+
+test("when all fail the error names each", async () => {
+  const mesh = start(["a", "b"]);
+  mesh.failing.set("a", statusError(Code.UNAVAILABLE, "nobody answers"));
+  mesh.failing.set("b", statusError(Code.RESOURCE_EXHAUSTED, "no address left"));
+  await assert.rejects(mesh.ask(), (error) => {
+    assert.ok(isStatusError(error));
+    assert.equal(error.code, Code.UNAVAILABLE);
+    assert.match(error.details, /a: UNAVAILABLE nobody answers; b: RESOURCE_EXHAUSTED no address left/);
+    return true;
+  });
+});
+
+test("a request that names its endpoint and payload asks no registry", async () => {
+  const mesh = start(["a"]);
+  const answer = await mesh.ask({ network_service_endpoint_name: "z", payload: "ETHERNET" });
+  assert.equal(answer.network_service_endpoint_name, "z");
+  assert.equal(mesh.endpoints.counts.find + mesh.services.counts.find, 0);
+});
+
+test("an expired registration is no candidate", async () => {
+  const mesh = start(["a", "b"]);
+  mesh.endpoints.entries.set("a", endpoint("a", { expiration_time: timestampOf(1000) }));
+  assert.equal((await mesh.ask()).network_service_endpoint_name, "b");
+  assert.equal((await mesh.ask()).network_service_endpoint_name, "b");
+});
+
+for (const { why, change, says } of [
+  { why: "an unknown service", change: { network_service: "nonsense" }, says: /"nonsense" is not registered/ },
+  { why: "a hostile service name", change: { network_service: "__proto__" }, says: /"__proto__" is not registered/ },
+  { why: "another payload", change: { payload: "ETHERNET" }, says: /with payload ETHERNET is not registered/ },
+]) {
+  test(`${why} is NOT_FOUND`, async () => {
+    await assert.rejects(start(["a"]).ask(change), { code: Code.NOT_FOUND, message: says });
+  });
+}
+
+test("a service without endpoints is NOT_FOUND", async () => {
+  await assert.rejects(start([]).ask(), { code: Code.NOT_FOUND, message: /none is registered/ });
+});
+
+test("a caller that has gone is not tried for any further", async () => {
+  const mesh = start(["a", "b"]);
+  const caller = new AbortController();
+  mesh.onTry = () => caller.abort();
+  mesh.failing.set("a", statusError(Code.UNAVAILABLE, "cut"));
+  await assert.rejects(mesh.ask({}, caller.signal), { name: "AbortError" });
+  assert.deepEqual(mesh.tried, ["a"]);
+});
+
+function endpoint(name: string, change: Partial<NetworkServiceEndpoint> = {}): NetworkServiceEndpoint {
+  return { ...NetworkServiceEndpoint.fromPartial({ name, network_service_names: ["svc"], url: "unix:///x" }), ...change };
+}
+
+function start(names: string[]) {
+  const services = createFakeRegistry<NetworkService>(matchesService);
+  const endpoints = createFakeRegistry<NetworkServiceEndpoint>(matchesEndpoint);
+  services.entries.set("svc", NetworkService.fromPartial({ name: "svc", payload: "IP" }));
+  for (const name of names) endpoints.entries.set(name, endpoint(name));
+  const journal = createJournal();
+  const mesh = {
+    services,
+    endpoints,
+    journal,
+    failing: new Map<string, Error>(),
+    tried: [] as string[],
+    onTry: () => {},
+    ask(change: Partial<Connection> = {}, signal = new AbortController().signal): Promise<Connection> {
+      const connection = { ...Connection.fromPartial({ id: "c1", network_service: "svc" }), ...change };
+      return handler.request(NetworkServiceRequest.fromPartial({ connection }), backgroundCall(signal));
+    },
+  };
+  const handler = chain<ConnectionApi>("hop", ["request", "close"])
+    .use(chooseEndpoint({ services, endpoints, journal }))
+    .end({
+      async request({ connection }) {
+        const name = connection?.network_service_endpoint_name ?? "";
+        mesh.tried.push(name);
+        mesh.onTry();
+        const failure = mesh.failing.get(name);
+        if (failure !== undefined) throw failure;
+        return connection ?? Connection.fromPartial({});
+      },
+      close: async () => {},
+    });
+  return mesh;
+}
