@@ -1,5 +1,5 @@
 /** Start in numbered phases, stop in reverse: each a line in the log with its duration, each stop bounded in time. */
-import { describeError, type Log } from "../sdk/telemetry/log.js";
+import { describeError, type Log } from "../telemetry/log.js";
 
 export interface Phases {
   /**
