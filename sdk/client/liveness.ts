@@ -3,6 +3,7 @@
  * Default: ICMP echo from every source to every destination address of the same family, sent from the connection's own
  * namespace (behaviour of NSM's kernel liveness check).
  */
+import { setMaxListeners } from "node:events";
 import { MechanismType } from "../api.js";
 import type { Connection } from "../gen/connection.js";
 import { icmpEcho } from "../linux/icmp-echo.js";
@@ -40,6 +41,8 @@ async function pairAnswers(source: string, destination: string, options: Livenes
   const { intervalMs, timeoutMs, netnsUrl } = options;
   const done = new AbortController();
   const signal = AbortSignal.any([options.signal, done.signal]);
+  // one listener for each echo under way
+  setMaxListeners(0, signal);
   const netns = netnsUrl === undefined ? {} : { netnsUrl };
   const endMs = performance.now() + timeoutMs;
   const sent: Promise<boolean>[] = [];

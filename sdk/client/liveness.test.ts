@@ -1,0 +1,87 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Connection } from "../gen/connection.js";
+import { until } from "../testing/until.js";
+import { createProbe, echoApplies, echoLiveness, type LivenessCheck } from "./liveness.js";
+
+const connection = Connection.fromPartial({
+  id: "c",
+  mechanism: { cls: "LOCAL", type: "KERNEL" },
+  context: { ip_context: { src_ip_addrs: ["127.0.0.1/32"], dst_ip_addrs: ["127.0.0.1/32"] } },
+});
+
+test("row 7.14: reports follow the check; an older round no longer counts", async () => {
+  const reports: string[] = [];
+  const checks: ((alive: boolean) => void)[] = [];
+  const check: LivenessCheck = () => new Promise((resolve) => checks.push(resolve));
+  const probe = createProbe({
+    check,
+    netnsUrl: undefined,
+    intervalMs: 1,
+    timeoutMs: 10,
+    report: (report) => reports.push(report),
+  });
+  probe.watch(connection);
+  checks[0]?.(true);
+  await until("the second check", () => checks.length === 2);
+  probe.watch(connection);
+  checks[1]?.(false);
+  checks[2]?.(true);
+  await until("the fourth check", () => checks.length === 4);
+  probe.stop();
+  checks[3]?.(false);
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(reports, ["alive", "alive"]);
+});
+
+test("row 7.14: a check that cannot tell is reported once and not repeated", async () => {
+  const reports: unknown[] = [];
+  const probe = createProbe({
+    check: () => Promise.reject(new Error("not allowed")),
+    netnsUrl: undefined,
+    intervalMs: 1,
+    timeoutMs: 10,
+    report: (report, error) => reports.push([report, (error as Error).message]),
+  });
+  probe.watch(connection);
+  await until("the report", () => reports.length > 0);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual(reports, [["cannot-tell", "not allowed"]]);
+});
+
+test("hurry cuts the pause short", async () => {
+  let checks = 0;
+  const probe = createProbe({
+    check: async () => ++checks > 0,
+    netnsUrl: undefined,
+    intervalMs: 60_000,
+    timeoutMs: 10,
+    report: () => {},
+  });
+  probe.watch(connection);
+  await until("the first check", () => checks === 1);
+  await new Promise((resolve) => setImmediate(resolve));
+  probe.hurry();
+  await until("the second check", () => checks === 2);
+  probe.stop();
+});
+
+test("the echo applies to kernel interfaces with addresses of one family at both ends", () => {
+  assert.equal(echoApplies(connection), true);
+  assert.equal(echoApplies(Connection.fromPartial({ ...connection, mechanism: { type: "MEMIF" } })), false);
+  assert.equal(
+    echoApplies(
+      Connection.fromPartial({
+        ...connection,
+        context: { ip_context: { src_ip_addrs: ["fd00::1/128"], dst_ip_addrs: ["10.0.0.1/32"] } },
+      }),
+    ),
+    false,
+  );
+  assert.equal(echoApplies(Connection.fromPartial({ ...connection, context: undefined })), false);
+});
+
+test("without a pair of addresses there is nothing that could be dead", async () => {
+  const options = { netnsUrl: undefined, intervalMs: 10, timeoutMs: 50, signal: new AbortController().signal };
+  assert.equal(await echoLiveness(Connection.fromPartial({}), options), true);
+});
