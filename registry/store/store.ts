@@ -30,6 +30,8 @@ export interface Table<T extends Entry> {
    * query's name, services and url mean; only a query with none of these looks at every entry.
    */
   select(query: T): readonly Place<T>[];
+  /** Every entry, oldest first. */
+  all(): Iterable<T>;
   /** Is told of each change at the moment it becomes visible, in order. Must not throw. Returns how to stop it. */
   subscribe(listener: (change: Change<T>) => void): () => void;
 }

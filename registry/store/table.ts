@@ -7,8 +7,6 @@ export interface WritableTable<T extends Entry> extends Table<T> {
   /** Puts an entry under its name, or removes what is there, and tells the subscribers. */
   put(entry: T): void;
   remove(name: string): void;
-  /** Every entry, oldest first. */
-  all(): Iterable<T>;
 }
 
 interface MutablePlace<T> {

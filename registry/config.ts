@@ -1,0 +1,33 @@
+/** The settings of the registry. Names are upstream's where upstream has the setting. */
+import { commonSettings, stateSettings } from "../sdk/config/common.js";
+import { address, durationMs, integer, list, name, oneOf } from "../sdk/config/kinds.js";
+import { setting, type Values } from "../sdk/config/table.js";
+
+export const registrySettings = {
+  ...commonSettings,
+  ...stateSettings,
+  name: setting("NSM_NAME", name, "name of this registry, in logs and traces", { default: "registry" }),
+  listenOn: setting("NSM_LISTEN_ON", list(address), "where managers reach this registry", { default: "tcp://:5002" }),
+  store: setting("WEFT_STORE", oneOf("lmdb", "memory"), "where entries are kept: lmdb survives a restart, memory does not", {
+    default: "lmdb",
+  }),
+  leasePeriodMs: setting("NSM_EXPIRE_PERIOD", durationMs, "longest life of an endpoint's entry without a refresh", {
+    default: "1m",
+  }),
+  maxTokenLifetimeMs: setting("NSM_MAX_TOKEN_LIFETIME", durationMs, "how long a token of this registry is valid", {
+    default: "10m",
+  }),
+  watchBuffer: setting(
+    "WEFT_WATCH_BUFFER",
+    integer({ min: 1 }),
+    "changes that may wait for one slow watcher before it is dropped",
+    {
+      default: "4096",
+    },
+  ),
+  drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", {
+    default: "5s",
+  }),
+} as const;
+
+export type RegistryConfig = Values<typeof registrySettings>;

@@ -1,0 +1,136 @@
+/** The life of a registry process: store → chains → listen → wait for the end → drain → close. */
+import type { ServerCredentials } from "@grpc/grpc-js";
+import type { ChainObserver } from "../sdk/chain.js";
+import { type Clock, systemClock } from "../sdk/clock.js";
+import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
+import { resolveStateDir } from "../sdk/config/state-dir.js";
+import { readSettings, reportUnread } from "../sdk/config/table.js";
+import { toStatusError } from "../sdk/status.js";
+import { createHealth } from "../sdk/telemetry/health.js";
+import type { Log } from "../sdk/telemetry/log.js";
+import { startTelemetry } from "../sdk/telemetry/telemetry.js";
+import { listen } from "../sdk/transport/listen.js";
+import {
+  endpointRegistryService,
+  findOf,
+  healthService,
+  inspectService,
+  serviceRegistryService,
+} from "../sdk/transport/services.js";
+import { endpointChain, serviceChain } from "./chain.js";
+import { type RegistryConfig, registrySettings } from "./config.js";
+import type { PathOptions } from "./enter-path.js";
+import { expireEndpoints, renewLease } from "./expire.js";
+import { createFinder } from "./find.js";
+import { endpointKind, serviceKind } from "./kind.js";
+import { inspectRegistry } from "./report.js";
+import { openLmdbStores } from "./store/lmdb.js";
+import { createMemoryStores } from "./store/memory.js";
+import type { Stores } from "./store/store.js";
+
+export interface RegistryDeps extends PathOptions {
+  readonly log: Log;
+  /** Aborting it stops the registry at once; `stop` of the result drains first. */
+  readonly signal: AbortSignal;
+  readonly observer?: ChainObserver | undefined;
+  readonly clock?: Clock | undefined;
+  /** Absent = plain text. */
+  readonly credentials?: ServerCredentials | undefined;
+  /** For the state directory's default. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+}
+
+export interface Running {
+  readonly urls: readonly string[];
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a registry in this process.
+ * @throws ALREADY_EXISTS an address or the store is in use by a living process; FAILED_PRECONDITION no state directory
+ */
+export async function startRegistry(config: RegistryConfig, deps: RegistryDeps): Promise<Running> {
+  const { log, clock = systemClock } = deps;
+  const undo: (() => void | Promise<void>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const step of undo.splice(0).reverse()) await step();
+  };
+  try {
+    const stores = openStores(config, deps, clock);
+    undo.push(() => stores.close());
+    const expiry = expireEndpoints(stores.endpoints, { clock, log });
+    undo.push(() => expiry.stop());
+    const finderOptions = { maxWaiting: config.watchBuffer };
+    const services = createFinder(stores.services.table, serviceKind, finderOptions);
+    const endpoints = createFinder(stores.endpoints.table, endpointKind, finderOptions);
+    undo.push(services.close, endpoints.close);
+    const health = createHealth();
+    const chainDeps = { ...deps, name: config.name, stores, clock, leasePeriodMs: config.leasePeriodMs };
+    const listener = await listen({
+      urls: config.listenOn,
+      services: [
+        serviceRegistryService(serviceChain(chainDeps), findOf(services)),
+        endpointRegistryService(endpointChain(chainDeps), findOf(endpoints)),
+        healthService(health),
+        inspectService(inspectRegistry({ config, log, stores, services, endpoints })),
+      ],
+      credentials: deps.credentials,
+      log,
+      signal: deps.signal,
+    });
+    undo.push(() => listener.drain(config.drainTimeoutMs));
+    health.set("", true);
+    undo.push(() => health.set("", false));
+    const known = { services: stores.services.table.size, endpoints: stores.endpoints.table.size };
+    log.info("registry is up", { urls: listener.urls, store: config.store, ...known });
+    return { urls: listener.urls, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function openStores(config: RegistryConfig, deps: RegistryDeps, clock: Clock): Stores {
+  if (config.store === "memory") return createMemoryStores();
+  return openLmdbStores({
+    dir: resolveStateDir(config.stateDir, config.name, deps.env ?? {}),
+    log: deps.log,
+    restore: (endpoint) => renewLease(endpoint, clock.nowMs(), config.leasePeriodMs),
+  });
+}
+
+/** The command `weft registry`; the result is its exit code. */
+export async function run(options: {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+}): Promise<number> {
+  const command = { name: "weft registry", summary: "Keeps network services and their endpoints, and tells who watches." };
+  const read = readSettings(command, registrySettings, options);
+  if (!read.ok) return reportUnread(read);
+  const config = read.values;
+  const refused = refuseWithoutIdentity(command.name, config);
+  if (refused !== undefined) {
+    process.stderr.write(refused);
+    return 2;
+  }
+  const telemetry = await startTelemetry({ name: config.name, settings: config });
+  const { log, observer } = telemetry;
+  try {
+    if (config.insecure) log.warn(insecureWarning);
+    // The listener gets a signal of its own: SIGTERM drains, it does not cut.
+    const cut = new AbortController();
+    const running = await startRegistry(config, { log, observer, signal: cut.signal, env: options.env });
+    if (!options.signal.aborted) {
+      await new Promise((resolve) => options.signal.addEventListener("abort", resolve, { once: true }));
+    }
+    log.info("registry is stopping");
+    await running.stop();
+    return 0;
+  } catch (error) {
+    log.error("registry cannot run", { error: toStatusError(error) });
+    return 1;
+  } finally {
+    await telemetry.stop();
+  }
+}
