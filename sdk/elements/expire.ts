@@ -18,14 +18,19 @@ export interface Expire extends Element<ConnectionApi, HasConnection> {
   arm(connection: Connection, onExpire: () => void): void;
 }
 
-export function expire(clock: Clock): Expire {
+/** @param signal  ends all timers when the process stops; without it connections that are still live keep it running */
+export function expire(clock: Clock, signal?: AbortSignal): Expire {
   const timers = new Map<string, Disarm>();
   const disarm = (id: string): void => {
     timers.get(id)?.();
     timers.delete(id);
   };
+  signal?.addEventListener("abort", () => {
+    for (const id of timers.keys()) disarm(id);
+  });
   const armAt = (id: string, timeMs: number, onExpire: () => void): void => {
     disarm(id);
+    if (signal?.aborted) return;
     timers.set(
       id,
       clock.at(timeMs, () => {

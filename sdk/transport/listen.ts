@@ -2,6 +2,7 @@
  * A gRPC server on any number of unix sockets and TCP ports.
  * Connections are accepted by our own sockets, which learn who is there (SO_PEERCRED, unix(7)), and handed to gRPC.
  */
+import { setMaxListeners } from "node:events";
 import { chmodSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server as NetServer, type Socket } from "node:net";
 import { dirname } from "node:path";
@@ -71,6 +72,8 @@ const farewellMs = 500;
  */
 export async function listen(options: ListenOptions): Promise<Listener> {
   options.signal.throwIfAborted();
+  // The signal of a whole process has one listener for each thing in it; Node warns of a leak at eleven.
+  setMaxListeners(0, options.signal);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const addresses = options.urls.map(parseAddress);
   const server = new Server({
