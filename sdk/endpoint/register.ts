@@ -1,0 +1,89 @@
+/** Enters an endpoint and, where they are missing, its services into the registry, and keeps them there. */
+import type { EndpointRegistry, Payload, ServiceRegistry } from "../api.js";
+import type { Clock } from "../clock.js";
+import { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
+import { keepRegistered, type Registration } from "../registry/keep-registered.js";
+import { createBackOff, pause } from "../registry/pause.js";
+import { toStatusError } from "../status.js";
+import type { Log } from "../telemetry/log.js";
+
+export interface RegisterOptions {
+  readonly name: string;
+  readonly url: string;
+  readonly services: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly payload: Payload;
+  readonly registerService: boolean;
+  readonly serviceRegistry: ServiceRegistry;
+  readonly endpointRegistry: EndpointRegistry;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+/** The services first: an endpoint of a service that nobody knows is found by nobody. */
+export async function register(options: RegisterOptions): Promise<Registration<NetworkServiceEndpoint>> {
+  if (options.registerService) await Promise.all(options.services.map((name) => keepService(name, options)));
+  return keepRegistered(options.endpointRegistry, entryOf(options), options);
+}
+
+function entryOf({ name, url, services, labels }: RegisterOptions): NetworkServiceEndpoint {
+  const perService = services.map((service) => [service, { labels: { ...labels } }] as const);
+  return NetworkServiceEndpoint.fromPartial({
+    name,
+    url,
+    network_service_names: [...services],
+    network_service_labels: Object.fromEntries(perService),
+  });
+}
+
+/** Resolves when the service is there; afterwards it is looked after in the background. */
+async function keepService(name: string, options: RegisterOptions): Promise<void> {
+  const { clock, log, signal } = options;
+  const backOff = createBackOff(Math.random);
+  const untilThere = async (): Promise<void> => {
+    for (;;) {
+      try {
+        return await ensureService(name, options);
+      } catch (error) {
+        signal.throwIfAborted();
+        log.warn(`cannot register service ${name}; trying again`, { error: toStatusError(error) });
+        if (!(await pause(clock, backOff.nextMs(), signal))) throw signal.reason;
+      }
+    }
+  };
+  const watch = async (): Promise<void> => {
+    while (!signal.aborted) {
+      try {
+        // Nothing of what it says matters: an operator may edit or delete the service. Its end means that the registry
+        // has gone, and one that forgets comes back without the service.
+        for await (const _ of options.serviceRegistry.find(NetworkService.fromPartial({ name }), { watch: true, signal }));
+      } catch (error) {
+        if (!signal.aborted) log.debug(`watch of service ${name} has ended`, { error: toStatusError(error) });
+      }
+      if (!(await pause(clock, backOff.nextMs(), signal))) return;
+      await untilThere();
+    }
+  };
+  await untilThere();
+  watch().catch((error) => {
+    if (!signal.aborted) log.error(`service ${name} is no longer looked after`, { error });
+  });
+}
+
+/** A service that is there stays as it is: its matches are the operator's. */
+async function ensureService(name: string, options: RegisterOptions): Promise<void> {
+  const { serviceRegistry, payload, log } = options;
+  const signal = AbortSignal.any([options.signal, AbortSignal.timeout(tryMs)]);
+  for await (const { entry } of serviceRegistry.find(NetworkService.fromPartial({ name }), { watch: false, signal })) {
+    if (entry.name !== name) continue;
+    if (entry.payload !== "" && entry.payload !== payload) {
+      log.warn(`service ${name} is registered with payload ${entry.payload}, this endpoint was made for ${payload}`);
+    }
+    return;
+  }
+  await serviceRegistry.register(NetworkService.fromPartial({ name, payload }), { signal });
+}
+
+/** A try of a call to the registry may take so long. */
+const tryMs = 15_000;

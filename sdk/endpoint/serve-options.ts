@@ -1,0 +1,82 @@
+/** What the author of an endpoint says about it. Only `name`, `services`, `cidrs` and `signal` must be there. */
+import type { ChannelCredentials, ServerCredentials } from "@grpc/grpc-js";
+import type { MechanismType, Payload } from "../api.js";
+import type { ChainObserver } from "../chain.js";
+import type { Clock } from "../clock.js";
+import type { ConnectionPolicy } from "../elements/authorize.js";
+import type { Token } from "../elements/exchange-tokens.js";
+import type { DNSConfig, PolicyRoute } from "../gen/connectioncontext.js";
+import type { Fact } from "../gen/inspect.js";
+import type { Peer } from "../peer.js";
+import type { Log } from "../telemetry/log.js";
+import type { RouteOption } from "./add-routes.js";
+import type { CidrGroups } from "./ipam/groups.js";
+import type { IpamPolicy } from "./ipam/ipam.js";
+import type { OnConnection, ServedConnection } from "./tell-owner.js";
+
+export interface ServeOptions {
+  /** The endpoint's name in the registry, unique in the domain. */
+  readonly name: string;
+  /** Network services it offers. */
+  readonly services: readonly string[];
+  /** Address pools: each connection gets a pair from every group; a string is a group of one pool. Empty = no addresses. */
+  readonly cidrs: CidrGroups;
+  /** Aborting it is `close()`. */
+  readonly signal: AbortSignal;
+  /** Prefixes that the client reaches through us. */
+  readonly routes?: readonly RouteOption[];
+  /** Labels by which a service selects endpoints; the same for each service. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** Hears of each new connection; what it throws refuses the connection. */
+  readonly onConnection?: OnConnection;
+  /** The node manager; default unix:///var/lib/networkservicemesh/nsm.io.sock. */
+  readonly nsmgr?: string;
+  /** Where to listen; default: a unix socket in a folder of its own. The first url is registered. */
+  readonly listenOn?: readonly string[];
+  /** Default ETHERNET. */
+  readonly payload?: Payload;
+  /** Default polite. */
+  readonly ipamPolicy?: IpamPolicy;
+  /** Ends the endpoint when it has had no connection for so long; default 0 = never. */
+  readonly idleTimeoutMs?: number;
+  /** Enters the services into the registry where they are missing; default true. */
+  readonly registerService?: boolean;
+  /** Takes the endpoint out of the registry at the end; default true. Else its entry goes when its lease ends. */
+  readonly unregisterItself?: boolean;
+  /** Name servers for the client. */
+  readonly dns?: readonly DNSConfig[];
+  /** Policy routes for the client; they can be changed later with `setPolicies`. */
+  readonly policies?: readonly PolicyRoute[];
+  /** Where connections are kept over a restart; absent = not. */
+  readonly stateDir?: string;
+  /** Network namespace that gets the interfaces, by name or URL; default: our own. */
+  readonly netns?: string;
+  /** Mechanisms served; default KERNEL and NOOP. */
+  readonly mechanisms?: readonly MechanismType[];
+  /** Facts shown to operators (`weft describe`). */
+  readonly report?: () => Promise<readonly Fact[]>;
+
+  readonly log?: Log;
+  readonly observer?: ChainObserver;
+  readonly clock?: Clock;
+  /** How long we vouch for a connection, in milliseconds; default 10 minutes. */
+  readonly maxTokenLifetimeMs?: number;
+  readonly credentials?: { readonly server: ServerCredentials; readonly channel: ChannelCredentials };
+  readonly mintToken?: (audience: Peer) => Promise<Token>;
+  /** Refuses requests by throwing. */
+  readonly authorize?: ConnectionPolicy;
+}
+
+/** A running endpoint. */
+export interface Serving {
+  readonly name: string;
+  /** The url that is registered. */
+  readonly url: string;
+  readonly connections: readonly ServedConnection[];
+  /** Other policy routes from now on; every client is asked to refresh, so that it gets them within seconds. */
+  setPolicies(policies: readonly PolicyRoute[]): void;
+  /** Resolves when the endpoint has ended, with why. */
+  readonly closed: Promise<"closed" | "idle">;
+  /** Leaves the registry, then stops answering. Connections are not closed: their clients look for another endpoint. */
+  close(): Promise<void>;
+}
