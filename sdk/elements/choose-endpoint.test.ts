@@ -30,6 +30,13 @@ test("the next candidate is tried when one fails, and the journal says so", asyn
   );
 });
 
+test("an endpoint that hangs costs its share of the time and no more", async () => {
+  const mesh = start(["a", "b"]);
+  mesh.hanging = "a";
+  const answer = await mesh.ask({}, undefined, Date.now() + 400);
+  assert.equal(answer.network_service_endpoint_name, "b");
+});
+
 test("when all fail the error names each", async () => {
   const mesh = start(["a", "b"]);
   mesh.failing.set("a", statusError(Code.UNAVAILABLE, "nobody answers"));
@@ -96,18 +103,21 @@ function start(names: string[]) {
     failing: new Map<string, Error>(),
     tried: [] as string[],
     onTry: () => {},
-    ask(change: Partial<Connection> = {}, signal = new AbortController().signal): Promise<Connection> {
+    hanging: "",
+    ask(change: Partial<Connection> = {}, signal = new AbortController().signal, deadlineMs?: number): Promise<Connection> {
       const connection = { ...Connection.fromPartial({ id: "c1", network_service: "svc" }), ...change };
-      return handler.request(NetworkServiceRequest.fromPartial({ connection }), backgroundCall(signal));
+      return handler.request(NetworkServiceRequest.fromPartial({ connection }), { ...backgroundCall(signal), deadlineMs });
     },
   };
   const handler = chain<ConnectionApi>("hop", ["request", "close"])
     .use(chooseEndpoint({ services, endpoints, journal }))
     .end({
-      async request({ connection }) {
+      async request({ connection }, { signal }) {
         const name = connection?.network_service_endpoint_name ?? "";
         mesh.tried.push(name);
         mesh.onTry();
+        if (name === mesh.hanging)
+          await new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
         const failure = mesh.failing.get(name);
         if (failure !== undefined) throw failure;
         return connection ?? Connection.fromPartial({});

@@ -2,7 +2,7 @@
  * choose-endpoint — finds who provides the network service, and tries one after the other.
  * Does:   nothing when the request names its endpoint (a refresh does). Else asks the registries for the service and its
  *         endpoints, keeps those that the service's `matches` allow, starts at the next one in turn, and goes on to the
- *         next when one fails. Takes the payload from the service.
+ *         next when one fails or uses up its share of the time. Takes the payload from the service.
  * Fails:  NOT_FOUND no such service, or no endpoint that may serve; as the endpoint says when there was only one;
  *         UNAVAILABLE naming each failure when all of several failed
  * Order:  before `undo`, so that what a failed try has built is taken back before the next
@@ -15,6 +15,7 @@ import { selectCandidates } from "../registry/match.js";
 import { Code, codeName, statusError, toStatusError } from "../status.js";
 import { timestampMs } from "../timestamp.js";
 import type { Journal } from "./explain.js";
+import { withShareOfTime } from "./time-limit.js";
 
 export interface ChooseEndpointOptions {
   readonly services: Pick<Registry<NetworkService>, "find">;
@@ -54,7 +55,7 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
   return {
     name: step,
     steps: {
-      async request(request, { signal }, rest) {
+      async request(request, { signal, deadlineMs, traceparent }, rest) {
         const connection = request.connection ?? Connection.fromPartial({});
         if (connection.network_service_endpoint_name !== "" && connection.payload !== "") return rest.request(request);
         const service = await findService(options.services, connection, signal);
@@ -64,10 +65,13 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
         }
         const names = await candidatesFor(connection, service, signal);
         const failures: { name: string; error: unknown }[] = [];
-        for (const name of names) {
+        for (const [index, name] of names.entries()) {
+          const chosen = { ...request, connection: { ...connection, payload, network_service_endpoint_name: name } };
+          const left = names.length - index;
           try {
-            const chosen = { ...connection, payload, network_service_endpoint_name: name };
-            const answer = await rest.request({ ...request, connection: chosen });
+            const answer = await withShareOfTime({ signal, deadlineMs }, left, (share) =>
+              left === 1 ? rest.request(chosen) : rest.detach({ ...share, traceparent }).request(chosen),
+            );
             const rule = names.length === 1 ? "the only endpoint that may serve" : `its turn among ${names.length}`;
             journal.note(connection.id, step, name, "CHOSEN", failures.length > 0 ? "the first that answered" : rule);
             return answer;

@@ -1,4 +1,5 @@
 /** One remote call over a pooled connection: signal in, status error out. */
+import { setMaxListeners } from "node:events";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { Code, type StatusError, statusError, toStatusError } from "../status.js";
 import { type Address, formatAddress } from "./address.js";
@@ -89,7 +90,11 @@ function runUnary<I, O>(
     );
     if (options.onHeader !== undefined) call.on("metadata", (header) => tellHeaders(header, options));
     if (signal.aborted) cancel();
-    else signal.addEventListener("abort", cancel);
+    else {
+      // Many calls may share one signal; Node warns of a leak at eleven.
+      setMaxListeners(0, signal);
+      signal.addEventListener("abort", cancel);
+    }
   });
 }
 
@@ -119,6 +124,7 @@ async function* runStream<I, O>(
   call.on("end", () => {
     ended ??= "done";
   });
+  setMaxListeners(0, signal);
   signal.addEventListener("abort", cancel);
   if (signal.aborted) cancel();
   try {

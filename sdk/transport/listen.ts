@@ -3,9 +3,9 @@
  * Connections are accepted by our own sockets, which learn who is there (SO_PEERCRED, unix(7)), and handed to gRPC.
  */
 import { setMaxListeners } from "node:events";
-import { chmodSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
+import { chmodSync, lstatSync, mkdirSync, renameSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server as NetServer, type Socket } from "node:net";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { type ConnectionInjector, Server, ServerCredentials } from "@grpc/grpc-js";
 import type { Peer } from "../peer.js";
 import { Code, statusError } from "../status.js";
@@ -182,8 +182,27 @@ async function clearSocketPath(address: Address & { kind: "unix" }): Promise<voi
   if (outcome === "answered") {
     throw statusError(Code.ALREADY_EXISTS, `another process listens on unix://${path}; stop it or choose another path`);
   }
-  if (outcome === "ECONNREFUSED") unlinkSync(path);
+  if (outcome === "ECONNREFUSED") await removeStale(path);
   else if (outcome !== "ENOENT") throw statusError(Code.FAILED_PRECONDITION, `socket ${path} is in the way: ${outcome}`);
+}
+
+/**
+ * Two processes may find the same stale socket at one time, and the slower would remove what the faster has just made:
+ * so it is moved aside and looked at again before it goes.
+ */
+async function removeStale(path: string): Promise<void> {
+  const aside = join(dirname(path), `.${process.pid}`);
+  try {
+    renameSync(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  if ((await knock(aside)) === "answered") {
+    renameSync(aside, path);
+    throw statusError(Code.ALREADY_EXISTS, `another process listens on unix://${path}; stop it or choose another path`);
+  }
+  unlinkSync(aside);
 }
 
 function knock(path: string): Promise<string> {
