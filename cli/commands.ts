@@ -1,0 +1,163 @@
+/** The command line of `weft`: names, options and help. What each command does is in commands/. */
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import type { ConnectOptions } from "./commands/connect.js";
+import type { GetOptions } from "./commands/get.js";
+import type { ServeOptions } from "./commands/serve.js";
+import { components } from "./components.js";
+import type { CliContext } from "./context.js";
+import { maxNodes } from "./mesh/plan.js";
+import { version } from "./version.js";
+import type { SourceOptions } from "./view/sources.js";
+
+type JsonOptions = SourceOptions & { readonly json?: boolean };
+type Action = (...args: never[]) => Promise<number>;
+
+/** @returns the exit code */
+export async function runCommand(argv: readonly string[], context: CliContext): Promise<number> {
+  let exitCode = 0;
+  const act =
+    <A extends Action>(action: A) =>
+    async (...args: Parameters<A>): Promise<void> => {
+      exitCode = await action(...args);
+    };
+  const program = new Command("weft")
+    .description("Weft: extra network connections for workloads, asked for by name")
+    .version(version, "-V, --version")
+    .showHelpAfterError("(see weft --help)")
+    .enablePositionalOptions()
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => context.out.write(text), writeErr: (text) => context.err.write(text) });
+  addComponents(program);
+  addMeshCommands(program, context, act);
+  addQuestions(program, context, act);
+  try {
+    await program.parseAsync(argv.length === 0 ? ["--help"] : [...argv], { from: "user" });
+    return exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return error.exitCode === 0 ? 0 : 2;
+  }
+}
+
+/** For the help only: main.ts has run them before commander is loaded. */
+function addComponents(program: Command): void {
+  program.commandsGroup("Components (each: weft NAME --help lists its settings and their environment names):");
+  for (const [name, { summary }] of components) program.command(name).description(summary).allowUnknownOption();
+}
+
+type Act = <A extends Action>(action: A) => (...args: Parameters<A>) => Promise<void>;
+
+function addMeshCommands(program: Command, context: CliContext, act: Act): void {
+  program.commandsGroup("A local mesh (nodes and pods are network namespaces):");
+  program
+    .command("demo")
+    .description("build a mesh, send packets through it, prove what it promises, remove it (no root needed)")
+    .option("--json", "one object on standard output: {ok, proofs: [{name, ok, detail}]}")
+    .option("--keep", "leave the mesh up to explore; `weft down` removes it")
+    .action(
+      act(async (options: { json?: boolean; keep?: boolean }) => (await import("./commands/demo.js")).demo(options, context)),
+    );
+  program
+    .command("up")
+    .description("start a local mesh: a registry, and on each node an nsmgr and a forwarder")
+    .option("-n, --nodes <number>", "number of nodes", nodeCount, 2)
+    .action(act(async (options: { nodes: number }) => (await import("./commands/up.js")).up(options, context)));
+  program
+    .command("down")
+    .description("take the local mesh down and remove everything it made, also after a crash")
+    .action(act(async () => (await import("./commands/down.js")).down(context)));
+  program
+    .command("serve")
+    .description("run an endpoint of a service in a pod, until interrupted")
+    .argument("<service>", "name of the network service")
+    .option("--cidr <prefix...>", "address pools for clients, IPv4 and IPv6", ["172.16.0.0/24", "fd00:16::/120"])
+    .option("--labels <k:v,...>", "labels of the endpoint", "")
+    .option("--node <name>", "node of the pod", "node-2")
+    .option("--pod <name>", "name of the pod (default: the service's)")
+    .option("-d, --detach", "return when it serves; `weft down` ends it")
+    .action(
+      act(async (service: string, options: ServeOptions) =>
+        (await import("./commands/serve.js")).serve(service, options, context),
+      ),
+    );
+  program
+    .command("connect")
+    .description("connect a pod to a service and hold the connection, until interrupted")
+    .argument("<url>", "kernel://SERVICE[/INTERFACE][?label=value], or just SERVICE")
+    .option("--node <name>", "node of the pod", "node-1")
+    .option("--pod <name>", "name of the pod", "client")
+    .option("-d, --detach", "return when connected; `weft down` ends it")
+    .action(
+      act(async (url: string, options: ConnectOptions) => (await import("./commands/connect.js")).connect(url, options, context)),
+    );
+  program
+    .command("exec")
+    .description("run a program inside a pod or node, for example: weft exec client -- ip address")
+    .argument("<pod>", "pod or node of the local mesh")
+    .argument("<command...>", "program and arguments")
+    .passThroughOptions()
+    .action(act(async (pod: string, command: string[]) => (await import("./commands/exec.js")).exec(pod, command, context)));
+  program
+    .command("supervise", { hidden: true })
+    .requiredOption("--nodes <number>", "number of nodes", nodeCount)
+    .action(
+      act(async (options: { nodes: number }) => (await import("./commands/up.js")).superviseInBackground(options, context)),
+    );
+  program
+    .command("traffic", { hidden: true })
+    .argument("<request>", "what to send or answer, as JSON")
+    .action(act(async (request: string) => (await import("./demo/traffic.js")).traffic(request, context)));
+}
+
+function addQuestions(program: Command, context: CliContext, act: Act): void {
+  program.commandsGroup("Questions (to the local mesh, or to --registry / --nsmgr):");
+  const question = (name: string, description: string): Command =>
+    program
+      .command(name)
+      .description(description)
+      .option("--registry <url>", "registry to ask (env WEFT_REGISTRY_URL)", context.env["WEFT_REGISTRY_URL"])
+      .option("--nsmgr <url...>", "node managers to ask (env WEFT_NSMGR_URLS)", context.env["WEFT_NSMGR_URLS"]?.split(","));
+  question("get", "list services, endpoints, connections, forwarders or pods")
+    .argument("<kind>", "services | endpoints | connections | forwarders | pods")
+    .argument("[name]", "only this one (connections: id or its beginning, or a pod's name)")
+    .addOption(new Option("-o, --output <format>", "table with more columns, or data").choices(["wide", "json", "yaml"]))
+    .option("-w, --watch", "go on with changes until interrupted")
+    .action(
+      act(async (kind: string, name: string | undefined, options: GetOptions) =>
+        (await import("./commands/get.js")).get(kind, name, options, context),
+      ),
+    );
+  question("describe", "everything known about one service, endpoint, connection, forwarder, node or pod")
+    .argument("<kind>", "service | endpoint | connection | forwarder | pod")
+    .argument("<name>", "its name (connection: id or its beginning, or the pod's name)")
+    .action(
+      act(async (kind: string, name: string, options: SourceOptions) =>
+        (await import("./commands/describe.js")).describe(kind, name, options, context),
+      ),
+    );
+  question("why", "hop by hop: the candidates considered for a connection, and the rule that chose or refused each")
+    .argument("<connection>", "id or its beginning, or the pod's name")
+    .option("--json", "one JSON object")
+    .action(
+      act(async (connection: string, options: JsonOptions) =>
+        (await import("./commands/why.js")).why(connection, options, context),
+      ),
+    );
+  question("doctor", "what this machine can do, what is wrong, how to fix it; then the health of the mesh")
+    .option("--json", "one JSON object")
+    .action(act(async (options: JsonOptions) => (await import("./commands/doctor.js")).doctor(options, context)));
+  question("log-level", "read or change the log level of the running components")
+    .argument("[level]", "trace | debug | info | warn | error; left out: only read")
+    .option("--of <name>", "only the component of this name")
+    .action(
+      act(async (level: string | undefined, options: SourceOptions & { of?: string }) =>
+        (await import("./commands/log-level.js")).logLevel(level, options, context),
+      ),
+    );
+}
+
+function nodeCount(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1 || count > maxNodes) throw new InvalidArgumentError(`it must be 1 … ${maxNodes}.`);
+  return count;
+}

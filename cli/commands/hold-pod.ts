@@ -1,0 +1,53 @@
+/** Running a pod until interrupted, or detached: shared by `serve` and `connect`. */
+import { Code, statusError } from "../../sdk/status.js";
+import type { CliContext } from "../context.js";
+import { askForPod, askToRemovePod, type PodRequest } from "../mesh/control.js";
+import { lastLogLines, waitFor } from "../mesh/ready.js";
+
+const readyTimeoutMs = 30_000;
+
+/**
+ * @param ready  gives the line to print once the pod does what it is for; undefined = not yet
+ * @throws UNAVAILABLE when it does not get ready, with the end of its log; the pod is removed then
+ */
+export async function holdPod(
+  spec: PodRequest,
+  ready: (signal: AbortSignal) => Promise<string | undefined>,
+  context: CliContext,
+): Promise<number> {
+  const { signal, out } = context;
+  const gone = new AbortController();
+  const events = askForPod(spec, signal);
+  const follow = async (): Promise<string> => {
+    for await (const event of events) {
+      if (event.event === "started") out.write(`pod ${spec.name} on ${spec.node} (pid ${event.pid})\n`);
+      if (event.event === "ended") return event.how;
+    }
+    return "";
+  };
+  const ended = follow().finally(() => gone.abort());
+  try {
+    // a detached pod's events end at once: then only the time is a bound
+    const limit = spec.detach ? signal : AbortSignal.any([signal, gone.signal]);
+    if (spec.detach) await ended;
+    out.write(`${await waitFor(spec.name, undefined, ready, { timeoutMs: readyTimeoutMs, signal: limit })}\n`);
+  } catch (error) {
+    const how = gone.signal.aborted && !spec.detach ? await ended : "";
+    signal.throwIfAborted();
+    if (spec.detach && (error as { code?: unknown }).code === Code.UNAVAILABLE) {
+      const log = lastLogLines(spec.name);
+      await askToRemovePod(spec.name, { kill: false, signal });
+      throw statusError(Code.UNAVAILABLE, `${(error as Error).message}${log}`, error);
+    }
+    if (how === "") throw error;
+    throw statusError(Code.UNAVAILABLE, `${spec.name} ended with ${how}${lastLogLines(spec.name)}`, error);
+  }
+  if (spec.detach) return 0;
+  out.write("Ctrl-C ends it\n");
+  const how = await ended.catch((error: unknown) => {
+    if (signal.aborted) return undefined;
+    throw error;
+  });
+  if (how === undefined) return 0;
+  throw statusError(Code.UNAVAILABLE, `${spec.name} ended with ${how}`);
+}

@@ -1,0 +1,60 @@
+/** weft why: for one connection, hop by hop, what was considered and which rule chose or refused it. */
+
+import { timestampMs } from "../../sdk/timestamp.js";
+import { createDialer } from "../../sdk/transport/dial.js";
+import type { CliContext } from "../context.js";
+import { collectConnections } from "../view/collect.js";
+import { findConnection } from "../view/find.js";
+import { type Explained, explainHop, indent } from "../view/inspect.js";
+import { plain } from "../view/plain.js";
+import { findSources, type Source, type SourceOptions } from "../view/sources.js";
+import { formatTable } from "../view/table.js";
+
+export async function why(
+  wanted: string,
+  options: SourceOptions & { readonly json?: boolean },
+  context: CliContext,
+): Promise<number> {
+  const { signal, out, err } = context;
+  const dialer = createDialer({ dialTimeoutMs: 1000 });
+  try {
+    const sources = await findSources(options, dialer, signal);
+    const { found, problems } = await collectConnections(dialer, sources, signal);
+    const view = findConnection(found, wanted);
+    const explained = await Promise.all(view.hops.map((hop) => explainHop(dialer, hop, sourceOf(sources, hop.name), signal)));
+    if (options.json === true) {
+      const hops = explained.map(({ hop, decisions, note }) => ({
+        name: hop.name,
+        id: hop.id,
+        note,
+        decisions: decisions.map((decision) => plain(decision)),
+      }));
+      out.write(`${JSON.stringify({ connection: view.id, client: view.client, service: view.service, hops }, null, 2)}\n`);
+      return 0;
+    }
+    out.write(`${view.client} asked for ${view.service} and is connected to ${view.endpoint} (${view.state}, id ${view.id})\n\n`);
+    explained.forEach((entry, index) => void out.write(renderHop(entry, index)));
+    for (const problem of problems) err.write(`weft: ${problem}\n`);
+    return 0;
+  } finally {
+    dialer.close();
+  }
+}
+
+/** Workloads make their names unique by a suffix. */
+function sourceOf(sources: readonly Source[], hopName: string): Source | undefined {
+  return sources.find(({ name }) => name === hopName) ?? sources.find(({ name }) => hopName.startsWith(`${name}-`));
+}
+
+function renderHop({ hop, decisions, note }: Explained, index: number): string {
+  const head = `${index + 1}. ${hop.name}${hop.node === "" ? "" : ` on ${hop.node}`} (${hop.kind})`;
+  if (decisions.length === 0) return `${head}: ${note}\n`;
+  const rows = decisions.map(({ at, step, candidate, verdict, rule }) => [
+    at === undefined ? "" : new Date(timestampMs(at)).toISOString().slice(11, 23),
+    step,
+    candidate,
+    verdict,
+    rule,
+  ]);
+  return `${head}\n${indent(indent(formatTable(["AT", "STEP", "CANDIDATE", "VERDICT", "RULE"], rows)))}`;
+}

@@ -1,0 +1,19 @@
+/** The parts of a mesh that `weft` can be: each command runs the component's own main in this process. */
+export interface ComponentMain {
+  run(invocation: {
+    readonly argv: readonly string[];
+    readonly env: Readonly<Record<string, string | undefined>>;
+    readonly signal: AbortSignal;
+  }): Promise<number>;
+}
+
+export interface Component {
+  readonly summary: string;
+  readonly load: () => Promise<ComponentMain>;
+}
+
+export const components: ReadonlyMap<string, Component> = new Map([
+  ["registry", { summary: "the registry of services and endpoints", load: () => import("../registry/main.js") }],
+  ["nsmgr", { summary: "the node manager: finds endpoints and forwarders for requests", load: () => import("../nsmgr/main.js") }],
+  ["forwarder", { summary: "builds connections with the kernel of its node", load: () => import("../forwarder/main.js") }],
+]);

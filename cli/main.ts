@@ -1,0 +1,64 @@
+/**
+ * The command `weft`. Components run their own main in this process; every other command is one file in commands/.
+ * Exit codes: 0 done, 1 it failed, 2 the command line is wrong.
+ */
+import { codeName, isStatusError, toStatusError } from "../sdk/status.js";
+import { type Component, components } from "./components.js";
+import type { CliContext } from "./context.js";
+
+export interface Invocation {
+  /** Without program and script. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** How this very command was started: program and first arguments. */
+  readonly self: readonly string[];
+}
+
+export async function main(invocation: Invocation): Promise<number> {
+  const controller = new AbortController();
+  // the first signal asks to stop in order; a second one ends the process in the system's way
+  const stop = (): void => {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+    controller.abort();
+  };
+  process.on("SIGINT", stop);
+  process.on("SIGTERM", stop);
+  const context: CliContext = {
+    env: invocation.env,
+    self: invocation.self,
+    signal: controller.signal,
+    out: process.stdout,
+    err: process.stderr,
+  };
+  try {
+    const component = components.get(invocation.argv[0] ?? "");
+    if (component !== undefined) return await runComponent(component, invocation, context);
+    const { runCommand } = await import("./commands.js");
+    return await runCommand(invocation.argv, context);
+  } catch (error) {
+    return reportFailure(error, context);
+  } finally {
+    process.off("SIGINT", stop);
+    process.off("SIGTERM", stop);
+  }
+}
+
+async function runComponent(component: Component, { argv, env }: Invocation, { signal }: CliContext): Promise<number> {
+  const { run } = await component.load();
+  return run({ argv: argv.slice(1), env, signal });
+}
+
+function reportFailure(error: unknown, { signal, err }: CliContext): number {
+  if (signal.aborted) return 130;
+  const status = toStatusError(error);
+  if (isStatusError(error) || status.cause === undefined) {
+    err.write(`weft: ${status.details}\n`);
+  } else if (status.code !== 13) {
+    err.write(`weft: ${status.details} (${codeName(status.code)})\n`);
+  } else {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    err.write(`weft: unexpected failure, please report it with this text:\n${text}\n`);
+  }
+  return 1;
+}
