@@ -58,7 +58,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs }))
       .use(authorize())
       // Keep it alive, let it go, tell who watches.
-      .use(expire(clock))
+      .use(expire(clock, signal))
       .use(announce(deps.announcements))
       // What is to be known of it further on?
       .use(labelWorkload(config.nodeLabels))

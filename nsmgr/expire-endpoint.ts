@@ -1,11 +1,12 @@
 /**
- * expire-endpoint — takes an endpoint out of the registry when it stops refreshing its entry.
+ * expire-endpoint — forgets an endpoint of this node when it stops refreshing its entry.
  * Does:   lowers the expiration time to the longest life allowed; one timer per endpoint, re-armed by each registration
- *         that is not refused; at its end the entry goes through the rest of the chain as unregister
+ *         that is not refused. The registry lets the entry expire by itself at the same time; telling it to would take
+ *         out an endpoint of the same name that has come up on another node meanwhile
  * Fails:  INVALID_ARGUMENT when the expiration time has passed already
  */
 import type { EndpointRegistryApi } from "../sdk/api.js";
-import type { Element, Rest } from "../sdk/chain.js";
+import type { Element } from "../sdk/chain.js";
 import type { Clock, Disarm } from "../sdk/clock.js";
 import type { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { Code, statusError } from "../sdk/status.js";
@@ -17,8 +18,8 @@ export interface ExpireEndpointOptions {
   readonly clock: Clock;
   /** Longest life of an entry without a refresh, in milliseconds. */
   readonly maxLifetimeMs: number;
-  /** How long the unregistration at the end may take, in milliseconds. */
-  readonly timeoutMs: number;
+  /** Called when the life of an endpoint has ended. */
+  readonly expired: (name: string) => void;
   readonly log: Log;
   /** Aborts at shutdown: timers are disarmed and entries stay; the registry lets them expire. */
   readonly signal: AbortSignal;
@@ -33,15 +34,15 @@ export function expireEndpoint(options: ExpireEndpointOptions): Element<Endpoint
     timers.delete(name);
     return timer?.rearm;
   };
-  const arm = (endpoint: NetworkServiceEndpoint, atMs: number, expired: () => Promise<void>): void => {
+  const arm = (endpoint: NetworkServiceEndpoint, atMs: number): void => {
     disarm(endpoint.name);
     if (signal.aborted) return;
     const fire = (): void => {
       timers.delete(endpoint.name);
       log.info("endpoint expired: it has not refreshed its entry", { endpoint: endpoint.name });
-      expired().catch((error: unknown) => log.warn("expired endpoint not unregistered", { endpoint: endpoint.name, error }));
+      options.expired(endpoint.name);
     };
-    timers.set(endpoint.name, { disarm: clock.at(atMs, fire), rearm: () => arm(endpoint, atMs, expired) });
+    timers.set(endpoint.name, { disarm: clock.at(atMs, fire), rearm: () => arm(endpoint, atMs) });
   };
   signal.addEventListener("abort", () => [...timers.keys()].forEach(disarm), { once: true });
   return {
@@ -50,16 +51,15 @@ export function expireEndpoint(options: ExpireEndpointOptions): Element<Endpoint
       async register(endpoint, _context, rest) {
         const atMs = expiryMs(endpoint, clock.nowMs(), options.maxLifetimeMs);
         const lowered = { ...endpoint, expiration_time: timestampOf(atMs) };
-        const expired = (): Promise<void> => later(rest, signal, options.timeoutMs).unregister(lowered);
         const rearm = disarm(endpoint.name);
         try {
           const accepted = await rest.register(lowered);
           const acceptedMs = accepted.expiration_time === undefined ? atMs : timestampMs(accepted.expiration_time);
-          arm(lowered, Math.min(acceptedMs, atMs), expired);
+          arm(lowered, Math.min(acceptedMs, atMs));
           return accepted;
         } catch (error) {
           // the endpoint lives and only the registry is away: what is known of it here stays as long
-          if (isUnreachable(error)) arm(lowered, atMs, expired);
+          if (isUnreachable(error)) arm(lowered, atMs);
           else rearm?.();
           throw error;
         }
@@ -75,12 +75,6 @@ export function expireEndpoint(options: ExpireEndpointOptions): Element<Endpoint
       },
     },
   };
-}
-
-type EndpointRest = Parameters<NonNullable<Element<EndpointRegistryApi>["steps"]["register"]>>[2];
-
-function later(rest: EndpointRest, signal: AbortSignal, timeoutMs: number): Rest<EndpointRegistryApi> {
-  return rest.detach({ signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) });
 }
 
 /** When the entry ends if nobody refreshes it, in milliseconds since the epoch. */

@@ -28,17 +28,18 @@ export function findEndpoints(deps: FindDeps): FindEndpoints {
     const asked = wanted === "" ? query : { ...query, url: "" };
     const fits = (shown: NetworkServiceEndpoint, stored: NetworkServiceEndpoint): boolean =>
       wanted === "" || shown.url.includes(wanted) || stored.url.includes(wanted);
-    const held = new Map<string, Found<NetworkServiceEndpoint>>();
+    const ours: Ours = new Map();
     const show = (found: Found<NetworkServiceEndpoint>): Found<NetworkServiceEndpoint> | undefined => {
       const stored = found.entry;
-      held.delete(stored.name);
-      if (stored.url !== publicUrl) return fits(stored, stored) ? found : undefined;
-      const local = deps.locals.get(stored.name);
-      if (local === undefined && !found.deleted) {
-        if (watch) held.set(stored.name, found);
-        return undefined;
+      if (stored.url !== publicUrl) {
+        ours.delete(stored.name);
+        return fits(stored, stored) ? found : undefined;
       }
-      const entry = local === undefined ? stored : { ...stored, url: local.url };
+      const url = deps.locals.get(stored.name)?.url;
+      if (found.deleted) ours.delete(stored.name);
+      else ours.set(stored.name, { found, url });
+      if (url === undefined && !found.deleted) return undefined;
+      const entry = url === undefined ? stored : { ...stored, url };
       return fits(entry, stored) ? { entry, deleted: found.deleted } : undefined;
     };
     if (!watch) {
@@ -52,27 +53,29 @@ export function findEndpoints(deps: FindDeps): FindEndpoints {
     const gone = new AbortController();
     const events = deps.upstream(asked, { watch, signal: AbortSignal.any([signal, gone.signal]) });
     try {
-      yield* watchBoth(deps.locals, events, held, show);
+      yield* watchBoth(deps.locals, events, ours, show);
     } finally {
       gone.abort();
     }
   };
 }
 
-/** Upstream's events, and those it need not repeat: entries held back that have registered here meanwhile. */
+/** What upstream has under our URL, and the URL under which it was shown; undefined = held back. */
+type Ours = Map<string, { readonly found: Found<NetworkServiceEndpoint>; readonly url: string | undefined }>;
+
+/** Upstream's events, and those that only we can tell: an endpoint of ours is reached under another URL than before. */
 async function* watchBoth(
   locals: LocalEndpoints,
   upstream: AsyncIterable<Found<NetworkServiceEndpoint>>,
-  held: Map<string, Found<NetworkServiceEndpoint>>,
+  ours: Ours,
   show: (found: Found<NetworkServiceEndpoint>) => Found<NetworkServiceEndpoint> | undefined,
 ): AsyncGenerator<Found<NetworkServiceEndpoint>> {
   const arrived: Found<NetworkServiceEndpoint>[] = [];
   let wake = (): void => {};
   const stopListening = locals.onChange((name, endpoint) => {
-    const waiting = held.get(name);
-    if (endpoint === undefined || waiting === undefined) return;
-    held.delete(name);
-    arrived.push(waiting);
+    const told = ours.get(name);
+    if (endpoint === undefined || told === undefined || told.url === endpoint.url) return;
+    arrived.push(told.found);
     wake();
   });
   const iterator = upstream[Symbol.asyncIterator]();

@@ -36,7 +36,7 @@ export function endpointRegistryChain(deps: RegistryChainDeps): Handler<Endpoint
       // Where does it run?
       .use(labelEndpoint(deps.nodeLabels))
       // Keep it alive, let it go.
-      .use(expireEndpoint({ clock, maxLifetimeMs: deps.endpointLifetimeMs, timeoutMs: deps.requestTimeoutMs, log, signal }))
+      .use(expireEndpoint({ clock, maxLifetimeMs: deps.endpointLifetimeMs, expired: deps.locals.delete, log, signal }))
       .use(oneAtATime())
       // How is it reached from here, how from elsewhere?
       .use(localBypass(deps.locals, deps.publicUrl))

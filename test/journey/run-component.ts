@@ -1,0 +1,20 @@
+/** One component as a process of its own: `run-component.ts nsmgr`, settings in the environment, SIGTERM stops it. */
+const [, , name, ...argv] = process.argv;
+const signals = new AbortController();
+process.once("SIGTERM", () => signals.abort());
+
+const { run } = await load(name ?? "");
+process.exitCode = await run({ argv, env: process.env, signal: signals.signal });
+
+function load(component: string) {
+  switch (component) {
+    case "registry":
+      return import("../../registry/main.js");
+    case "nsmgr":
+      return import("../../nsmgr/main.js");
+    case "forwarder":
+      return import("../../forwarder/main.js");
+    default:
+      throw new Error(`no component is called "${component}"`);
+  }
+}
