@@ -29,6 +29,7 @@ export async function runCommand(argv: readonly string[], context: CliContext): 
     .configureOutput({ writeOut: (text) => context.out.write(text), writeErr: (text) => context.err.write(text) });
   addComponents(program);
   addMeshCommands(program, context, act);
+  addWorkloads(program, context, act);
   addQuestions(program, context, act);
   try {
     await program.parseAsync(argv.length === 0 ? ["--help"] : [...argv], { from: "user" });
@@ -67,6 +68,19 @@ function addMeshCommands(program: Command, context: CliContext, act: Act): void 
     .description("take the local mesh down and remove everything it made, also after a crash")
     .action(act(async () => (await import("./commands/down.js")).down(context)));
   program
+    .command("supervise", { hidden: true })
+    .requiredOption("--nodes <number>", "number of nodes", nodeCount)
+    .action(
+      act(async (options: { nodes: number }) => (await import("./commands/up.js")).superviseInBackground(options, context)),
+    );
+  program
+    .command("traffic", { hidden: true })
+    .argument("<request>", "what to send or answer, as JSON")
+    .action(act(async (request: string) => (await import("./demo/traffic.js")).traffic(request, context)));
+}
+
+function addWorkloads(program: Command, context: CliContext, act: Act): void {
+  program
     .command("serve")
     .description("run an endpoint of a service in a pod, until interrupted")
     .argument("<service>", "name of the network service")
@@ -97,16 +111,6 @@ function addMeshCommands(program: Command, context: CliContext, act: Act): void 
     .argument("<command...>", "program and arguments")
     .passThroughOptions()
     .action(act(async (pod: string, command: string[]) => (await import("./commands/exec.js")).exec(pod, command, context)));
-  program
-    .command("supervise", { hidden: true })
-    .requiredOption("--nodes <number>", "number of nodes", nodeCount)
-    .action(
-      act(async (options: { nodes: number }) => (await import("./commands/up.js")).superviseInBackground(options, context)),
-    );
-  program
-    .command("traffic", { hidden: true })
-    .argument("<request>", "what to send or answer, as JSON")
-    .action(act(async (request: string) => (await import("./demo/traffic.js")).traffic(request, context)));
 }
 
 function addQuestions(program: Command, context: CliContext, act: Act): void {

@@ -12,6 +12,9 @@ export interface Invocation {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** How this very command was started: program and first arguments. */
   readonly self: readonly string[];
+  /** Default: the process's own standard output and error. */
+  readonly out?: CliContext["out"];
+  readonly err?: CliContext["err"];
 }
 
 export async function main(invocation: Invocation): Promise<number> {
@@ -28,8 +31,8 @@ export async function main(invocation: Invocation): Promise<number> {
     env: invocation.env,
     self: invocation.self,
     signal: controller.signal,
-    out: process.stdout,
-    err: process.stderr,
+    out: invocation.out ?? process.stdout,
+    err: invocation.err ?? process.stderr,
   };
   try {
     const component = components.get(invocation.argv[0] ?? "");
