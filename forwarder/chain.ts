@@ -1,5 +1,5 @@
 /** What the forwarder does with a request, in order. Read this first. */
-import type { ConnectionApi, EndpointRegistry, Registry } from "../sdk/api.js";
+import type { ConnectionApi, Registry } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import { announce } from "../sdk/elements/announce.js";
@@ -39,7 +39,7 @@ export interface ForwarderChainDeps {
   readonly expire: Expire;
   readonly hub: MonitorHub;
   readonly services: Pick<Registry<NetworkService>, "find">;
-  readonly endpoints: Pick<EndpointRegistry, "find"> & FindEndpointOptions["endpoints"];
+  readonly endpoints: FindEndpointOptions["endpoints"];
   readonly dialer: Pick<Dialer, "connections" | "monitor">;
   readonly journal: Pick<Journal, "note">;
   /** Ends what outlives calls: the streams to neighbours. */

@@ -110,9 +110,12 @@ export function offeredKinds(
     throw wrongPayload(connection.id, payload, types);
   }
   if (isTunnel(asker)) throw notHere(connection);
+  const where = cls === MechanismClass.REMOTE ? "on another node" : "on this node";
+  const remedy = cls === MechanismClass.REMOTE ? "; give the forwarder a tunnel address (NSM_TUNNEL_IP)" : "";
   throw statusError(
     Code.FAILED_PRECONDITION,
-    `connection ${connection.id}: ${asker.type} cannot be joined to anything that reaches endpoint ${connection.network_service_endpoint_name}`,
+    `connection ${connection.id}: endpoint ${connection.network_service_endpoint_name} is ${where}, ` +
+      `and this forwarder has nothing that joins ${asker.type} to it (it has ${kinds.map(({ type }) => type).join(", ")})${remedy}`,
   );
 }
 

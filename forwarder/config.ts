@@ -58,9 +58,6 @@ export const forwarderSettings = {
     { default: "kernel", flag: "--dataplane" },
   ),
   drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", { default: "5s" }),
-  requestTimeoutMs: setting("WEFT_REQUEST_TIMEOUT", durationMs, "longest time for a request whose caller set no deadline", {
-    default: "15s",
-  }),
   publicUrl: setting("WEFT_PUBLIC_URL", optional(text), "URL told to the manager; default: the first of the listen list", {
     default: "",
   }),

@@ -217,3 +217,14 @@ test("an endpoint that is not registered is NOT_FOUND; an answer that makes no s
   await assert.rejects(mesh.request("a", "local"), { code: Code.FAILED_PRECONDITION, details: /nse-local.*inodeURL/ });
   assert.equal(mesh.a.plane.built.size, 0);
 });
+
+test("an endpoint that is registered at another place now is found there after the known one has failed", async (t) => {
+  const mesh = await createMesh(t, { urls: { "nse-local": "inode://1/2", "nse-moved": "unix:///gone" } });
+  await assert.rejects(mesh.request("a", "local"), { code: Code.UNAVAILABLE });
+  mesh.freshUrls["nse-local"] = "unix:///nse";
+  mesh.freshUrls["nse-moved"] = "tcp://198.18.0.2:5001";
+  await mesh.request("a", "local");
+  await mesh.request("a", "moved", { id: "client-2" });
+  assert.equal(mesh.a.plane.built.size, 2);
+  assert.equal(mesh.b.plane.built.size, 1, "the second one is on the other node now");
+});

@@ -17,6 +17,8 @@ import type { HasConnection } from "../sdk/elements/serialize.js";
 import type { HasUndo } from "../sdk/elements/undo.js";
 import type { Connection, Mechanism } from "../sdk/gen/connection.js";
 import { ConnectionContext } from "../sdk/gen/connectioncontext.js";
+import { withParameters } from "../sdk/mechanisms/parameters.js";
+import { vxlanParameter } from "../sdk/mechanisms/vxlan.js";
 import { previousSegment } from "../sdk/path.js";
 import { Code, statusError, toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
@@ -109,7 +111,7 @@ async function negotiate(options: CrossConnectOptions, asked: Asked): Promise<Co
     try {
       return await build(options, { ...asked, asker }, answer);
     } catch (error) {
-      const taken = await takenVni(options, connection.id, asker, answer, error);
+      const taken = takenVni(asker, answer, error);
       if (taken === undefined || tries === maxTries || context.signal.aborted) throw error;
       options.log.info(`VNI ${taken.vni} is taken on this node; negotiating another`, { connectionId: connection.id, tries });
       options.vnis.release(connection.id);
@@ -222,31 +224,23 @@ function vniTaken(owner: string, vni: number, udpPort: number) {
   );
 }
 
-/** If the failure is about a VNI: which one, and who chose it. */
-async function takenVni(
-  { dataPlane, vnis }: CrossConnectOptions,
-  id: string,
-  asker: Accepted,
-  answer: Connection,
-  error: unknown,
-): Promise<{ vni: number; side: "asker" | "answerer" } | undefined> {
-  if (toStatusError(error).code !== Code.ALREADY_EXISTS) return undefined;
-  for (const [side, mechanism] of [
-    ["asker", asker.mechanism],
-    ["answerer", answer.mechanism],
-  ] as const) {
-    if (mechanism?.type !== MechanismType.VXLAN) continue;
-    const vni = Number(mechanism.parameters["vni"]);
-    const udpPort = Number(mechanism.parameters["dst_port"]);
-    const heldByOther = vnis.held(id, udpPort) !== vni;
-    if (heldByOther || (await dataPlane.usedVnis(udpPort)).has(vni)) return { vni, side };
+/**
+ * If the failure is about a VNI: which one, and which side it stands for. A data plane that refuses with ALREADY_EXISTS
+ * names what is taken; the kernel may hold a VNI that no list shows, on a device that was moved into another namespace.
+ */
+function takenVni(asker: Accepted, answer: Connection, error: unknown): { vni: string; side: "asker" | "answerer" } | undefined {
+  const { code, details } = toStatusError(error);
+  if (code !== Code.ALREADY_EXISTS || !/\bvni\b/i.test(details)) return undefined;
+  const sides = { asker: asker.mechanism, answerer: answer.mechanism } as const;
+  for (const side of ["asker", "answerer"] as const) {
+    const mechanism = sides[side];
+    if (mechanism?.type === MechanismType.VXLAN) return { vni: mechanism.parameters[vxlanParameter.vni] ?? "", side };
   }
   return undefined;
 }
 
 function withoutVni(mechanism: Mechanism): Mechanism {
-  const { vni: _taken, ...parameters } = mechanism.parameters;
-  return { ...mechanism, parameters };
+  return withParameters(mechanism, { [vxlanParameter.vni]: undefined });
 }
 
 function withMtu(context: ConnectionContext | undefined, mtuBytes: number): ConnectionContext {

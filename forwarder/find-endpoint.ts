@@ -7,15 +7,16 @@
  *         node's border, is first closed where it was
  * Fails:  NOT_FOUND when nobody is registered under the name; FAILED_PRECONDITION when no endpoint has been chosen
  */
-import type { ConnectionApi, EndpointRegistry } from "../sdk/api.js";
+import type { ConnectionApi } from "../sdk/api.js";
 import { MechanismClass } from "../sdk/api.js";
-import type { CallContext, Element } from "../sdk/chain.js";
+import type { Element, Rest } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { HasNextHop, NextHop } from "../sdk/elements/forward.js";
 import type { Connection } from "../sdk/gen/connection.js";
 import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { nextSegment } from "../sdk/path.js";
-import { Code, statusError, toStatusError } from "../sdk/status.js";
+import type { WatchedCache } from "../sdk/registry/cache.js";
+import { Code, statusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import { timestampMs } from "../sdk/timestamp.js";
 import type { Connections } from "./connections.js";
@@ -23,12 +24,7 @@ import { classOf } from "./locality.js";
 
 export interface FindEndpointOptions {
   /** Look-ups by name; `fresh` goes past any memory. */
-  readonly endpoints: {
-    find(
-      query: NetworkServiceEndpoint,
-      options: { watch: false; signal: AbortSignal; fresh?: boolean },
-    ): ReturnType<EndpointRegistry["find"]>;
-  };
+  readonly endpoints: Pick<WatchedCache<NetworkServiceEndpoint>, "find">;
   readonly connections: Connections;
   readonly clock: Clock;
   readonly log: Log;
@@ -58,17 +54,17 @@ export function findEndpoint(options: FindEndpointOptions): Element<ConnectionAp
         const url = (await urlOf(name, signal, false)) ?? (await urlOf(name, signal, true));
         if (url === undefined) throw notRegistered(connection, name);
 
-        const held = connections.get(connection.id);
-        if (held !== undefined && (held.nextHop.name !== name || classOf(held.nextHop.url) !== classOf(url))) {
-          log.info(`the connection moves from ${held.nextHop.name} to ${name}`, { connectionId: connection.id });
-          await rest.close(held.downstream, { nextHop: nextHopOf(held.nextHop.url, held.nextHop.name, held.downstream) });
-        }
+        const goTo = async (place: string): Promise<Connection> => {
+          await leaveElsewhere(connection.id, name, place, rest);
+          return rest.request(request, { nextHop: nextHopOf(place, name, connection) });
+        };
         try {
-          return await rest.request(request, { nextHop: nextHopOf(url, name, connection) });
+          return await goTo(url);
         } catch (error) {
-          const moved = await movedTo(url, name, error, context);
+          const moved = await movedFrom(url, name, signal);
           if (moved === undefined) throw error;
-          return rest.request(request, { nextHop: nextHopOf(moved, name, connection) });
+          log.info(`${name} is not at ${url} any more but at ${moved}`, { connectionId: connection.id, error });
+          return goTo(moved);
         }
       },
       async close(connection, { signal }, rest) {
@@ -80,11 +76,19 @@ export function findEndpoint(options: FindEndpointOptions): Element<ConnectionAp
     },
   };
 
-  /** Another place for the same name and of the same class, if nobody was at the one we tried. */
-  async function movedTo(url: string, name: string, error: unknown, { signal }: CallContext): Promise<string | undefined> {
-    if (toStatusError(error).code !== Code.UNAVAILABLE || signal.aborted) return undefined;
+  /** Closes what leads to another endpoint, or to the same one on the other side of the node's border. */
+  async function leaveElsewhere(id: string, name: string, url: string, rest: Rest<ConnectionApi, HasNextHop>): Promise<void> {
+    const held = connections.get(id);
+    if (held === undefined || (held.nextHop.name === name && classOf(held.nextHop.url) === classOf(url))) return;
+    log.info(`the connection moves from ${held.nextHop.name} at ${held.nextHop.url} to ${name} at ${url}`, { connectionId: id });
+    await rest.close(held.downstream, { nextHop: nextHopOf(held.nextHop.url, held.nextHop.name, held.downstream) });
+  }
+
+  /** What the registry itself says, if that is another place than the one that has failed. */
+  async function movedFrom(url: string, name: string, signal: AbortSignal): Promise<string | undefined> {
+    if (signal.aborted) return undefined;
     const fresh = await urlOf(name, signal, true).catch(() => undefined);
-    return fresh !== undefined && fresh !== url && classOf(fresh) === classOf(url) ? fresh : undefined;
+    return fresh === url ? undefined : fresh;
   }
 
   async function lastKnownUrl(name: string, signal: AbortSignal): Promise<string | undefined> {

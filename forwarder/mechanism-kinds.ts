@@ -7,10 +7,17 @@ import { noopKind } from "./mechanisms/noop.js";
 import { unbuiltKinds } from "./mechanisms/unbuilt.js";
 import { type VxlanOptions, vxlanKind } from "./mechanisms/vxlan.js";
 
-export async function mechanismKinds(options: VxlanOptions & { readonly dataPlane: DataPlane }): Promise<MechanismKind[]> {
+export interface KindOptions extends Omit<VxlanOptions, "tunnelAddress" | "dataPlane"> {
+  readonly dataPlane: DataPlane;
+  /** Undefined = this node has none, and no tunnels. */
+  readonly tunnelAddress: string | undefined;
+}
+
+export async function mechanismKinds(options: KindOptions): Promise<MechanismKind[]> {
   const { dataPlane, tunnelAddress } = options;
-  const written = [kernelKind(), vxlanKind(options)];
-  const known = dataPlane.name === "none" ? [...written, ...unbuiltKinds(tunnelAddress)] : written;
+  const known = [kernelKind()];
+  if (tunnelAddress !== undefined) known.push(vxlanKind({ ...options, tunnelAddress }));
+  if (dataPlane.name === "none") known.push(...unbuiltKinds(tunnelAddress ?? "127.0.0.1"));
   const available = await dataPlane.mechanisms();
   const built = available.flatMap((type) =>
     type === MechanismType.NOOP ? [] : (known.find((kind) => kind.type === type) ?? []),

@@ -5,6 +5,7 @@
 import { networkInterfaces } from "node:os";
 import { formatAddress, inRange, parseAddress, parsePrefix, rangeOf } from "../sdk/ip.js";
 import { Code, statusError } from "../sdk/status.js";
+import type { Log } from "../sdk/telemetry/log.js";
 
 export interface LocalAddress {
   readonly interfaceName: string;
@@ -47,6 +48,25 @@ export function chooseTunnelAddress(setting: string, local: readonly LocalAddres
     Code.FAILED_PRECONDITION,
     `NSM_TUNNEL_IP is ${setting}, and no address of this machine is that: it has ${have}`,
   );
+}
+
+/**
+ * The address for a forwarder, or undefined if this node has none: it can then join what is on the node itself. A data
+ * plane that builds nothing takes any address.
+ * @throws FAILED_PRECONDITION when the machine lacks the one that is asked for
+ */
+export function tunnelAddressOf(setting: string, dataPlaneName: string, log: Pick<Log, "warn">): string | undefined {
+  const local = localAddresses();
+  if (dataPlaneName === "none") {
+    const given = parseAddress(setting);
+    if (given !== undefined) return formatAddress(given);
+    if (setting === "") return local[0]?.address ?? "127.0.0.1";
+  }
+  if (setting === "" && local.length === 0) {
+    log.warn("this node has no address for tunnels: connections to other nodes are refused; set NSM_TUNNEL_IP");
+    return undefined;
+  }
+  return chooseTunnelAddress(setting, local);
 }
 
 function isLinkLocal(address: string): boolean {

@@ -44,6 +44,8 @@ interface MeshOptions {
   readonly priority?: readonly string[];
   readonly random?: readonly number[];
   readonly none?: boolean;
+  /** Where forwarder "a" believes endpoints to be. */
+  readonly urls?: Readonly<Record<string, string>>;
 }
 
 interface Asking {
@@ -77,6 +79,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
   const numbers = [...(options.random ?? [])];
   const random = () => (numbers.length > 1 ? (numbers.shift() ?? 0) : (numbers[0] ?? Math.random()));
 
+  const freshUrls: Record<string, string> = {};
   async function forwarder(name: "a" | "b", urls: Record<string, string>) {
     const recorded: RecordingDataPlane = recordingDataPlane();
     const plane: RecordingDataPlane = options.none
@@ -95,7 +98,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
       observer: undefined,
       maxTokenLifetimeMs: 600_000,
       serialize: serialize({ log: silentLog }),
-      expire: expire(clock),
+      expire: expire(clock, signal),
       hub: createMonitorHub(),
       journal: createJournal(),
       signal,
@@ -105,8 +108,8 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
         },
       },
       endpoints: {
-        async *find({ name }) {
-          const url = urls[name];
+        async *find({ name }, { fresh }) {
+          const url = fresh ? (freshUrls[name] ?? urls[name]) : urls[name];
           if (url !== undefined) yield { entry: NetworkServiceEndpoint.fromPartial({ name, url }), deleted: false };
         },
       },
@@ -120,14 +123,15 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
     return { plane, handler };
   }
 
-  const a = await forwarder("a", { "nse-local": "unix:///nse", "nse-remote": "tcp://198.18.0.2:5001" });
-  const b = await forwarder("b", { "nse-remote": "unix:///nse" });
+  const a = await forwarder("a", { "nse-local": "unix:///nse", "nse-remote": "tcp://198.18.0.2:5001", ...options.urls });
+  const b = await forwarder("b", { "nse-remote": "unix:///nse", "nse-moved": "unix:///nse" });
   handlers.set("tcp://198.18.0.2:5001", b.handler);
 
   return {
     a,
     b,
     endpoint,
+    freshUrls,
     close: (name: "a" | "b", connection: Connection) => ({ a, b })[name].handler.close(connection, call),
     request(name: "a" | "b", to: string, asking: Asking = {}): Promise<Connection> {
       const id = asking.id ?? "client-1";

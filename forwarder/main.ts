@@ -1,0 +1,50 @@
+/** Life of the forwarder as a command: settings → telemetry → start → wait → stop. */
+import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
+import { readSettings, reportUnread } from "../sdk/config/table.js";
+import { toStatusError } from "../sdk/status.js";
+import { startTelemetry } from "../sdk/telemetry/telemetry.js";
+import { forwarderSettings } from "./config.js";
+import { type RunningForwarder, startForwarder } from "./start.js";
+
+const command = { name: "weft forwarder", summary: "The forwarder: builds the node's part of each connection." };
+
+/** The command `weft forwarder`; the result is its exit code. Aborting the signal stops it gracefully. */
+export async function run(options: {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+}): Promise<number> {
+  const { argv, env, signal } = options;
+  const read = readSettings(command, forwarderSettings, { argv, env });
+  if (!read.ok) return reportUnread(read);
+  const { values } = read;
+  const refusal = refuseWithoutIdentity(command.name, values);
+  if (refusal !== undefined) {
+    process.stderr.write(refusal);
+    return 2;
+  }
+  const telemetry = await startTelemetry({ name: values.name, settings: values });
+  const { log, observer } = telemetry;
+  log.warn(insecureWarning);
+  let forwarder: RunningForwarder | undefined;
+  try {
+    const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
+    forwarder = await startForwarder(values, { log, observer, metrics, env });
+    log.info("forwarder is ready", { urls: forwarder.urls, dataPlane: forwarder.dataPlane.name, manager: values.connectTo });
+    // A refusal for good (name taken by another identity, …) ends the process: nobody would ever choose it.
+    await Promise.race([aborted(signal), forwarder.registered.then(() => aborted(signal))]);
+    log.info("forwarder stops; its connections stay");
+    return 0;
+  } catch (error) {
+    log.error(`forwarder cannot run: ${toStatusError(error).details}`, { error });
+    return 1;
+  } finally {
+    await forwarder?.stop();
+    await telemetry.stop();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}

@@ -1,0 +1,40 @@
+/** What a forwarder knew before it was restarted, from what its data plane has adopted. */
+import type { Log } from "../sdk/telemetry/log.js";
+import { type Connections, decodeRecord } from "./connections.js";
+import type { DataPlane, Port } from "./dataplane/dataplane.js";
+import type { VniPool } from "./vni.js";
+
+/**
+ * Adopts what lives: connections are held again with what was agreed, and their VNIs stay taken. What nobody can go on
+ * with (its record is unreadable) is removed.
+ */
+export async function restoreConnections(options: {
+  readonly dataPlane: DataPlane;
+  readonly connections: Connections;
+  readonly vnis: VniPool;
+  readonly nowMs: number;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}): Promise<void> {
+  const { dataPlane, connections, vnis, nowMs, log, signal } = options;
+  const { adopted, reclaimed } = await dataPlane.recover(nowMs);
+  for (const crossConnect of adopted) {
+    const { id } = crossConnect;
+    const held = decodeRecord(crossConnect);
+    if (held === undefined) {
+      log.warn("the ledger's record of a connection cannot be read; it is removed", { connectionId: id });
+      await dataPlane.remove(id, signal);
+      continue;
+    }
+    connections.set(id, held);
+    for (const port of [crossConnect.client, crossConnect.endpoint]) claim(vnis, id, port);
+  }
+  for (const { kind, name, netnsUrl, connectionId } of reclaimed) {
+    log.info(`reclaimed ${kind} ${name}`, { netns: netnsUrl, connectionId });
+  }
+  if (adopted.length + reclaimed.length > 0) log.info("recovered", { adopted: adopted.length, reclaimed: reclaimed.length });
+}
+
+function claim(vnis: VniPool, owner: string, port: Port): void {
+  if (port.kind === "vxlan") vnis.claim({ owner, udpPort: port.udpPort, vni: port.vni });
+}

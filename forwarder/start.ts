@@ -1,0 +1,201 @@
+/** Brings a forwarder up: data plane → what was before → chain → listen → register; and down again in reverse. */
+import type { ChainObserver } from "../sdk/chain.js";
+import { backgroundCall } from "../sdk/chain.js";
+import { type Clock, systemClock } from "../sdk/clock.js";
+import { createPhases } from "../sdk/config/phases.js";
+import { expire } from "../sdk/elements/expire.js";
+import { createJournal } from "../sdk/elements/explain.js";
+import { serialize } from "../sdk/elements/serialize.js";
+import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
+import { watchedCache } from "../sdk/registry/cache.js";
+import { keepRegistered } from "../sdk/registry/keep-registered.js";
+import { createHealth } from "../sdk/telemetry/health.js";
+import type { Log } from "../sdk/telemetry/log.js";
+import type { Metrics } from "../sdk/telemetry/metrics.js";
+import { createDialer } from "../sdk/transport/dial.js";
+import { listen } from "../sdk/transport/listen.js";
+import { connectionService, healthService, inspectService, monitorService } from "../sdk/transport/services.js";
+import { forwarderChain } from "./chain.js";
+import type { ForwarderConfig } from "./config.js";
+import { type Connections, createConnections } from "./connections.js";
+import type { DataPlane } from "./dataplane/dataplane.js";
+import { mechanismKinds } from "./mechanism-kinds.js";
+import { openDataPlane } from "./open-data-plane.js";
+import { capabilityTable, inspectForwarder } from "./report.js";
+import { restoreConnections } from "./restore.js";
+import { tunnelAddressOf } from "./tunnel-address.js";
+import { createVniPool } from "./vni.js";
+import { publishCounters, reportBroken } from "./watch-data-plane.js";
+
+export interface ForwarderDeps {
+  readonly log: Log;
+  readonly observer?: ChainObserver | undefined;
+  readonly metrics?: Metrics | undefined;
+  readonly clock?: Clock | undefined;
+  /** For the default of the state directory. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Takes the place of the one that the settings name; it is closed at the end all the same. */
+  readonly dataPlane?: DataPlane | undefined;
+}
+
+export interface RunningForwarder {
+  readonly urls: readonly string[];
+  readonly hub: MonitorHub;
+  readonly dataPlane: DataPlane;
+  /** Resolves when the manager knows it for the first time; rejects when the manager refuses it for good. */
+  readonly registered: Promise<void>;
+  /** Takes it out of the registry and lets running calls finish. Connections stay and carry packets. */
+  stop(): Promise<void>;
+}
+
+/**
+ * @throws ALREADY_EXISTS another process serves one of its addresses; FAILED_PRECONDITION no state directory, no such
+ *         tunnel address, or a data plane that cannot work here
+ */
+export async function startForwarder(config: ForwarderConfig, deps: ForwarderDeps): Promise<RunningForwarder> {
+  const { log, clock = systemClock } = deps;
+  const phases = createPhases(log, config.drainTimeoutMs + 2_000);
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const connections = createConnections();
+  const vnis = createVniPool(Math.random);
+
+  const dataPlane = await phases.run(
+    "data plane",
+    () => deps.dataPlane ?? openDataPlane(config, { log, env: deps.env ?? {} }),
+    (opened) => opened.close(),
+  );
+  await phases.run("capabilities", async () => {
+    for (const line of capabilityTable(await dataPlane.capabilities())) log.info(`capability ${line}`);
+    log.info("mechanisms", { dataPlane: dataPlane.name, mechanisms: await dataPlane.mechanisms() });
+  });
+  await phases.run("recovery", () => restoreConnections({ dataPlane, connections, vnis, nowMs: clock.nowMs(), log, signal }));
+  const dialer = await phases.run(
+    "connections to others",
+    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs }),
+    (opened) => opened.close(),
+  );
+  await phases.run(
+    "watches",
+    () => {},
+    () => stopping.abort(new DOMException("the forwarder stops", "AbortError")),
+  );
+
+  const tunnelAddress = tunnelAddressOf(config.tunnelIp, dataPlane.name, log);
+  const parts = { ...deps, config, clock, connections, dataPlane, dialer, hub: createMonitorHub(), signal, tunnelAddress, vnis };
+  const journal = createJournal();
+  const handler = await createHandler({ ...parts, journal });
+  const health = createHealth();
+  const listener = await phases.run(
+    "listen",
+    () => {
+      const inspect = inspectForwarder({ ...parts, journal });
+      const services = [connectionService(handler), monitorService(parts.hub), healthService(health), inspectService(inspect)];
+      return listen({ urls: config.listenOn, services, log, signal: new AbortController().signal });
+    },
+    (opened) => opened.drain(config.drainTimeoutMs),
+  );
+  await phases.run(
+    "watch the data plane",
+    () => {
+      void reportBroken({ dataPlane, hub: parts.hub, log, signal });
+      const { metrics } = deps;
+      if (metrics === undefined) return () => {};
+      return publishCounters({ dataPlane, connections, metrics, clock, intervalMs: config.metricsExportIntervalMs, log });
+    },
+    (stopCounters) => stopCounters(),
+  );
+  const registered = await phases.run(
+    "register",
+    () => register({ ...parts, url: config.publicUrl ?? listener.urls[0] ?? "", health }),
+    (registration) => registration.unregister(),
+  );
+  return { urls: listener.urls, hub: parts.hub, dataPlane, registered: registered.done, stop: phases.stop };
+}
+
+type Parts = ForwarderDeps & {
+  readonly config: ForwarderConfig;
+  readonly clock: Clock;
+  readonly connections: Connections;
+  readonly dataPlane: DataPlane;
+  readonly dialer: ReturnType<typeof createDialer>;
+  readonly hub: MonitorHub;
+  readonly signal: AbortSignal;
+};
+
+/** The chain, with the connections that were there before: told to watchers, and closed when nobody refreshes them. */
+async function createHandler(
+  parts: Parts & {
+    readonly tunnelAddress: string | undefined;
+    readonly vnis: ReturnType<typeof createVniPool>;
+    readonly journal: ReturnType<typeof createJournal>;
+  },
+) {
+  const { config, clock, connections, dataPlane, dialer, hub, log, signal, tunnelAddress, vnis } = parts;
+  const restored = [...connections.all()].map(([, { answered }]) => answered);
+  const kinds = await mechanismKinds({ dataPlane, tunnelAddress, udpPort: config.vxlanPort, vnis });
+  const timers = expire(clock, signal);
+  const handler = forwarderChain({
+    name: config.name,
+    clock,
+    log,
+    observer: parts.observer,
+    maxTokenLifetimeMs: config.maxTokenLifetimeMs,
+    serialize: serialize({ restored, log }),
+    expire: timers,
+    hub,
+    services: watchedCache(dialer.serviceRegistry(config.connectTo), { log, signal, clock }),
+    endpoints: watchedCache(dialer.endpointRegistry(config.connectTo), { log, signal, clock }),
+    dialer,
+    journal: parts.journal,
+    signal,
+    dataPlane,
+    kinds,
+    connections,
+    vnis,
+    mechanismPriority: config.mechanismPriority,
+  });
+  for (const connection of restored) {
+    hub.publish(connection);
+    timers.arm(connection, () => {
+      handler.close(connection, backgroundCall(signal)).catch((error) => {
+        log.warn("a restored connection that nobody refreshed could not be closed", { connectionId: connection.id, error });
+      });
+    });
+  }
+  return handler;
+}
+
+/** Registers in the background: the manager may come up after us. */
+function register({ config, clock, dialer, log, url, health }: Parts & { url: string; health: ReturnType<typeof createHealth> }) {
+  const stopping = new AbortController();
+  const { serviceName, labels } = config;
+  const entry = NetworkServiceEndpoint.fromPartial({
+    name: config.name,
+    network_service_names: [serviceName],
+    network_service_labels: { [serviceName]: { labels: { ...labels } } },
+    url,
+  });
+  health.set("", true);
+  health.set("registered", false);
+  const registration = keepRegistered(dialer.endpointRegistry(config.connectTo), entry, { log, clock, signal: stopping.signal });
+  let kept: Awaited<typeof registration> | undefined;
+  const done = registration.then((registered) => {
+    kept = registered;
+    health.set("registered", true);
+    log.info("registered", { manager: config.connectTo, service: serviceName, labels });
+  });
+  // Whoever awaits it hears of it; nobody has to.
+  done.catch(() => {});
+  return {
+    done,
+    async unregister(): Promise<void> {
+      health.set("", false);
+      if (kept !== undefined) return kept.unregister();
+      // Not known there yet: only stop trying.
+      stopping.abort(new DOMException("the forwarder stops", "AbortError"));
+      await done.catch(() => {});
+    },
+  };
+}
