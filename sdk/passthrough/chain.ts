@@ -1,0 +1,68 @@
+/** What a function in the middle of a chain does with a request, in order. Read this first. */
+import { type ConnectionApi, MechanismType, type Payload } from "../api.js";
+import { type ChainObserver, chain, type Element, type Handler } from "../chain.js";
+import { type Announcements, announce } from "../elements/announce.js";
+import { authorize, type ConnectionPolicy } from "../elements/authorize.js";
+import { enterPath } from "../elements/enter-path.js";
+import { type ExchangeTokensOptions, exchangeTokens } from "../elements/exchange-tokens.js";
+import type { Expire } from "../elements/expire.js";
+import { forward, type HasNextHop } from "../elements/forward.js";
+import type { HasConnection, Serialize } from "../elements/serialize.js";
+import { undo } from "../elements/undo.js";
+import { validateRequest } from "../elements/validate-request.js";
+import { checkService } from "../endpoint/check-service.js";
+import { chooseMechanism } from "../endpoint/choose-mechanism.js";
+import { kernelParameter } from "../mechanisms/kernel.js";
+import type { Log } from "../telemetry/log.js";
+import type { Dialer } from "../transport/dial.js";
+import type { StandBetween } from "./stand-between.js";
+import type { Wires } from "./tell-owner-of-wire.js";
+
+export interface PassthroughDeps {
+  readonly name: string;
+  readonly services: readonly string[];
+  readonly payload: Payload;
+  readonly log: Log;
+  readonly observer: ChainObserver | undefined;
+  readonly serialize: Serialize;
+  readonly expire: Expire;
+  readonly hub: Announcements;
+  readonly tokens: ExchangeTokensOptions;
+  readonly policies: ConnectionPolicy | undefined;
+  /** Namespace that gets both interfaces. */
+  readonly netnsUrl: string;
+  readonly wires: Wires;
+  readonly standBetween: StandBetween;
+  readonly watchNeighbours: Element<ConnectionApi, HasConnection & HasNextHop>;
+  readonly dialer: Dialer;
+}
+
+export function passthroughChain(deps: PassthroughDeps): Handler<ConnectionApi> {
+  return (
+    chain<ConnectionApi>("passthrough", ["request", "close"], deps.observer)
+      // Who asks, and may they?
+      .use(validateRequest())
+      .use(enterPath(deps.name))
+      .use(deps.serialize)
+      .use(exchangeTokens(deps.tokens))
+      .use(authorize(deps.policies))
+      // Keep it alive, let it go, tell who watches.
+      .use(deps.expire)
+      .use(announce(deps.hub))
+      .use(undo({ log: deps.log }))
+      // The interface towards the client: one end of a wire, without addresses.
+      .use(checkService(deps.name, deps.services, deps.payload))
+      .use(
+        chooseMechanism({
+          types: [MechanismType.KERNEL],
+          netnsUrl: deps.netnsUrl,
+          kernelParameters: { [kernelParameter.unnumbered]: "true" },
+        }),
+      )
+      .use(deps.wires.element)
+      // And on to the next function.
+      .use(deps.standBetween)
+      .use(deps.watchNeighbours)
+      .end(forward({ dialer: deps.dialer, log: deps.log }))
+  );
+}

@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { ClientConnection } from "../sdk/client/connect.js";
+import { ConnectionEventType, MonitorScopeSelector } from "../sdk/gen/connection.js";
+import { NetworkService } from "../sdk/gen/registry.js";
+import { until } from "../sdk/testing/until.js";
+import { type Domain, type DomainOptions, startDomain } from "./start-domain.js";
+
+const signal = new AbortController().signal;
+const service = "icmp-responder";
+
+test("one node: a connection with addresses, its path, and nothing left after close", async (t) => {
+  const { domain, node } = await start(t);
+  await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24");
+  const connection = await node.connect({ url: `kernel://${service}/nsm-1?color=red`, name: "pod", signal });
+  assert.equal(connection.interfaceName, "nsm-1");
+  assert.deepEqual(connection.context.ip_context?.src_ip_addrs, ["172.16.1.1/32"]);
+  assert.deepEqual(connection.context.ip_context?.dst_ip_addrs, ["172.16.1.0/32"]);
+  assert.deepEqual(pathOf(connection), ["pod", "nsmgr-node-1", "forwarder-node-1", "nse-1"]);
+  assert.equal(connection.connection.labels["nodeName"], "node-1");
+  await connection.close();
+  for (const url of [node.url, node.forwarder.urls[0] ?? ""]) assert.deepEqual(await connectionsAt(domain, url), [], url);
+});
+
+test("two nodes: the path goes through both, and the remote endpoint answers", async (t) => {
+  const { domain, node } = await start(t, { nodes: 2 });
+  await serveOn(t, domain, 1, "nse-far", "172.16.2.0/24");
+  const connection = await connectTo(t, domain);
+  assert.deepEqual(pathOf(connection).slice(1), [
+    "nsmgr-node-1",
+    "forwarder-node-1",
+    "nsmgr-node-2",
+    "forwarder-node-2",
+    "nse-far",
+  ]);
+  await connection.close();
+  assert.deepEqual(await connectionsAt(domain, node.url), []);
+  assert.deepEqual(await connectionsAt(domain, domain.nodes[1]?.url ?? ""), []);
+});
+
+test("row 2.8, 2.9: client → two functions → endpoint, each next one chosen by the labels of the one before", async (t) => {
+  const { domain, node } = await start(t, { nodes: 2 });
+  const matches = [
+    { source_selector: { app: "firewall" }, routes: [{ destination_selector: { app: "passthrough" } }] },
+    { source_selector: { app: "passthrough" }, routes: [{ destination_selector: { app: "nse" } }] },
+    { routes: [{ destination_selector: { app: "firewall" } }] },
+  ];
+  await domain.dialer
+    .serviceRegistry(node.url)
+    .register(NetworkService.fromPartial({ name: service, payload: "ETHERNET", matches }), { signal });
+  const wires: string[] = [];
+  const functions = await Promise.all(
+    (["firewall", "passthrough"] as const).map((app, index) =>
+      (domain.nodes[index] ?? node).passthrough({
+        name: `${app}-1`,
+        services: [service],
+        labels: { app },
+        signal,
+        onConnection: ({ inInterface, outInterface, closed }) => {
+          assert.notEqual(inInterface, outInterface);
+          wires.push(app);
+          closed.addEventListener("abort", () => wires.push(`-${app}`));
+        },
+      }),
+    ),
+  );
+  t.after(() => Promise.all(functions.map((one) => one.close())));
+  await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24", { app: "nse" });
+  const connection = await connectTo(t, domain, { app: "client" });
+  assert.deepEqual(
+    pathOf(connection)
+      .filter((name) => !/nsmgr|forwarder/.test(name))
+      .slice(1),
+    ["firewall-1", "passthrough-1", "nse-1"],
+  );
+  assert.deepEqual(connection.connection.labels["app"], "client");
+  assert.equal(connection.connection.network_service_endpoint_name, "firewall-1");
+  assert.deepEqual(connection.context.ip_context?.src_ip_addrs, ["172.16.1.1/32"]);
+  assert.deepEqual(wires.toSorted(), ["firewall", "passthrough"]);
+  await connection.close();
+  assert.deepEqual(wires.toSorted(), ["-firewall", "-passthrough", "firewall", "passthrough"]);
+  for (const { url } of domain.nodes) assert.deepEqual(await connectionsAt(domain, url), []);
+});
+
+test("row 1.31: whoever watches hears the state first, then every change", async (t) => {
+  const { domain, node } = await start(t);
+  await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24");
+  const watching = new AbortController();
+  const heard: string[] = [];
+  const done = (async () => {
+    const selector = MonitorScopeSelector.fromPartial({ path_segments: [{ id: "c-1" }] });
+    for await (const { type, connections } of domain.dialer.monitor(node.url, selector, watching.signal)) {
+      heard.push(`${eventNames[type]} ${Object.values(connections).length}`);
+    }
+  })().catch(() => {});
+  await until("the first event", () => heard.length === 1);
+  const connection = await node.connect({ url: `kernel://${service}`, id: "c-1", signal });
+  const other = await node.connect({ url: `kernel://${service}`, id: "c-2", signal });
+  await until("the update", () => heard.length >= 2);
+  await connection.close();
+  await until("the deletion", () => heard.at(-1) === "DELETE 1");
+  assert.equal(heard[0], "INITIAL_STATE_TRANSFER 0");
+  assert.equal(heard[1], "UPDATE 1");
+  await other.close();
+  watching.abort();
+  await done;
+});
+
+test("row 7.3: the endpoint goes, the connection moves to the other one with its addresses", async (t) => {
+  const { domain, node } = await start(t);
+  const first = await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24");
+  const connection = await connectTo(t, domain);
+  await serveOn(t, domain, 0, "nse-2", "172.16.2.0/24");
+  const healed = nextHealed(connection);
+  await first.close();
+  const change = await healed;
+  assert.equal(change.how, "reselect");
+  assert.equal(connection.connection.network_service_endpoint_name, "nse-2");
+  assert.deepEqual(connection.context.ip_context?.src_ip_addrs, ["172.16.2.1/32"]);
+  assert.equal((await connectionsAt(domain, node.url)).length, 1);
+});
+
+for (const what of ["nsmgr", "forwarder"] as const) {
+  test(`row ${what === "nsmgr" ? "7.2" : "7.1"}: the ${what} restarts, the connection stays as it is`, async (t) => {
+    const { domain, node } = await start(t);
+    await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24");
+    await serveOn(t, domain, 0, "nse-2", "172.16.2.0/24");
+    const connection = await connectTo(t, domain);
+    const before = connection.connection;
+    const healed = nextHealed(connection);
+    await node[what].stop();
+    await node[what].start();
+    await healed;
+    assert.equal((await connectionsAt(domain, node.url)).length, 1);
+    assert.equal((await connectionsAt(domain, node.forwarder.urls[0] ?? "")).length, 1);
+    if (what === "nsmgr") {
+      assert.equal(connection.connection.network_service_endpoint_name, before.network_service_endpoint_name);
+      assert.deepEqual(connection.context, before.context);
+    }
+  });
+}
+
+test("row 7.4: the registry restarts empty: what was there comes back, new connections work", async (t) => {
+  const { domain } = await start(t);
+  await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24");
+  await domain.registry.stop();
+  await domain.registry.start();
+  await connectTo(t, domain);
+});
+
+const eventNames: Readonly<Record<number, string>> = Object.fromEntries(
+  Object.entries(ConnectionEventType).map(([name, value]) => [value, name]),
+);
+
+async function start(t: TestContext, options: DomainOptions = {}) {
+  const domain = await startDomain(options);
+  t.after(() => domain.stop());
+  return { domain, node: domain.nodes[0] };
+}
+
+async function serveOn(t: TestContext, domain: Domain, index: number, name: string, cidr: string, labels = {}) {
+  const node = domain.nodes[index];
+  assert.ok(node);
+  const serving = await node.serve({ name, services: [service], cidrs: [cidr], labels, signal });
+  t.after(() => serving.close());
+  return serving;
+}
+
+async function connectTo(t: TestContext, domain: Domain, labels: Record<string, string> = {}): Promise<ClientConnection> {
+  const connection = await domain.nodes[0].connect({ url: `kernel://${service}`, labels, signal });
+  t.after(() => connection.close());
+  return connection;
+}
+
+function pathOf({ connection }: ClientConnection): string[] {
+  return connection.path?.path_segments.map(({ name }) => name) ?? [];
+}
+
+async function connectionsAt(domain: Domain, url: string): Promise<string[]> {
+  const stop = new AbortController();
+  try {
+    for await (const event of domain.dialer.monitor(url, MonitorScopeSelector.fromPartial({}), stop.signal))
+      return Object.keys(event.connections);
+    return [];
+  } finally {
+    stop.abort();
+  }
+}
+
+async function nextHealed(connection: ClientConnection) {
+  for await (const change of connection.changes) if (change.kind === "healed") return change;
+  throw new Error("the connection ended without healing");
+}
