@@ -91,3 +91,12 @@ export function tokenOf(subject: string): string {
 export function pathOf(...subjects: string[]): string {
   return JSON.stringify({ Index: 0, PathSegments: subjects.map((subject) => ({ token: tokenOf(subject) })) });
 }
+
+/** A scope that undoes in reverse: what was made first goes last. */
+export function stacked(scope: Scope): Scope {
+  const undo: (() => void | Promise<void>)[] = [];
+  scope.after(async () => {
+    for (const step of undo.reverse()) await step();
+  });
+  return { after: (step) => void undo.push(step) };
+}

@@ -2,7 +2,7 @@
  * A look at an lmdb file before it is mapped: lmdb trusts what it maps, and a damaged or cut-off file ends the whole
  * process with a signal. Layout: the first two pages hold the states to choose from (lmdb.h, MDB_meta of version 2).
  */
-import { closeSync, fstatSync, openSync, readSync, rmSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync, rmSync, statSync, writeFileSync } from "node:fs";
 
 const pageBytes = 4096;
 const magic = 0xbeefc0de;
@@ -49,4 +49,26 @@ function stateAt(head: Buffer, page: number) {
     lastPage: head.readBigUInt64LE(page + 0x90),
     transaction: head.readBigUInt64LE(page + 0x98),
   };
+}
+
+/** More than lmdb wants for its table of readers, which it maps. */
+const lockBytes = 16 * 1024;
+
+/**
+ * Gives lmdb's lock file its room on the disk. lmdb would make a hole and map it, and writing into a hole on a full disk
+ * ends the process (SIGBUS). Only for who has the store for himself.
+ * @throws Node's ENOSPC on a full disk
+ */
+export function reserveLockFile(path: string): void {
+  const lock = `${path}-lock`;
+  if (existsSync(lock)) {
+    const { size, blocks } = statSync(lock);
+    if (size >= lockBytes && blocks * 512 >= size) return;
+  }
+  try {
+    writeFileSync(lock, Buffer.alloc(lockBytes));
+  } catch (error) {
+    rmSync(lock, { force: true });
+    throw error;
+  }
 }

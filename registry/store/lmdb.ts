@@ -12,7 +12,7 @@ import { Code, type StatusError, statusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
 import { timestampMs } from "../../sdk/timestamp.js";
 import { type Entry, endpointKind, type Kind, serviceKind } from "../kind.js";
-import { inspectLmdbFile } from "./lmdb-file.js";
+import { inspectLmdbFile, reserveLockFile } from "./lmdb-file.js";
 import { overtaken } from "./memory.js";
 import type { Store, Stores } from "./store.js";
 import { createTable } from "./table.js";
@@ -69,6 +69,7 @@ function openEnvironment(dir: string): RootDatabase {
   try {
     const damage = inspectLmdbFile(path);
     if (damage !== undefined) throw new Error(damage);
+    reserveLockFile(path);
     // Without overlappingSync a write is resolved after its fsync; without eventTurnBatching a failed batch rejects
     // nothing but the promises that its writers hold.
     const environment = open({ path, encoding: "binary", overlappingSync: false, eventTurnBatching: false, maxDbs: 4 });
