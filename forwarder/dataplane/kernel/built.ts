@@ -59,8 +59,14 @@ export function buildLink(
 
 /** The name under which an interface stands aside while its successor is made. */
 export function parkedName(): string {
-  return `wtold-${randomBytes(4).toString("hex")}`;
+  return `${parkedPrefix}${randomBytes(4).toString("hex")}`;
 }
+
+export function isParkedName(name: string): boolean {
+  return name.startsWith(parkedPrefix);
+}
+
+const parkedPrefix = "wtold-";
 
 export function linkOf(built: Built, role: Role): BuiltLink | undefined {
   return built.links.find((link) => link.role === role);

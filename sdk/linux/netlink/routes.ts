@@ -3,7 +3,16 @@
  */
 import { AF_INET } from "../libc.js";
 import * as codec from "./codec.js";
-import { addressFrom, type Family, formatAddress, formatPrefix, type IpAddress, type IpPrefix, networkOf } from "./ip-address.js";
+import {
+  addressBits,
+  addressFrom,
+  type Family,
+  formatAddress,
+  formatPrefix,
+  type IpAddress,
+  type IpPrefix,
+  networkOf,
+} from "./ip-address.js";
 import type { NetlinkRequest, NetlinkSocket } from "./socket.js";
 
 export interface Route {
@@ -29,10 +38,13 @@ const RTM_NEWROUTE = 24;
 const RTM_DELROUTE = 25;
 const RTM_GETROUTE = 26;
 const RTA_DST = 1;
+const RTA_SRC = 2;
 const RTA_OIF = 4;
 const RTA_GATEWAY = 5;
 const RTA_PRIORITY = 6;
 const RTA_TABLE = 15;
+const RTA_IP_PROTO = 27;
+const RTA_DPORT = 29;
 const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RTN_UNICAST = 1;
@@ -82,14 +94,44 @@ export function listRoutes(socket: NetlinkSocket, family: Family, linkIndex = 0)
     .filter((route) => linkIndex === 0 || route.linkIndex === linkIndex);
 }
 
+export interface RouteQuery {
+  readonly destination: IpAddress;
+  readonly source?: IpAddress;
+  /** IP protocol number, for rules that select by it. */
+  readonly ipProtocol?: number;
+  readonly destinationPort?: number;
+}
+
+/**
+ * The route that a packet would take; undefined: none. Equivalent: `ip route get ADDRESS [from SOURCE] [ipproto N] [dport P]`.
+ */
+export function lookUpRoute(socket: NetlinkSocket, query: RouteQuery): Route | undefined {
+  const { destination, source, ipProtocol, destinationPort } = query;
+  const bytes = Buffer.alloc(headerLength);
+  bytes.writeUInt8(destination.family, 0);
+  bytes.writeUInt8(addressBits(destination.family), 1);
+  bytes.writeUInt8(source === undefined ? 0 : addressBits(destination.family), 2);
+  const body = Buffer.concat([
+    bytes,
+    codec.attribute(RTA_DST, destination.bytes),
+    ...(source === undefined ? [] : [codec.attribute(RTA_SRC, source.bytes)]),
+    ...(ipProtocol === undefined ? [] : [codec.u8(RTA_IP_PROTO, ipProtocol)]),
+    ...(destinationPort === undefined ? [] : [codec.be16(RTA_DPORT, destinationPort)]),
+  ]);
+  const verb = `look up the route to ${formatAddress(destination)}`;
+  const reply = socket.perform([{ verb, type: RTM_GETROUTE, flags: 0, body, tolerate: ["ENETUNREACH", "EHOSTUNREACH"] }])[0]?.[0];
+  return reply === undefined ? undefined : decodeRoute(reply.body, "also-cloned");
+}
+
 /**
  * Reads the body of RTM_NEWROUTE; undefined: no unicast route of a known family.
  * @throws Error when it does not follow the format
  */
-export function decodeRoute(body: Buffer): Route | undefined {
+export function decodeRoute(body: Buffer, cloned: "no-cloned" | "also-cloned" = "no-cloned"): Route | undefined {
   if (body.length < headerLength) throw codec.formatError(`route of ${body.length} bytes`);
   const family = body.readUInt8(0);
-  if (body.readUInt8(7) !== RTN_UNICAST || (body.readUInt32LE(8) & RTM_F_CLONED) !== 0) return undefined;
+  if (body.readUInt8(7) !== RTN_UNICAST) return undefined;
+  if (cloned === "no-cloned" && (body.readUInt32LE(8) & RTM_F_CLONED) !== 0) return undefined;
   const attributes = codec.decodeAttributes(body, headerLength);
   const zero = Buffer.alloc(family === AF_INET ? 4 : 16);
   const address = addressFrom(family, attributes.get(RTA_DST) ?? zero);

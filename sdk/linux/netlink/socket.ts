@@ -68,6 +68,8 @@ export function openNetlinkSocket(netns?: Pick<NetnsHandle, "fd" | "ino">): Netl
   let open = true;
 
   const attempt = (requests: readonly NetlinkRequest[]): NetlinkAnswer[] => {
+    // Its number may belong to somebody else by now.
+    if (!open) throw new Error("netlink: the socket is closed");
     const answers: NetlinkAnswer[] = [];
     for (let start = 0; start < requests.length; start += maxBatch) {
       const batch = requests.slice(start, start + maxBatch);
@@ -79,6 +81,7 @@ export function openNetlinkSocket(netns?: Pick<NetnsHandle, "fd" | "ino">): Netl
     return answers;
   };
   const dumpOnce = (request: NetlinkRequest): { objects: IncomingMessage[]; complete: boolean } => {
+    if (!open) throw new Error("netlink: the socket is closed");
     const own = sequence++;
     const message = { ...request, flags: request.flags | NLM_F_REQUEST | NLM_F_DUMP };
     libc.send(fd, encodeMessages([message], own), request.verb);

@@ -1,0 +1,87 @@
+/**
+ * The ledger in the kernel data plane's words: `Built` to JSON and back.
+ */
+import type { CrossConnect, Port } from "../dataplane.js";
+import { type Ledger, openLedger } from "../ledger.js";
+import type { Built, BuiltLink } from "./built.js";
+import { planOf } from "./plan.js";
+
+/** What the book says of one cross-connect. */
+export interface BookEntry {
+  readonly committed: Built | undefined;
+  /** Was being made when the process ended. */
+  readonly begun: Built | undefined;
+}
+
+export interface Book extends Omit<Ledger, "load" | "begin" | "update"> {
+  load(): { readonly entries: ReadonlyMap<string, BookEntry>; readonly unreadable: readonly string[] };
+  begin(built: Built): void;
+  update(built: Built): void;
+}
+
+/** Raised when the form of an entry changes; entries of another version are put aside. */
+const version = 1;
+
+export function openBook(folder: string): Book {
+  const ledger = openLedger(folder);
+  return {
+    ...ledger,
+    begin: (built) => ledger.begin(built.crossConnect.id, encode(built)),
+    update: (built) => ledger.update(built.crossConnect.id, encode(built)),
+    load() {
+      const { entries, unreadable } = ledger.load();
+      const read = new Map<string, BookEntry>();
+      const odd: string[] = [];
+      for (const [id, { committed, begun }] of entries) {
+        const entry = { committed: decode(committed), begun: decode(begun) };
+        if (entry.committed !== undefined || entry.begun !== undefined) read.set(id, entry);
+        else odd.push(`entry of cross-connect ${id}`);
+      }
+      return { entries: read, unreadable: [...unreadable, ...odd] };
+    },
+  };
+}
+
+function encode({ crossConnect, links, leftovers }: Built): unknown {
+  const record = Buffer.from(crossConnect.record).toString("base64");
+  return { version, crossConnect: { ...crossConnect, record }, links, leftovers };
+}
+
+/** Undefined: not of our making. The plan is made from it once, so whatever it holds is well formed. */
+export function decode(value: unknown): Built | undefined {
+  if (!isObject(value) || value["version"] !== version || !isObject(value["crossConnect"])) return undefined;
+  const stored = value["crossConnect"];
+  if (typeof stored["record"] !== "string" || !isPort(stored["client"]) || !isPort(stored["endpoint"])) return undefined;
+  const record = new Uint8Array(Buffer.from(stored["record"], "base64"));
+  const links = decodeLinks(value["links"]);
+  const leftovers = decodeLinks(value["leftovers"]);
+  if (links === undefined || leftovers === undefined) return undefined;
+  const built = { crossConnect: { ...stored, record } as unknown as CrossConnect, links, leftovers };
+  try {
+    const plan = planOf(built.crossConnect);
+    return plan.links.every(({ role }) => links.some((link) => link.role === role)) ? built : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}
+
+function isPort(value: unknown): value is Port {
+  return isObject(value) && typeof value["kind"] === "string";
+}
+
+function decodeLinks(value: unknown): BuiltLink[] | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const wellFormed = value.every(
+    (link) =>
+      isObject(link) &&
+      (link["role"] === "client" || link["role"] === "endpoint") &&
+      ["netnsUrl", "dev", "ino", "name", "macAddress"].every((key) => typeof link[key] === "string") &&
+      Array.isArray(link["tables"]) &&
+      link["tables"].every((table) => isObject(table) && typeof table["key"] === "string" && typeof table["table"] === "number"),
+  );
+  return wellFormed ? (value as BuiltLink[]) : undefined;
+}

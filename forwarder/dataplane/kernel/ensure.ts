@@ -1,0 +1,163 @@
+/**
+ * Brings the world from one built cross-connect to the next, all or nothing, with every step noted in the book before it is done:
+ *   new      note → make → commit                       failure: take away
+ *   update   note → change in place → commit            failure: change back
+ *   replace  note → old one aside → make → commit → old one away   failure: new one away, old one back
+ */
+import type { Log } from "../../../sdk/telemetry/log.js";
+import type { CrossConnect } from "../dataplane.js";
+import type { Book } from "./book.js";
+import { type Built, type BuiltLink, buildLink, linkOf, type OwnedTable, parkedName, sameNamespace } from "./built.js";
+import { freeTables } from "./configure.js";
+import { type Plan, planOf } from "./plan.js";
+import { canUpdate, demolish, makeWire, parkLink, unparkLink, updateWire, type Workshop } from "./wire.js";
+
+export interface Job {
+  readonly shop: Workshop;
+  readonly book: Book;
+  readonly log: Log;
+}
+
+/**
+ * @param before  what is there now
+ * @returns what is there afterwards
+ * @throws whatever refused it; what `before` says is then still (or again) there
+ */
+export async function bringAbout(job: Job, crossConnect: CrossConnect, before: Built | undefined): Promise<Built> {
+  const plan = planOf(crossConnect);
+  const built = choose(job, plan, crossConnect, before);
+  if (before === undefined) return await makeNew(job, plan, built);
+  const planBefore = planOf(before.crossConnect);
+  if (canUpdate(job.shop, plan, built, before, planBefore)) return await update(job, plan, built, before, planBefore);
+  if (sharesTunnel(plan, planBefore)) return await makeAgain(job, plan, built, before, planBefore);
+  return await replace(job, plan, built, before);
+}
+
+/** Opens the namespaces (so a missing one is refused before anything is touched) and fills in what the plan leaves open. */
+function choose({ shop }: Job, plan: Plan, crossConnect: CrossConnect, before: Built | undefined): Built {
+  const links = plan.links.map((link) => {
+    const { netns, socket } = shop.places.open(link.netnsUrl);
+    return buildLink(link, netns, before && linkOf(before, link.role), (count) => freeTables(socket, count));
+  });
+  return { crossConnect, links, leftovers: [] };
+}
+
+async function makeNew({ shop, book, log }: Job, plan: Plan, built: Built): Promise<Built> {
+  const { id } = built.crossConnect;
+  book.begin(built);
+  try {
+    makeWire(shop, plan, built);
+    book.commit(id);
+    return built;
+  } catch (error) {
+    await attempt(log, id, "take away what was half made", () => demolish(shop, built.links, { rules: true, renamed: false }));
+    book.abandon(id);
+    throw error;
+  }
+}
+
+async function update({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<Built> {
+  const { id } = built.crossConnect;
+  if (samePorts(built, before)) {
+    // A refresh: the same again, so nothing can be left half made. A full disk must not end a living connection.
+    updateWire(shop, plan, built, before, planBefore);
+    await attempt(log, id, "note the refresh in the ledger", () => book.update(built));
+    return built;
+  }
+  book.begin(built);
+  try {
+    updateWire(shop, plan, built, before, planBefore);
+    book.commit(id);
+    return built;
+  } catch (error) {
+    await attempt(log, id, "take back the update", () => updateWire(shop, planBefore, before, built, plan));
+    book.abandon(id);
+    throw error;
+  }
+}
+
+async function replace({ shop, book, log }: Job, plan: Plan, built: Built, before: Built): Promise<Built> {
+  const { id } = built.crossConnect;
+  const leftovers = before.links.map((link) => {
+    const inTheWay = built.links.some((other) => other.name === link.name && sameNamespace(other, link));
+    return { ...link, name: inTheWay ? parkedName() : link.name, tables: tablesBut(link, built) };
+  });
+  const planBefore = planOf(before.crossConnect);
+  const putBack = (): void => {
+    before.links.forEach((link, index) => {
+      const parked = leftovers[index];
+      if (parked !== undefined && parked.name !== link.name) unparkLink(shop, parked, link.name);
+    });
+    if (canUpdate(shop, planBefore, before, before, planBefore)) updateWire(shop, planBefore, before, built, plan);
+  };
+  book.begin({ ...built, leftovers });
+  let parked = false;
+  try {
+    before.links.forEach((link, index) => {
+      const name = leftovers[index]?.name;
+      if (name !== undefined && name !== link.name) parkLink(shop, link, name);
+    });
+    parked = true;
+    makeWire(shop, plan, built);
+    book.commit(id);
+  } catch (error) {
+    const halfMade = built.links.map((link) => ({ ...link, tables: tablesBut(link, before) }));
+    if (parked)
+      await attempt(log, id, "take away what was half made", () => demolish(shop, halfMade, { rules: true, renamed: false }));
+    await attempt(log, id, "put back what was there", putBack);
+    book.abandon(id);
+    throw error;
+  }
+  await attempt(log, id, "delete the interfaces of before", async () => {
+    await demolish(shop, leftovers, { rules: true, renamed: false });
+    book.update(built);
+  });
+  return built;
+}
+
+/** The same VNI in another place: the kernel does not let the two exist at one time. */
+async function makeAgain({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<Built> {
+  const { id } = built.crossConnect;
+  book.begin(built);
+  try {
+    const old = before.links.map((link) => ({ ...link, tables: tablesBut(link, built) }));
+    await demolish(shop, old, { rules: true, renamed: true });
+    makeWire(shop, plan, built);
+    book.commit(id);
+    return built;
+  } catch (error) {
+    await attempt(log, id, "take away what was half made", () => demolish(shop, built.links, { rules: true, renamed: false }));
+    await attempt(log, id, "put back what was there", () => makeWire(shop, planBefore, before));
+    book.abandon(id);
+    throw error;
+  }
+}
+
+/** The tables of a link that `others` does not use in the same namespace. */
+function tablesBut(link: BuiltLink, others: Built): readonly OwnedTable[] {
+  const kept = new Set(
+    others.links.filter((other) => sameNamespace(other, link)).flatMap(({ tables }) => tables.map(({ table }) => table)),
+  );
+  return link.tables.filter(({ table }) => !kept.has(table));
+}
+
+function sharesTunnel(plan: Plan, before: Plan): boolean {
+  if (plan.kind !== "vxlan" || before.kind !== "vxlan") return false;
+  return plan.tunnel.vni === before.tunnel.vni && plan.tunnel.udpPort === before.tunnel.udpPort;
+}
+
+/** Whether they differ only in what the kernel does not see. */
+function samePorts(one: Built, other: Built): boolean {
+  const seen = ({ crossConnect: { client, endpoint, mtuBytes, payload }, links }: Built): string =>
+    JSON.stringify([client, endpoint, mtuBytes, payload, links]);
+  return seen(one) === seen(other);
+}
+
+/** Clean-up that must not hide the error it cleans up after. */
+async function attempt(log: Log, id: string, what: string, action: () => void | Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    log.warn(`could not ${what}`, { connectionId: id, error });
+  }
+}

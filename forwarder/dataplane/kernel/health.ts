@@ -1,0 +1,162 @@
+/**
+ * Notices when an interface of a cross-connect vanishes or loses its link, and tells those who listen, once per break.
+ * An event is only a hint to look: what is reported is what is found then.
+ */
+import { type LinkEventHandlers, watchLinks } from "../../../sdk/linux/netlink/link-events.js";
+import { namespaceId } from "../../../sdk/linux/netlink/namespace-ids.js";
+import type { NetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
+import { type NetnsHandle, withNetns } from "../../../sdk/linux/netns.js";
+import type { Log } from "../../../sdk/telemetry/log.js";
+import type { DataPlaneEvent } from "../dataplane.js";
+import type { Built } from "./built.js";
+import { findLink, type Places, withPlaces } from "./places.js";
+
+export interface Health {
+  /** Looks at the interfaces of a cross-connect from now on; again after each change. Forgets an earlier break. */
+  track(built: Built, places: Places): void;
+  forget(id: string): void;
+  events(signal: AbortSignal): AsyncIterable<DataPlaneEvent>;
+  close(): void;
+}
+
+export interface HealthNeeds {
+  /** The forwarder's own namespace, and a routing socket in it. */
+  readonly home: NetnsHandle;
+  readonly own: NetlinkSocket;
+  readonly log: Log;
+  readonly all: () => Iterable<Built>;
+  /** Runs `look` when no operation on that cross-connect is under way, with what is built then. */
+  inTurn(id: string, look: (built: Built) => Promise<void>): void;
+}
+
+interface Subscriber {
+  readonly waiting: DataPlaneEvent[];
+  wake(): void;
+}
+
+export function createHealth(needs: HealthNeeds): Health {
+  const idsByLink = new Map<string, string>();
+  const linksById = new Map<string, { readonly keys: readonly string[]; readonly namespaces: readonly number[] }>();
+  const broken = new Map<string, string>();
+  const subscribers = new Set<Subscriber>();
+  let watch: { close(): void } | undefined;
+  let closed = false;
+
+  const forget = (id: string): void => {
+    for (const key of linksById.get(id)?.keys ?? []) if (idsByLink.get(key) === id) idsByLink.delete(key);
+    linksById.delete(id);
+    broken.delete(id);
+  };
+  const suspect = (id: string): void => needs.inTurn(id, async (built) => report(id, await breakOf(built)));
+  const report = (id: string, reason: string | undefined): void => {
+    const known = broken.has(id);
+    if (reason === undefined) broken.delete(id);
+    else broken.set(id, reason);
+    if (reason === undefined || known) return;
+    needs.log.warn("a cross-connect is broken", { connectionId: id, reason });
+    for (const subscriber of subscribers) {
+      subscriber.waiting.push({ kind: "broken", id, reason });
+      subscriber.wake();
+    }
+  };
+  const handlers: LinkEventHandlers = {
+    link({ namespace, gone, link }) {
+      const id = idsByLink.get(`${namespace ?? "own"}/${link.index}`);
+      if (id !== undefined && (gone || !link.up || !link.carrier || broken.has(id))) suspect(id);
+    },
+    namespaceEnded(namespace) {
+      for (const [id, { namespaces }] of linksById) if (namespaces.includes(namespace)) suspect(id);
+    },
+    overrun() {
+      needs.log.warn("link events were lost; looking at every cross-connect");
+      for (const id of [...linksById.keys()]) suspect(id);
+    },
+  };
+  const track = (built: Built, places: Places): void => {
+    forget(built.crossConnect.id);
+    if (watch !== undefined) follow(built, places);
+  };
+  const follow = (built: Built, places: Places): void => {
+    const { id } = built.crossConnect;
+    const keys: string[] = [];
+    const namespaces: number[] = [];
+    for (const link of built.links) {
+      const place = places.find(link);
+      const index = place && findLink(place, link)?.index;
+      if (place === undefined || index === undefined) {
+        suspect(id);
+        continue;
+      }
+      const namespace = place.netns.ino === needs.home.ino ? undefined : namespaceId(needs.own, place.netns);
+      if (namespace !== undefined) namespaces.push(namespace);
+      keys.push(`${namespace ?? "own"}/${index}`);
+    }
+    for (const key of keys) idsByLink.set(key, id);
+    linksById.set(id, { keys, namespaces });
+  };
+  /** The first listener starts it, so that nothing is watched for nobody. */
+  const start = (): void => {
+    if (watch !== undefined || closed) return;
+    watch = withNetns(needs.home, () => watchLinks(handlers));
+    for (const { crossConnect } of needs.all()) {
+      needs.inTurn(crossConnect.id, (built) =>
+        withPlaces(async (places) => {
+          follow(built, places);
+          report(crossConnect.id, await breakOf(built));
+        }),
+      );
+    }
+  };
+  return {
+    track,
+    forget,
+    events: (signal) => listen(subscribers, start, signal),
+    close() {
+      closed = true;
+      watch?.close();
+      watch = undefined;
+      for (const subscriber of subscribers) subscriber.wake();
+      subscribers.clear();
+    },
+  };
+}
+
+async function* listen(subscribers: Set<Subscriber>, start: () => void, signal: AbortSignal): AsyncIterable<DataPlaneEvent> {
+  if (signal.aborted) return;
+  let wake = (): void => {};
+  const subscriber: Subscriber = { waiting: [], wake: () => wake() };
+  const aborted = (): void => wake();
+  signal.addEventListener("abort", aborted);
+  subscribers.add(subscriber);
+  try {
+    start();
+    while (!signal.aborted && subscribers.has(subscriber)) {
+      const event = subscriber.waiting.shift();
+      if (event !== undefined) yield event;
+      else {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    }
+  } finally {
+    subscribers.delete(subscriber);
+    signal.removeEventListener("abort", aborted);
+  }
+}
+
+/** What is wrong with it in words, or undefined. */
+function breakOf(built: Built): Promise<string | undefined> {
+  return withPlaces((places) => {
+    for (const link of built.links) {
+      const what = `${link.role} interface ${link.name} in ${link.netnsUrl}`;
+      const place = places.find(link);
+      if (place === undefined) return `${what}: its network namespace has ended`;
+      const found = findLink(place, link);
+      if (found === undefined) return `${what} is gone`;
+      if (!found.up) return `${what} was set down`;
+      if (!found.carrier) return `${what} has lost its link`;
+    }
+    return undefined;
+  });
+}

@@ -1,0 +1,177 @@
+/**
+ * The Linux kernel as data plane: a veth pair between two namespaces of this node, or a VXLAN interface in a workload's
+ * namespace whose tunnel ends in the forwarder's (no bridge on the way). Spoken to over rtnetlink only.
+ *
+ * Operations on one cross-connect run one after another; those on different ones do not wait for each other.
+ */
+import { join } from "node:path";
+import { MechanismType } from "../../../sdk/api.js";
+import { probeMachine } from "../../../sdk/linux/capabilities.js";
+import { listAddresses } from "../../../sdk/linux/netlink/addresses.js";
+import { formatAddress, parseAddress } from "../../../sdk/linux/netlink/ip-address.js";
+import { getLink, listLinks } from "../../../sdk/linux/netlink/links.js";
+import { openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
+import { openOwnNetns } from "../../../sdk/linux/netns.js";
+import { Code, statusError } from "../../../sdk/status.js";
+import type { Log } from "../../../sdk/telemetry/log.js";
+import type { Capability, Counters, CrossConnect, DataPlane } from "../dataplane.js";
+import { openBook } from "./book.js";
+import { type Built, objectsOf } from "./built.js";
+import { bringAbout } from "./ensure.js";
+import { createHealth } from "./health.js";
+import { findLink, type Places, withPlaces } from "./places.js";
+import { planOf } from "./plan.js";
+import { createReaper } from "./reaper.js";
+import { recoverAll } from "./recover.js";
+import { refusalOf } from "./refusal.js";
+import { demolish, type Workshop } from "./wire.js";
+
+export interface KernelDataPlaneOptions {
+  /** Folder for the ledger; made when missing. One data plane at a time. */
+  readonly stateDir: string;
+  readonly log: Log;
+}
+
+/** The namespace it is called in becomes the forwarder's: tunnels end there. */
+export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions): DataPlane {
+  const book = openBook(join(stateDir, "cross-connects"));
+  const home = openOwnNetns();
+  const own = openNetlinkSocket(home);
+  const reaper = createReaper();
+  const built = new Map<string, Built>();
+  const pending = new Map<string, CrossConnect>();
+  const inTurn = createTurns();
+  let probing: Promise<readonly Capability[]> | undefined;
+  const capabilities = (): Promise<readonly Capability[]> => {
+    probing ??= probeMachine();
+    return probing;
+  };
+  const shopOf = (places: Places): Workshop => ({ places, own, reaper });
+
+  const health = createHealth({
+    home,
+    own,
+    log,
+    all: () => built.values(),
+    inTurn(id, look) {
+      const looking = inTurn(id, async () => {
+        const current = built.get(id);
+        if (current !== undefined) await look(current);
+      });
+      looking.catch((error: unknown) => log.warn("could not look at a cross-connect", { connectionId: id, error }));
+    },
+  });
+
+  const ensure = async (crossConnect: CrossConnect): Promise<void> => {
+    const { id, generation } = crossConnect;
+    const before = built.get(id);
+    if (before !== undefined && generation < before.crossConnect.generation) {
+      const known = before.crossConnect.generation;
+      throw statusError(
+        Code.ABORTED,
+        `cross-connect ${id}: generation ${generation} is older than ${known}; a later request has won`,
+      );
+    }
+    pending.set(id, crossConnect);
+    try {
+      await withPlaces(async (places) => {
+        const after = await bringAbout({ shop: shopOf(places), book, log }, crossConnect, before);
+        built.set(id, after);
+        health.track(after, places);
+      });
+    } finally {
+      pending.delete(id);
+    }
+  };
+  const remove = async (id: string): Promise<void> => {
+    const current = built.get(id);
+    if (current === undefined) return;
+    health.forget(id);
+    await withPlaces((places) =>
+      demolish(shopOf(places), [...current.links, ...current.leftovers], { rules: true, renamed: true }),
+    );
+    book.remove(id);
+    built.delete(id);
+  };
+  return {
+    name: "kernel",
+    capabilities,
+    async mechanisms() {
+      const found = await capabilities();
+      const works = (name: string): boolean => found.some((each) => each.name === name && each.supported === "yes");
+      return [...(works("veth") ? [MechanismType.KERNEL] : []), ...(works("vxlan") ? [MechanismType.VXLAN] : [])];
+    },
+    underlayMtuBytes: async (localAddress) => {
+      const wanted = formatAddress(parseAddress(localAddress));
+      const address = listAddresses(own).find(({ prefix }) => formatAddress(prefix) === wanted);
+      const link = address && getLink(own, address.linkIndex);
+      if (link === undefined)
+        throw statusError(Code.NOT_FOUND, `no interface of the forwarder has the address ${localAddress}; check NSM_TUNNEL_IP`);
+      return link.mtuBytes;
+    },
+    usedVnis: async (udpPort) => {
+      const ours = [...[...built.values()].map(({ crossConnect }) => crossConnect), ...pending.values()].flatMap(
+        ({ client, endpoint }) => [client, endpoint],
+      );
+      const vnis = ours.flatMap((port) => (port.kind === "vxlan" && port.udpPort === udpPort ? [port.vni] : []));
+      const others = listLinks(own).flatMap(({ vxlan }) => (vxlan?.udpPort === udpPort ? [vxlan.vni] : []));
+      return new Set([...vnis, ...others]);
+    },
+    ensure: (crossConnect, signal) =>
+      inTurn(crossConnect.id, async () => {
+        signal.throwIfAborted();
+        await ensure(crossConnect).catch((error: unknown) => {
+          throw refusalOf(error, `cross-connect ${crossConnect.id}`);
+        });
+      }),
+    remove: (id, signal) =>
+      inTurn(id, async () => {
+        signal.throwIfAborted();
+        await remove(id).catch((error: unknown) => {
+          throw refusalOf(error, `remove cross-connect ${id}`);
+        });
+      }),
+    list: () => [...built.values()].map(({ crossConnect }) => crossConnect),
+    counters: async (id) => await countersOf(built.get(id)),
+    objects: async () => [...built.values()].flatMap(objectsOf),
+    async recover(nowMs) {
+      const { adopted, reclaimed } = await recoverAll(book, log, { own, reaper }, nowMs);
+      for (const each of adopted) built.set(each.crossConnect.id, each);
+      return { adopted: adopted.map(({ crossConnect }) => crossConnect), reclaimed };
+    },
+    events: (signal) => health.events(signal),
+    async close() {
+      health.close();
+      await reaper.idle();
+      own.close();
+      home.close();
+    },
+  };
+}
+
+/** "rx" is towards the client, whichever side the interface that counts is on. */
+function countersOf(built: Built | undefined): Promise<Counters | undefined> {
+  return withPlaces((places) => {
+    const link = built?.links[0];
+    const place = link && places.find(link);
+    const statistics = place && link && findLink(place, link)?.statistics;
+    if (built === undefined || statistics === undefined) return undefined;
+    if (planOf(built.crossConnect).links[0]?.role === "client") return statistics;
+    const { rxBytes, txBytes, rxPackets, txPackets, drops } = statistics;
+    return { rxBytes: txBytes, txBytes: rxBytes, rxPackets: txPackets, txPackets: rxPackets, drops };
+  });
+}
+
+/** Runs the actions of one id one after another. */
+function createTurns(): <T>(id: string, action: () => Promise<T>) => Promise<T> {
+  const last = new Map<string, Promise<unknown>>();
+  return (id, action) => {
+    const turn = (last.get(id) ?? Promise.resolve()).then(action, action);
+    last.set(id, turn);
+    const leave = (): void => {
+      if (last.get(id) === turn) last.delete(id);
+    };
+    turn.then(leave, leave);
+    return turn;
+  };
+}

@@ -1,0 +1,100 @@
+/**
+ * Open namespaces and the routing sockets in them, for the length of one operation. Nothing is kept open in between:
+ * a namespace that we hold could not end with its pod.
+ */
+import { getLink, type Link, listLinks } from "../../../sdk/linux/netlink/links.js";
+import { type NetlinkSocket, openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
+import { type NetnsHandle, openNetns } from "../../../sdk/linux/netns.js";
+import { isStatusError } from "../../../sdk/status.js";
+import { type BuiltLink, isParkedName } from "./built.js";
+
+export interface Place {
+  readonly netns: NetnsHandle;
+  readonly socket: NetlinkSocket;
+}
+
+export interface Places {
+  /** @throws NOT_FOUND, INVALID_ARGUMENT, PERMISSION_DENIED as `openNetns` */
+  open(netnsUrl: string): Place;
+  /** The namespace in which the link was made, wherever it is found now; undefined: it has ended. */
+  find(link: BuiltLink): Place | undefined;
+}
+
+/** Runs an operation and closes all it has opened. */
+export async function withPlaces<T>(run: (places: Places) => T | Promise<T>): Promise<T> {
+  const byInode = new Map<string, Place>();
+  const opened = new Map<string, Place>();
+  const adopt = (netns: NetnsHandle): Place => {
+    const inode = `${netns.dev}/${netns.ino}`;
+    const known = byInode.get(inode);
+    if (known !== undefined) {
+      netns.close();
+      return known;
+    }
+    const place = { netns, socket: openSocketOrClose(netns) };
+    byInode.set(inode, place);
+    return place;
+  };
+  const places: Places = {
+    open(netnsUrl) {
+      const place = opened.get(netnsUrl) ?? adopt(openNetns(netnsUrl));
+      opened.set(netnsUrl, place);
+      return place;
+    },
+    find(link) {
+      const known = byInode.get(`${link.dev}/${link.ino}`);
+      if (known !== undefined) return known;
+      const netns = openBuilt(link);
+      return netns === undefined ? undefined : adopt(netns);
+    },
+  };
+  try {
+    return await run(places);
+  } finally {
+    for (const { netns, socket } of byInode.values()) {
+      socket.close();
+      netns.close();
+    }
+  }
+}
+
+/** The interface that is ours, also when somebody has renamed it; undefined when it is gone or another one has its name. */
+export function findLink(place: Place, built: Pick<BuiltLink, "name" | "macAddress">): Link | undefined {
+  const link = findExactLink(place, built);
+  if (link !== undefined) return link;
+  const candidates = listLinks(place.socket).filter((each) => each.macAddress === built.macAddress && isOurKind(each));
+  return candidates.length === 1 && !isParkedName(candidates[0]?.name ?? "") ? candidates[0] : undefined;
+}
+
+/** The interface with that name, if it is ours. */
+export function findExactLink({ socket }: Place, { name, macAddress }: Pick<BuiltLink, "name" | "macAddress">): Link | undefined {
+  const link = getLink(socket, name);
+  return link?.macAddress === macAddress && isOurKind(link) ? link : undefined;
+}
+
+function isOurKind({ kind }: Link): boolean {
+  return kind === "veth" || kind === "vxlan";
+}
+
+function openBuilt(link: BuiltLink): NetnsHandle | undefined {
+  for (const url of [link.netnsUrl, `inode://${link.dev}/${link.ino}`]) {
+    try {
+      const netns = openNetns(url);
+      if (String(netns.ino) === link.ino && String(netns.dev) === link.dev) return netns;
+      netns.close();
+    } catch (error) {
+      // Not there, or not a namespace any more: the other way may still lead there.
+      if (!isStatusError(error)) throw error;
+    }
+  }
+  return undefined;
+}
+
+function openSocketOrClose(netns: NetnsHandle): NetlinkSocket {
+  try {
+    return openNetlinkSocket(netns);
+  } catch (error) {
+    netns.close();
+    throw error;
+  }
+}

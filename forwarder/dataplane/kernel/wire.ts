@@ -1,0 +1,203 @@
+/**
+ * Makes, changes and takes away the interfaces that join two ports. Everything here is one operation on open namespaces.
+ */
+import {
+  createVeth,
+  createVxlan,
+  getLink,
+  type Link,
+  retargetVxlan,
+  setLink,
+  type VethEnd,
+} from "../../../sdk/linux/netlink/links.js";
+import type { NetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
+import { hasErrno } from "../../../sdk/linux/system-error.js";
+import { Code, statusError } from "../../../sdk/status.js";
+import { type Built, type BuiltLink, linkOf, sameNamespace } from "./built.js";
+import { configureLink, removeRules } from "./configure.js";
+import { findExactLink, findLink, type Place, type Places } from "./places.js";
+import type { LinkPlan, Plan } from "./plan.js";
+import type { Reaper } from "./reaper.js";
+
+/** What an operation works with. */
+export interface Workshop {
+  readonly places: Places;
+  /** In the forwarder's own namespace, where tunnels end. */
+  readonly own: NetlinkSocket;
+  readonly reaper: Reaper;
+}
+
+/**
+ * Makes the interfaces of a plan, which must not exist, and everything on them. On failure the caller calls `demolish`.
+ * @throws SystemError; ALREADY_EXISTS naming what is taken
+ */
+export function makeWire(shop: Workshop, plan: Plan, built: Built): void {
+  if (plan.kind === "nothing") return;
+  const ends = plan.links.map((link) => endOf(shop, link, builtFor(built, link)));
+  const [first, second] = ends;
+  if (first === undefined) return;
+  try {
+    if (plan.kind === "vxlan") shop.own.perform([createVxlan({ ...first.end, ...plan.tunnel })]);
+    else if (second !== undefined) first.place.socket.perform([createVeth(first.end, second.end)]);
+  } catch (error) {
+    throw takenBy(error, plan, ends);
+  }
+  const link = freshLink(first);
+  const peer = second && { ...freshLink(second), index: link.peerIndex ?? freshLink(second).index };
+  // A veth has a carrier when both ends are up.
+  if (peer !== undefined) second?.place.socket.perform([setLink(peer.index, { up: true })]);
+  configureLink(first.place, link, first.plan, first.built, "fresh", []);
+  if (peer !== undefined && second !== undefined)
+    configureLink(second.place, { ...peer, up: true }, second.plan, second.built, "fresh", []);
+}
+
+/**
+ * Makes interfaces that exist equal to their plan. Called with the plan of before it takes an update back.
+ * @param before  what was built until now: rules of its tables that the plan lacks are removed
+ * @param planBefore  the plan it was built by
+ * @throws SystemError; NOT_FOUND when an interface has vanished meanwhile
+ */
+export function updateWire(shop: Workshop, plan: Plan, built: Built, before: Built, planBefore: Plan): void {
+  for (const link of plan.links) {
+    const wanted = builtFor(built, link);
+    const earlier = linkOf(before, link.role);
+    const place = shop.places.find(wanted);
+    const found = place && (findLink(place, earlier ?? wanted) ?? findLink(place, wanted));
+    if (place === undefined || found === undefined) {
+      throw statusError(Code.NOT_FOUND, `interface ${wanted.name} in ${wanted.netnsUrl} has vanished; ask again`);
+    }
+    if (found.name !== wanted.name) renameLink(place, found, wanted.name);
+    const current = found.name === wanted.name ? found : (getLink(place.socket, found.index) ?? found);
+    if (plan.kind === "vxlan" && !sameTarget(plan, planBefore)) place.socket.perform([retargetVxlan(current.index, plan.tunnel)]);
+    configureLink(place, current, link, wanted, "existing", earlier?.tables ?? []);
+  }
+}
+
+function sameTarget(plan: Plan & { kind: "vxlan" }, before: Plan): boolean {
+  if (before.kind !== "vxlan") return false;
+  const { localAddress, remoteAddress } = plan.tunnel;
+  return localAddress === before.tunnel.localAddress && remoteAddress === before.tunnel.remoteAddress;
+}
+
+/** Whether the interfaces of `built` can become those of the plan without being made anew. */
+export function canUpdate(shop: Workshop, plan: Plan, planned: Built, built: Built, planBefore: Plan): boolean {
+  if (plan.kind !== planBefore.kind || planned.links.length !== built.links.length) return false;
+  if (plan.kind === "vxlan" && planBefore.kind === "vxlan") {
+    const [now, then] = [plan.tunnel, planBefore.tunnel];
+    if (now.vni !== then.vni || now.udpPort !== then.udpPort) return false;
+    if (now.localAddress.includes(":") !== then.localAddress.includes(":")) return false;
+  }
+  return planned.links.every((link) => {
+    const before = linkOf(built, link.role);
+    if (before === undefined || !sameNamespace(link, before)) return false;
+    const place = shop.places.find(before);
+    return place !== undefined && findLink(place, before) !== undefined;
+  });
+}
+
+/** Gives an interface that must make room another name; it goes on carrying packets. Undefined: it does not exist. */
+export function parkLink(shop: Workshop, link: BuiltLink, name: string): BuiltLink | undefined {
+  const place = shop.places.find(link);
+  const found = place && findLink(place, link);
+  if (place === undefined || found === undefined) return undefined;
+  renameLink(place, found, name);
+  return { ...link, name };
+}
+
+/** Undoes `parkLink`. */
+export function unparkLink(shop: Workshop, parked: BuiltLink, name: string): void {
+  const place = shop.places.find(parked);
+  const found = place && getLink(place.socket, parked.name);
+  if (place !== undefined && found !== undefined) renameLink(place, found, name);
+}
+
+/**
+ * Takes away what is ours of these links, whatever of it exists.
+ * @param what.rules  also the policy rules of their tables
+ * @param what.renamed  also interfaces that somebody has given another name
+ */
+export async function demolish(
+  shop: Workshop,
+  links: readonly BuiltLink[],
+  what: { rules: boolean; renamed: boolean },
+): Promise<void> {
+  const deletions: Promise<void>[] = [];
+  // The endpoint's namespace first: many clients share it, so their interfaces are deleted as one group.
+  for (const link of [...links].reverse()) {
+    const place = shop.places.find(link);
+    if (place === undefined) continue;
+    if (what.rules) removeRules(place.socket, link.tables);
+    const found = what.renamed ? findLink(place, link) : findExactLink(place, link);
+    // One end of a veth takes the other along.
+    if (found !== undefined && !(found.kind === "veth" && deletions.length > 0)) {
+      deletions.push(shop.reaper.deleteLink(place.netns, found.index));
+    }
+  }
+  await Promise.all(deletions);
+}
+
+interface End {
+  readonly place: Place;
+  readonly plan: LinkPlan;
+  readonly built: BuiltLink;
+  readonly end: VethEnd;
+}
+
+function endOf(shop: Workshop, plan: LinkPlan, built: BuiltLink): End {
+  const place = shop.places.open(plan.netnsUrl);
+  return {
+    place,
+    plan,
+    built,
+    end: { netns: place.netns, name: built.name, macAddress: built.macAddress, mtuBytes: plan.mtuBytes },
+  };
+}
+
+function builtFor(built: Built, plan: LinkPlan): BuiltLink {
+  const link = linkOf(built, plan.role);
+  if (link === undefined) throw new Error(`no ${plan.role} link was planned`);
+  return link;
+}
+
+function freshLink({ place, built }: End): Link {
+  const link = getLink(place.socket, built.name);
+  if (link === undefined)
+    throw statusError(Code.NOT_FOUND, `interface ${built.name} vanished while it was being made; ask again`);
+  return link;
+}
+
+function renameLink({ socket }: Place, link: Link, name: string): void {
+  try {
+    socket.perform([setLink(link.index, { name })]);
+  } catch (error) {
+    // Kernels before 6.2 rename only what is down; what lies on it is restored by the update that follows.
+    if (!hasErrno(error, "EBUSY")) throw renameRefusal(error, name);
+    socket.perform([setLink(link.index, { up: false })]);
+    socket.perform([setLink(link.index, { name, up: true })]);
+  }
+}
+
+function renameRefusal(error: unknown, name: string): unknown {
+  if (!hasErrno(error, "EEXIST")) return error;
+  return statusError(Code.ALREADY_EXISTS, `an interface named ${name} exists and is not ours; choose another name`, error);
+}
+
+/** EEXIST on creation does not say what exists: look. */
+function takenBy(error: unknown, plan: Plan, ends: readonly End[]): unknown {
+  if (!hasErrno(error, "EEXIST")) return error;
+  for (const { place, built } of ends) {
+    if (getLink(place.socket, built.name) === undefined) continue;
+    return statusError(
+      Code.ALREADY_EXISTS,
+      `create ${plan.kind}: EEXIST: an interface named ${built.name} exists in ${built.netnsUrl} and is not ours; choose another name`,
+      error,
+    );
+  }
+  if (plan.kind !== "vxlan") return error;
+  const { vni, udpPort } = plan.tunnel;
+  return statusError(
+    Code.ALREADY_EXISTS,
+    `create vxlan vni=${vni} port=${udpPort}: EEXIST: the VNI is in use on this node; choose another`,
+    error,
+  );
+}
