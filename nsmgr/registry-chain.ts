@@ -10,6 +10,7 @@ import { labelEndpoint } from "./label-endpoint.js";
 import { localBypass } from "./local-bypass.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
 import { oneAtATime } from "./one-at-a-time.js";
+import { resolveUrl } from "./resolve-url.js";
 
 export interface RegistryChainDeps {
   readonly name: string;
@@ -39,6 +40,7 @@ export function endpointRegistryChain(deps: RegistryChainDeps): Handler<Endpoint
       .use(expireEndpoint({ clock, maxLifetimeMs: deps.endpointLifetimeMs, expired: deps.locals.delete, log, signal }))
       .use(oneAtATime())
       // How is it reached from here, how from elsewhere?
+      .use(resolveUrl())
       .use(localBypass(deps.locals, deps.publicUrl))
       .end(passOn(deps.endpoints, deps))
   );
