@@ -18,6 +18,7 @@ import { silentLog } from "../sdk/telemetry/log.js";
 import { timestampOf } from "../sdk/timestamp.js";
 import { forwarderChain } from "./chain.js";
 import { createConnections } from "./connections.js";
+import type { DataPlane } from "./dataplane/dataplane.js";
 import { mechanismKinds } from "./mechanism-kinds.js";
 import { type RecordingDataPlane, recordingDataPlane } from "./recording-data-plane.js";
 import { createVniPool } from "./vni.js";
@@ -37,13 +38,18 @@ export const ip = (): NonNullable<ConnectionContext["ip_context"]> =>
   pair.ip_context as NonNullable<ConnectionContext["ip_context"]>;
 /** A random number from which the pool makes VNI 2. */
 export const givesVni2 = 1.5 / 2 ** 23;
-export const kernel = (): Mechanism => kernelMechanism({ netnsUrl: "file:///run/netns/wt-client", interfaceName: "nsm-1" });
+export const kernel = (netnsUrl = "file:///run/netns/wt-client", interfaceName = "nsm-1"): Mechanism =>
+  kernelMechanism({ netnsUrl, interfaceName });
 
 interface MeshOptions {
   readonly vxlanPort?: { a: number; b: number };
   readonly priority?: readonly string[];
   readonly random?: readonly number[];
   readonly none?: boolean;
+  /** Instead of recording ones. */
+  readonly planes?: { readonly a: DataPlane; readonly b: DataPlane };
+  /** URLs of the namespaces of client and endpoint. */
+  readonly netns?: { readonly client: string; readonly endpoint: string };
   /** Where forwarder "a" believes endpoints to be. */
   readonly urls?: Readonly<Record<string, string>>;
 }
@@ -61,7 +67,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
   t.after(() => stop.abort());
   const { signal } = stop;
   const call: CallContext = backgroundCall(signal);
-  const endpoint = createEndpoint();
+  const endpoint = createEndpoint(options.netns?.endpoint);
   const handlers = new Map<string, Handler<ConnectionApi>>([["unix:///nse", endpoint]]);
   const dialer = {
     connections: (url: string) => {
@@ -90,7 +96,8 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
       : recorded;
     const vnis = createVniPool(random);
     const tunnelAddress = name === "a" ? "198.18.0.1" : "198.18.0.2";
-    const kinds = await mechanismKinds({ dataPlane: plane, vnis, tunnelAddress, udpPort: options.vxlanPort?.[name] ?? 4789 });
+    const dataPlane = options.planes?.[name] ?? plane;
+    const kinds = await mechanismKinds({ dataPlane, vnis, tunnelAddress, udpPort: options.vxlanPort?.[name] ?? 4789 });
     const handler = forwarderChain({
       name: `forwarder-${name}`,
       clock,
@@ -114,7 +121,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
         },
       },
       dialer,
-      dataPlane: plane,
+      dataPlane,
       kinds,
       connections: createConnections(),
       vnis,
@@ -143,14 +150,14 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
         path: { index: 0, path_segments: [{ name: "client", id, expires: timestampOf(clock.nowMs() + 60_000) }] },
       });
       const connection = asking.connection ?? fresh;
-      const mechanism_preferences = [...(asking.preferences ?? [kernel()])];
+      const mechanism_preferences = [...(asking.preferences ?? [kernel(options.netns?.client)])];
       return { a, b }[name].handler.request({ connection, mechanism_preferences }, call);
     },
   };
 }
 
 /** An endpoint that answers with KERNEL if it is proposed. */
-function createEndpoint() {
+function createEndpoint(netnsUrl = "file:///run/netns/wt-nse") {
   const open = new Set<string>();
   const endpoint = {
     open,
@@ -158,6 +165,7 @@ function createEndpoint() {
     asked: [] as Mechanism[][],
     context: pair as Partial<ConnectionContext>,
     mechanism: undefined as Mechanism | undefined,
+    interfaceName: (_connection: Connection): string => "nse-if",
     async request({ connection, mechanism_preferences }: Parameters<Handler<ConnectionApi>["request"]>[0]) {
       assert.ok(connection);
       endpoint.asked.push(mechanism_preferences);
@@ -165,7 +173,9 @@ function createEndpoint() {
       const chosen = connection.mechanism ?? mechanism_preferences[0];
       const mechanism =
         endpoint.mechanism ??
-        (chosen?.type === "KERNEL" ? withParameters(chosen, { inodeURL: "file:///run/netns/wt-nse", name: "nse-if" }) : chosen);
+        (chosen?.type === "KERNEL"
+          ? withParameters(chosen, { inodeURL: netnsUrl, name: endpoint.interfaceName(connection) })
+          : chosen);
       open.add(connection.network_service_endpoint_name);
       const context = { ...hop.connection.context, ...endpoint.context } as ConnectionContext;
       return leaveHop({ ...hop.connection, mechanism, context }, hop);
