@@ -42,7 +42,7 @@ export function parseRules(text: string): RuleSet {
 
 function readYaml(text: string): { content: unknown; problems: string[] } {
   try {
-    const document = parseDocument(text, { uniqueKeys: true });
+    const document = parseDocument(text, { uniqueKeys: true, logLevel: "error" });
     const problems = document.errors.map((error) => error.message.split("\n")[0] ?? "not YAML");
     // Maps stay maps: a plain object would sort keys that look like numbers, and the order of rules matters.
     return { content: problems.length > 0 ? undefined : document.toJS({ mapAsMap: true, maxAliasCount: maxAliases }), problems };

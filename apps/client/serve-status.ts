@@ -1,0 +1,33 @@
+/** What a client tells of itself: health, and its connections as facts. */
+import type { ClientConnection } from "../../sdk/client/connect.js";
+import { inspectEndpoint } from "../../sdk/endpoint/inspect-endpoint.js";
+import { Fact } from "../../sdk/gen/inspect.js";
+import type { Health } from "../../sdk/telemetry/health.js";
+import type { Log } from "../../sdk/telemetry/log.js";
+import { type Listener, listen } from "../../sdk/transport/listen.js";
+import { healthService, inspectService } from "../../sdk/transport/services.js";
+
+export function serveStatus(
+  name: string,
+  url: string,
+  health: Health,
+  connections: readonly ClientConnection[],
+  log: Log,
+): Promise<Listener> {
+  const report = async (): Promise<Fact[]> =>
+    connections.map((each) =>
+      Fact.fromPartial({
+        section: "connections",
+        name: each.connection.network_service,
+        value: each.interfaceName,
+        detail: `${(each.context.ip_context?.src_ip_addrs ?? []).join(", ")} → ${each.connection.network_service_endpoint_name}`,
+        connection_id: each.id,
+      }),
+    );
+  return listen({
+    urls: [url],
+    services: [healthService(health), inspectService(inspectEndpoint(name, report, log))],
+    log,
+    signal: new AbortController().signal,
+  });
+}

@@ -1,0 +1,61 @@
+/** The life of a workload: settings → telemetry → start → wait for a signal, or its own end → stop. */
+import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
+import { readSettings, reportUnread, type Table, type Values } from "../sdk/config/table.js";
+import { toStatusError } from "../sdk/status.js";
+import { startTelemetry, type Telemetry, type TelemetrySettings } from "../sdk/telemetry/telemetry.js";
+
+export interface RunOptions {
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Aborting it stops the workload gracefully. */
+  readonly signal: AbortSignal;
+}
+
+export interface Workload {
+  /** Resolves when the workload ends by itself; never, if only the signal ends it. */
+  readonly ended: Promise<unknown>;
+  stop(): Promise<void>;
+}
+
+type WorkloadValues = TelemetrySettings & { readonly name: string; readonly insecure: boolean };
+
+/**
+ * @param start  gets the typed settings; what it throws is logged and ends the process
+ * @returns the exit code
+ */
+export async function runWorkload<T extends Table>(
+  command: { readonly name: string; readonly summary: string },
+  table: T,
+  options: RunOptions,
+  start: (values: Values<T>, telemetry: Telemetry, signal: AbortSignal) => Promise<Workload>,
+): Promise<number> {
+  const read = readSettings(command, table, options);
+  if (!read.ok) return reportUnread(read);
+  const common = read.values as unknown as WorkloadValues;
+  const refusal = refuseWithoutIdentity(command.name, common);
+  if (refusal !== undefined) {
+    process.stderr.write(refusal);
+    return 2;
+  }
+  const telemetry = await startTelemetry({ name: common.name, settings: common });
+  const { log } = telemetry;
+  log.warn(insecureWarning);
+  try {
+    const workload = await start(read.values, telemetry, options.signal);
+    await Promise.race([aborted(options.signal), workload.ended]);
+    log.info("stopping");
+    await workload.stop();
+    return 0;
+  } catch (error) {
+    if (options.signal.aborted) return 0;
+    log.error(`cannot start: ${error instanceof Error ? error.message : toStatusError(error).details}`, { error });
+    return 1;
+  } finally {
+    await telemetry.stop();
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
