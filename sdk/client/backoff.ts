@@ -4,7 +4,7 @@ export interface Backoff {
   readonly ceilingMs: number;
 }
 
-export const defaultBackoff: Backoff = { firstMs: 50, ceilingMs: 2_000 };
+export const defaultBackoff: Backoff = { firstMs: 50, ceilingMs: 1_000 };
 
 /**
  * Pause after a number of failures in a row, in milliseconds: doubled each time, then spread by ± 30 %.

@@ -59,7 +59,7 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** Without a living data path for so long healing gives up and the connection is closed. Default: never. */
   readonly giveUpAfterMs?: number;
-  /** Pauses between tries. Default 50 ms, doubled up to 2 s. */
+  /** Pauses between tries. Default 50 ms, doubled up to 1 s. */
   readonly backoff?: Backoff;
   /** Life of the connection without a refresh. Default ten minutes. */
   readonly maxTokenLifetimeMs?: number;

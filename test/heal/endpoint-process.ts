@@ -1,0 +1,17 @@
+/** An endpoint as a process of its own, configured by arguments: name, service, CIDRs, manager, socket, state folder. */
+import { serve } from "../../sdk/endpoint/serve.js";
+import { createLog } from "../../sdk/telemetry/log.js";
+
+const [name = "", service = "", cidr = "", nsmgr = "", listenOn = "", stateDir = ""] = process.argv.slice(2);
+const stop = new AbortController();
+process.once("SIGTERM", () => stop.abort());
+await serve({
+  name,
+  services: [service],
+  cidrs: [cidr],
+  nsmgr,
+  listenOn: [listenOn],
+  stateDir,
+  signal: stop.signal,
+  log: createLog({ name, level: "debug" }),
+});

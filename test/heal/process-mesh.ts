@@ -1,0 +1,226 @@
+/**
+ * A mesh of real processes for heal tests: a registry and N nodes (manager and forwarder each), endpoints as processes,
+ * clients in the test. With the kernel data plane each node and each pod is a network namespace, the nodes are joined by
+ * a veth pair, and packets are real.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { type ClientConnection, type ConnectOptions, connect } from "../../sdk/client/connect.js";
+import { addAddress } from "../../sdk/linux/netlink/addresses.js";
+import { parsePrefix } from "../../sdk/linux/netlink/ip-address.js";
+import { createVeth, getLink, setLink } from "../../sdk/linux/netlink/links.js";
+import { randomMac } from "../../sdk/linux/netlink/mac-address.js";
+import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
+import { createNamedNetns, deleteNamedNetns, openNetns } from "../../sdk/linux/netns.js";
+import { ServingStatus } from "../../sdk/telemetry/health.js";
+import { until } from "../../sdk/testing/until.js";
+import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import { type ComponentProcess, componentProcess } from "./processes.js";
+
+export interface MeshNode {
+  readonly name: string;
+  readonly url: string;
+  readonly nsmgr: ComponentProcess;
+  readonly forwarder: ComponentProcess;
+}
+
+export interface ProcessMesh {
+  readonly registry: ComponentProcess;
+  readonly nodes: readonly MeshNode[];
+  readonly dialer: Dialer;
+  /** An endpoint in a pod of its own (a namespace with the kernel data plane), started. */
+  endpoint(node: number, name: string, service: string, cidrs: string): Promise<ComponentProcess & { readonly netns: string }>;
+  /** A client in a pod of its own. */
+  client(
+    node: number,
+    options: Partial<ConnectOptions> & { url: string },
+  ): Promise<ClientConnection & { readonly netns: string }>;
+  /** Removes the pod's namespace, as when the pod goes. */
+  removePod(netns: string): void;
+}
+
+export interface MeshOptions {
+  readonly nodes: number;
+  readonly dataplane: "none" | "kernel";
+}
+
+let count = 0;
+
+export async function startProcessMesh(t: TestContext, { nodes: nodeCount, dataplane }: MeshOptions): Promise<ProcessMesh> {
+  const label = `wt-heal-${process.pid}-${++count}`;
+  const folder = mkdtempSync(join(tmpdir(), "wt-heal-"));
+  const dialer = createDialer({ dialTimeoutMs: 2_000 });
+  const stops: (() => Promise<void> | void)[] = [];
+  t.after(async () => {
+    for (const undo of stops.splice(0).reverse()) await undo();
+  });
+  stops.push(() => rmSync(folder, { recursive: true, force: true }));
+  stops.push(() => dialer.close());
+
+  const pods = new Set<string>();
+  const netnsOf = (name: string): string => {
+    if (dataplane === "none") return "";
+    const netns = `${label}-${name}`;
+    createNamedNetns(netns);
+    pods.add(netns);
+    setUpLoopback(netns);
+    stops.push(() => deleteNamedNetns(netns));
+    return netns;
+  };
+  const started = async (component: ComponentProcess): Promise<ComponentProcess> => {
+    stops.push(() => component.kill());
+    await component.start();
+    return component;
+  };
+
+  const registryUrl = `unix://${folder}/registry.sock`;
+  const registry = await started(
+    componentProcess({
+      name: "registry",
+      component: "registry",
+      url: registryUrl,
+      env: { WEFT_STATE_DIR: `${folder}/registry` },
+      netns: "",
+      dialer,
+    }),
+  );
+  const hosts = Array.from({ length: nodeCount }, (_, index) => netnsOf(`n${index + 1}`));
+  if (dataplane === "kernel") giveUnderlay(hosts);
+  const nodes: MeshNode[] = [];
+  for (const [index, host] of hosts.entries()) {
+    const node = await nodeProcesses({ index, netns: host, dataplane, folder, registryUrl, dialer });
+    await started(node.nsmgr);
+    await started(node.forwarder);
+    const serves = async (): Promise<boolean> =>
+      (await dialer.health(node.url, "", AbortSignal.timeout(1_000))) === ServingStatus.SERVING;
+    await until(`${node.name} to serve`, serves);
+    nodes.push(node);
+  }
+  const nodeAt = (index: number): MeshNode => {
+    const node = nodes[index];
+    if (node === undefined) throw new RangeError(`there is no node ${index}`);
+    return node;
+  };
+  return {
+    registry,
+    nodes,
+    dialer,
+    async endpoint(node, name, service, cidrs) {
+      const netns = netnsOf(name);
+      const listenOn = `unix://${folder}/${name}.sock`;
+      const endpoint = componentProcess({
+        name,
+        component: { endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${name}`] },
+        url: listenOn,
+        env: {},
+        netns,
+        dialer,
+      });
+      await started(endpoint);
+      return { ...endpoint, netns };
+    },
+    async client(node, options) {
+      const netns = netnsOf(`c${++count}`);
+      const here = dataplane === "kernel" ? { netnsUrl: `file:///run/netns/${netns}` } : { liveness: false as const };
+      const connection = await connect({
+        nsmgr: nodeAt(node).url,
+        dialer,
+        signal: new AbortController().signal,
+        connectTimeoutMs: 30_000,
+        ...here,
+        ...options,
+      });
+      stops.push(() => connection.close());
+      return Object.assign(Object.create(connection) as ClientConnection, { netns });
+    },
+    removePod(netns) {
+      pods.delete(netns);
+      deleteNamedNetns(netns);
+    },
+  };
+}
+
+interface NodeParts {
+  readonly index: number;
+  readonly netns: string;
+  readonly dataplane: "none" | "kernel";
+  readonly folder: string;
+  readonly registryUrl: string;
+  readonly dialer: Dialer;
+}
+
+async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dialer }: NodeParts): Promise<MeshNode> {
+  const name = `node-${index + 1}`;
+  const url = `unix://${folder}/${name}.sock`;
+  const underlay = `198.18.77.${index + 1}`;
+  const address = dataplane === "kernel" ? `${underlay}:5001` : `127.0.0.1:${await freePort()}`;
+  const nsmgr = componentProcess({
+    name: `nsmgr-${index + 1}`,
+    component: "nsmgr",
+    url,
+    env: { NSM_LISTEN_ON: `${url},tcp://${address}`, NSM_REGISTRY_URL: registryUrl, NODE_NAME: name },
+    netns,
+    dialer,
+  });
+  const forwarder = componentProcess({
+    name: `forwarder-${index + 1}`,
+    component: "forwarder",
+    url: `unix://${folder}/fwd-${index + 1}.sock`,
+    env: {
+      NSM_CONNECT_TO: url,
+      NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
+      WEFT_DATAPLANE: dataplane,
+      WEFT_STATE_DIR: `${folder}/fwd-${index + 1}`,
+      NODE_NAME: name,
+    },
+    netns,
+    dialer,
+  });
+  return { name, url, nsmgr, forwarder };
+}
+
+function setUpLoopback(netns: string): void {
+  withSocket(netns, (socket) => socket.perform([setLink(1, { up: true })]));
+}
+
+/** Each node has eth0 with an underlay address: two nodes are joined by one cable, a single node has a loose one. */
+function giveUnderlay(hosts: readonly string[]): void {
+  const [one = "", other = one] = hosts;
+  const end = (netns: string, name: string) => ({ netns: openNetns(netns), name, macAddress: randomMac(), mtuBytes: 1_500 });
+  const ends = [end(one, "eth0"), end(other, one === other ? "eth0-peer" : "eth0")] as const;
+  withSocket(one, (socket) => socket.perform([createVeth(...ends)]));
+  for (const { netns } of ends) netns.close();
+  for (const [index, netns] of hosts.entries()) {
+    withSocket(netns, (socket) => {
+      const link = getLink(socket, "eth0");
+      if (link === undefined) throw new Error(`no eth0 in ${netns}`);
+      socket.perform([addAddress(link.index, parsePrefix(`198.18.77.${index + 1}/24`)), setLink(link.index, { up: true })]);
+    });
+  }
+}
+
+function withSocket(netns: string, run: (socket: ReturnType<typeof openNetlinkSocket>) => void): void {
+  const handle = openNetns(netns);
+  const socket = openNetlinkSocket(handle);
+  try {
+    run(socket);
+  } finally {
+    socket.close();
+    handle.close();
+  }
+}
+
+/** A port nobody listens on just now. */
+async function freePort(): Promise<number> {
+  const { createServer } = await import("node:net");
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}

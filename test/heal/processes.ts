@@ -1,0 +1,86 @@
+/** Components as real processes that a test can kill -9 and start again at the same address. */
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { openNetns, spawnInNetns } from "../../sdk/linux/netns.js";
+import { ServingStatus } from "../../sdk/telemetry/health.js";
+import { until } from "../../sdk/testing/until.js";
+import type { Dialer } from "../../sdk/transport/dial.js";
+
+export interface ComponentProcess {
+  readonly name: string;
+  /** The unix socket on which it tells its health. */
+  readonly url: string;
+  /** Starts it and waits until it serves. */
+  start(): Promise<void>;
+  /** Sends the signal and waits until the process has gone. Does nothing when it is not running. */
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  /** What it wrote to standard error so far. */
+  log(): string;
+}
+
+export interface ProcessOptions {
+  readonly name: string;
+  /** The component as `weft` calls it, or an endpoint with its arguments. */
+  readonly component: "registry" | "nsmgr" | "forwarder" | { readonly endpoint: readonly string[] };
+  readonly url: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** Name of the namespace it runs in; empty = this one. */
+  readonly netns: string;
+  readonly dialer: Dialer;
+}
+
+const weft = fileURLToPath(new URL("../../scripts/weft.mjs", import.meta.url));
+const endpointProcess = fileURLToPath(new URL("endpoint-process.ts", import.meta.url));
+/** A start reads and compiles sources on a machine that may be busy. */
+const startTimeoutMs = 40_000;
+/** What is kept of a log, in characters. */
+const keptLog = 200_000;
+
+export function componentProcess(options: ProcessOptions): ComponentProcess {
+  const { name, component, url, dialer } = options;
+  let child: ChildProcess | undefined;
+  let written = "";
+  return {
+    name,
+    url,
+    log: () => written,
+    async start() {
+      const args =
+        typeof component === "string" ? [weft, component] : ["--import", "tsx", endpointProcess, ...component.endpoint];
+      const env = { PATH: process.env["PATH"] ?? "", NSM_NAME: name, NSM_LISTEN_ON: url, ...common, ...options.env };
+      const how = { env, stdio: ["ignore", "ignore", "pipe"] as ["ignore", "ignore", "pipe"] };
+      const started = options.netns === "" ? spawn(process.execPath, args, how) : spawnAt(options.netns, args, how);
+      child = started;
+      started.stderr?.on("data", (chunk) => {
+        written = (written + String(chunk)).slice(-keptLog);
+      });
+      const serving = async (): Promise<boolean> => {
+        if (started.exitCode !== null) throw new Error(`${name} ended with ${started.exitCode}:\n${written.slice(-3_000)}`);
+        const status = await dialer.health(url, "", AbortSignal.timeout(1_000)).catch(() => undefined);
+        // A manager says NOT_SERVING as long as no forwarder has come to it.
+        return status === ServingStatus.SERVING || (component === "nsmgr" && status !== undefined);
+      };
+      await until(`${name} to serve`, serving, startTimeoutMs);
+    },
+    async kill(signal = "SIGKILL") {
+      const running = child;
+      child = undefined;
+      if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+      const gone = new Promise((resolve) => running.once("close", resolve));
+      running.kill(signal);
+      await gone;
+    },
+  };
+}
+
+function spawnAt(netns: string, args: readonly string[], how: SpawnOptions): ChildProcess {
+  const handle = openNetns(netns);
+  try {
+    return spawnInNetns(handle, process.execPath, args, how);
+  } finally {
+    // kept open it would keep the namespace of a pod that has gone
+    handle.close();
+  }
+}
+
+const common = { WEFT_INSECURE: "true", WEFT_DRAIN_TIMEOUT: "500ms", NSM_LOG_LEVEL: "info" };
