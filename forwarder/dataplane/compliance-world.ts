@@ -17,7 +17,7 @@ import { listRoutes } from "../../sdk/linux/netlink/routes.js";
 import { listRules } from "../../sdk/linux/netlink/rules.js";
 import { type NetlinkSocket, openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
 import { createNamedNetns, deleteNamedNetns, type NetnsHandle, openNetns } from "../../sdk/linux/netns.js";
-import type { CrossConnect, KernelPort } from "./dataplane.js";
+import type { CrossConnect, DataPlane, KernelPort } from "./dataplane.js";
 
 export interface Namespace {
   readonly name: string;
@@ -31,6 +31,20 @@ export interface Namespace {
 /** A test that cleans up after itself. */
 export interface Cleanup {
   after(action: () => void): void;
+}
+
+/** Enters a test of the suite. */
+export type Define = (name: string, run: (t: Cleanup) => Promise<void>) => void;
+/** Makes a data plane at home in the calling thread's network namespace. */
+export type MakeDataPlane = (stateDir: string) => DataPlane;
+/** A data plane for one test. */
+export type Start = (t: Cleanup) => DataPlane;
+
+export interface Connected {
+  readonly client: Namespace;
+  readonly endpoint: Namespace;
+  readonly dataPlane: DataPlane;
+  readonly made: CrossConnect;
 }
 
 export const families = [AF_INET, AF_INET6] as const;
@@ -126,6 +140,15 @@ export function crossConnect(
     ...ports,
     ...change,
   };
+}
+
+/** Two pods on one node with a connection between them. */
+export async function connected(t: Cleanup, start: Start, change: Partial<CrossConnect> = {}): Promise<Connected> {
+  const [client, endpoint] = [namespace(t, "client"), namespace(t, "endpoint")];
+  const dataPlane = start(t);
+  const made = crossConnect("c1", numbered(client, endpoint), change);
+  await dataPlane.ensure(made, noSignal);
+  return { client, endpoint, dataPlane, made };
 }
 
 /** Whether `destination` answers an echo request sent in that namespace. A missing answer takes half a second. */

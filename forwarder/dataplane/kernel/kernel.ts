@@ -7,6 +7,7 @@
 import { join } from "node:path";
 import { MechanismType } from "../../../sdk/api.js";
 import { probeMachine } from "../../../sdk/linux/capabilities.js";
+import { lockFile } from "../../../sdk/linux/lock-file.js";
 import { listAddresses } from "../../../sdk/linux/netlink/addresses.js";
 import { formatAddress, parseAddress } from "../../../sdk/linux/netlink/ip-address.js";
 import { getLink, listLinks } from "../../../sdk/linux/netlink/links.js";
@@ -32,9 +33,13 @@ export interface KernelDataPlaneOptions {
   readonly log: Log;
 }
 
-/** The namespace it is called in becomes the forwarder's: tunnels end there. */
+/**
+ * The namespace it is called in becomes the forwarder's: tunnels end there.
+ * @throws ALREADY_EXISTS when another data plane uses the folder
+ */
 export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions): DataPlane {
   const book = openBook(join(stateDir, "cross-connects"));
+  const unlock = lockFile(join(stateDir, "dataplane.lock"), `the data plane's ledger in ${stateDir}`);
   const home = openOwnNetns();
   const own = openNetlinkSocket(home);
   const reaper = createReaper();
@@ -145,6 +150,7 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
       await reaper.idle();
       own.close();
       home.close();
+      unlock();
     },
   };
 }
