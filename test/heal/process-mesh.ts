@@ -185,7 +185,7 @@ function setUpLoopback(netns: string): void {
   withSocket(netns, (socket) => socket.perform([setLink(1, { up: true })]));
 }
 
-/** Each node has eth0 with an underlay address: two nodes are joined by one cable, a single node has a loose one. */
+/** Each node has eth0 with an underlay address: two nodes are joined by one cable, a single node has both its ends. */
 function giveUnderlay(hosts: readonly string[]): void {
   const [one = "", other = one] = hosts;
   const end = (netns: string, name: string) => ({ netns: openNetns(netns), name, macAddress: randomMac(), mtuBytes: 1_500 });
@@ -197,6 +197,8 @@ function giveUnderlay(hosts: readonly string[]): void {
       const link = getLink(socket, "eth0");
       if (link === undefined) throw new Error(`no eth0 in ${netns}`);
       socket.perform([addAddress(link.index, parsePrefix(`198.18.77.${index + 1}/24`)), setLink(link.index, { up: true })]);
+      const peer = getLink(socket, "eth0-peer");
+      if (peer !== undefined) socket.perform([setLink(peer.index, { up: true })]);
     });
   }
 }
