@@ -49,6 +49,8 @@ export interface Mesh {
   readonly dialer: Dialer;
   readonly signal: AbortSignal;
   node(name: string): MeshNode;
+  /** Runs it at the end of the test, before what was started earlier stops. */
+  atEnd(stop: () => unknown): void;
   /** Asks a node for a service, as a client without any healing would. */
   request(node: string, asked: Asked): Promise<Connection>;
   refresh(node: string, connection: Connection): Promise<Connection>;
@@ -120,6 +122,7 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
     dialer,
     signal,
     node,
+    atEnd: (stop) => void stops.push(stop),
     request: (name, asked) =>
       dialer.connections(node(name).url).request(requestOf(asked), {
         signal: asked.signal ?? signal,
