@@ -16,4 +16,13 @@ export const components: ReadonlyMap<string, Component> = new Map([
   ["registry", { summary: "the registry of services and endpoints", load: () => import("../registry/main.js") }],
   ["nsmgr", { summary: "the node manager: finds endpoints and forwarders for requests", load: () => import("../nsmgr/main.js") }],
   ["forwarder", { summary: "builds connections with the kernel of its node", load: () => import("../forwarder/main.js") }],
+  [
+    "endpoint",
+    { summary: "an endpoint that answers ping (ICMP responder)", load: () => import("../apps/icmp-responder/main.js") },
+  ],
+  ["client", { summary: "asks for the services in NSM_NETWORK_SERVICES", load: () => import("../apps/client/main.js") }],
+  [
+    "firewall",
+    { summary: "a passthrough endpoint that filters by rules from a file", load: () => import("../apps/firewall/main.js") },
+  ],
 ]);

@@ -5,7 +5,7 @@ import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
 import { requireMesh } from "../mesh/state.js";
 import { collectConnections, listServices } from "../view/collect.js";
-import { type ConnectionView, dataPath, describeWire } from "../view/connections.js";
+import { type ConnectionView, dataPath, describeWire, shortId } from "../view/connections.js";
 import { findConnection } from "../view/find.js";
 import { describeReport, indent } from "../view/inspect.js";
 import { describeLinks } from "../view/links.js";
@@ -174,6 +174,7 @@ async function describeConnection(name: string, { dialer, sources, signal }: Ask
     "Way of the packets\n",
     ...dataPath(view).map((wire) => `  ${wire.from.name} → ${wire.to.name}: ${describeWire(wire)}\n`),
     `Hops\n${indent(hopTable(view))}`,
+    ...view.stale.map(({ name, id }) => `Left over from an earlier path: ${id} at ${name}\n`),
     ...reports,
     ...problems.map((problem) => `(${problem})\n`),
   ].join("");
@@ -194,7 +195,7 @@ function hopTable(view: ConnectionView): string {
 
 function connectionLines(views: readonly ConnectionView[]): string {
   const lines = views.map(
-    (view) => `  ${view.id.slice(0, 8)} ${view.client} → ${view.service} at ${view.endpoint}, ${view.state}\n`,
+    (view) => `  ${shortId(view.id)} ${view.client} → ${view.service} at ${view.endpoint}, ${view.state}\n`,
   );
   return `Connections: ${views.length}\n${lines.join("")}`;
 }

@@ -12,6 +12,7 @@ import { runFolder } from "../mesh/plan.js";
 import { findMeshProcesses } from "../mesh/processes.js";
 import { runningMesh } from "../mesh/state.js";
 import { collectConnections } from "../view/collect.js";
+import { shortId } from "../view/connections.js";
 import { findSources, listEndpoints, questionTimeoutMs, registryOf, type Source, type SourceOptions } from "../view/sources.js";
 import { formatTable } from "../view/table.js";
 
@@ -130,15 +131,19 @@ async function examineEntries(dialer: Dialer, sources: readonly Source[], signal
     .filter(({ state }) => state !== "UP")
     .map((view) => ({
       area: "mesh",
-      name: `connection ${view.id.slice(0, 8)}`,
+      name: `connection ${shortId(view.id)}`,
       verdict: "wrong",
-      detail: `${view.client} → ${view.service} is ${view.state}; \`weft why ${view.id.slice(0, 8)}\` tells the way it took`,
+      detail: `${view.client} → ${view.service} is ${view.state}; \`weft why ${shortId(view.id)}\` tells the way it took`,
     }));
   for (const view of found) {
+    for (const { name, id } of view.stale) {
+      const detail = `${name} still holds ${id} of an earlier path; it goes when its time is up`;
+      findings.push({ area: "mesh", name: `connection ${shortId(view.id)}`, verdict: "wrong", detail });
+    }
     if (view.state !== "UP" || view.endpoint === "" || known.has(view.endpoint)) continue;
     findings.push({
       area: "mesh",
-      name: `connection ${view.id.slice(0, 8)}`,
+      name: `connection ${shortId(view.id)}`,
       verdict: "wrong",
       detail: `its endpoint ${view.endpoint} is not registered any more; it will heal or expire`,
     });

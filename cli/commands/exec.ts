@@ -8,7 +8,7 @@ import { requireMesh } from "../mesh/state.js";
 
 /** @returns the program's exit code; 128 + its signal's number as shells do */
 export async function exec(place: string, command: readonly string[], context: CliContext): Promise<number> {
-  const [program = "", ...args] = command;
+  const [program = "", ...args] = command[0] === "--" ? command.slice(1) : command;
   const netns = openNetns(placeNetns(place));
   const child = spawnInNetns(netns, program, args, { stdio: "inherit", env: context.env });
   netns.close();

@@ -6,7 +6,7 @@ export interface PingResult {
   readonly sent: number;
   readonly received: number;
   readonly minMs: number;
-  readonly meanMs: number;
+  readonly medianMs: number;
   readonly maxMs: number;
 }
 
@@ -29,13 +29,19 @@ export async function ping(options: {
     });
     if (answer !== undefined) times.push(answer.rttMs);
   }
-  const mean = times.reduce((sum, time) => sum + time, 0) / Math.max(1, times.length);
-  return { sent: options.count, received: times.length, minMs: Math.min(...times), meanMs: mean, maxMs: Math.max(...times) };
+  times.sort((a, b) => a - b);
+  return {
+    sent: options.count,
+    received: times.length,
+    minMs: times[0] ?? 0,
+    medianMs: times[times.length >> 1] ?? 0,
+    maxMs: times.at(-1) ?? 0,
+  };
 }
 
-export function describePing({ sent, received, minMs, meanMs, maxMs }: PingResult): string {
+export function describePing({ sent, received, minMs, medianMs, maxMs }: PingResult): string {
   if (received === 0) return `0 of ${sent} answered`;
-  return `${received} of ${sent} answered, RTT ${minMs.toFixed(3)} / ${meanMs.toFixed(3)} / ${maxMs.toFixed(3)} ms (min / mean / max)`;
+  return `${received} of ${sent} answered, RTT ${minMs.toFixed(3)} / ${medianMs.toFixed(3)} / ${maxMs.toFixed(3)} ms (min / median / max)`;
 }
 
 /** Echoes without end until one is answered; the milliseconds that took, undefined when the time is up. */

@@ -8,7 +8,7 @@ import { readLinks } from "../view/links.js";
 import { sourcesOf } from "../view/sources.js";
 import { describePing, ping, pingUntilAnswered } from "./ping.js";
 import { answerTraffic, sendTraffic } from "./run-traffic.js";
-import { bulkPort, deniedPort, permittedPort, pods } from "./scene.js";
+import { bulkPort, deniedPort, denyingRule, permittedPort, pods } from "./scene.js";
 import { bare, netnsOf, type Stage } from "./stage.js";
 
 const echoes = 20;
@@ -104,8 +104,8 @@ async function firewallCounters(stage: Stage): Promise<string> {
   if (source === undefined) return "";
   try {
     const facts = await factsOf(stage.dialer, source, "", stage.context.signal);
-    const denied = facts.filter(({ name, value }) => /else|deny|drop/i.test(name) && /\d/.test(value));
-    return denied.length === 0 ? "" : `; the firewall counts ${denied.map(({ name, value }) => `${name} ${value}`).join(", ")}`;
+    const denied = facts.filter(({ name, value }) => name.includes(denyingRule) && Number(value) > 0);
+    return denied.map(({ value }) => `; the firewall's rule "${denyingRule}" has dropped ${value} packets`).join("");
   } catch {
     return "";
   }

@@ -20,13 +20,14 @@ export const deniedPort = 9090;
 /** Throughput is measured here. */
 export const bulkPort = 5201;
 
+export const denyingRule = "everything-else";
 export const rulesFile = join(runFolder, "demo-firewall.yaml");
 /** What the firewall lets through; tried from top to bottom. */
 export const rules = `- { name: ping, action: permit, proto: icmp }
 - { name: ping-v6, action: permit, proto: icmpv6 }
 - { name: web, action: permit, proto: tcp, dstport: ${permittedPort} }
 - { name: bulk, action: permit, proto: tcp, dstport: ${bulkPort} }
-- { name: everything-else, action: deny }
+- { name: ${denyingRule}, action: deny }
 `;
 
 const chainPools = "[172.16.100.0/24],[fd57:6566:100::/112]";
@@ -35,7 +36,7 @@ const localPools = "[172.16.200.0/24],[fd57:6566:200::/112]";
 /** The chain crosses the nodes twice: client on 1, firewall on 2, responder on 1; its stand-in is on 2. */
 export const pods = {
   responder: endpointPod("responder", "node-1", chainService.name, chainPools, "app:responder"),
-  standIn: endpointPod("responder-b", "node-2", chainService.name, chainPools, "app:responder"),
+  standIn: endpointPod("standby", "node-2", chainService.name, chainPools, "app:responder"),
   firewall: {
     name: "firewall",
     node: "node-2",

@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { createNamedNetns, deleteNamedNetns } from "../../sdk/linux/netns.js";
+import { deleteNamedNetns } from "../../sdk/linux/netns.js";
 import { Code, statusError } from "../../sdk/status.js";
 import type { Dialer } from "../../sdk/transport/dial.js";
 import { removeRemains } from "./clean.js";
@@ -12,7 +12,7 @@ import { logFileOf, logFolder, type NodePlan, nodePlan, podNetns, podSocketUrl, 
 import { type MeshProcess, type ProcessSpec, startProcess } from "./processes.js";
 import { waitUntilServing } from "./ready.js";
 import { type MeshState, processStartTime, runningMesh, writeState } from "./state.js";
-import { buildUnderlay } from "./underlay.js";
+import { buildUnderlay, makePodNetns } from "./underlay.js";
 
 /** A workload to run: a namespace and one process in it. */
 export interface PodSpec {
@@ -203,7 +203,7 @@ function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[],
         throw statusError(Code.NOT_FOUND, `no node "${spec.node}"; there are ${nodes.map(({ name }) => name).join(", ")}`);
       }
       if (pods.has(spec.name)) throw statusError(Code.ALREADY_EXISTS, `pod "${spec.name}" exists; choose another --pod name`);
-      createNamedNetns(netns);
+      makePodNetns(netns);
       const process = startProcess(podProcess(spec, node, options.self), options.env, options.onEvent);
       pods.set(spec.name, { spec, process });
       writeState(describe());

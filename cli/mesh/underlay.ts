@@ -52,6 +52,19 @@ export async function buildUnderlay(nodes: readonly NodePlan[]): Promise<void> {
   }
 }
 
+/** A pod's namespace: its own loopback is up, as a container runtime leaves it; everything else the mesh makes. */
+export function makePodNetns(name: string): void {
+  createNamedNetns(name);
+  const netns = openNetns(name);
+  try {
+    const netlink = openNetlinkSocket(netns);
+    netlink.perform([setLink(loopback, { up: true })]);
+    netlink.close();
+  } finally {
+    netns.close();
+  }
+}
+
 /** A firewall of the host must not see the frames of our bridge (br_netfilter hands them to iptables where it is on). */
 function quietBridge(): void {
   for (const key of ["iptables", "ip6tables", "arptables"]) {

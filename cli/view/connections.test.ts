@@ -14,7 +14,7 @@ const vxlan = {
   parameters: { vni: "42", src_ip: "198.18.0.1", dst_ip: "198.18.0.2", dst_port: "4789" },
 };
 
-function piece(index: number, mechanism: Connection["mechanism"], length = names.length): Connection {
+function piece(index: number, mechanism: Connection["mechanism"]): Connection {
   return Connection.fromPartial({
     id: `id-${index}`,
     network_service: "web",
@@ -24,9 +24,12 @@ function piece(index: number, mechanism: Connection["mechanism"], length = names
     context: { MTU: 1450, ip_context: { src_ip_addrs: ["10.0.0.1/32"], dst_ip_addrs: ["10.0.0.0/32"] } },
     path: {
       index,
-      path_segments: names
-        .slice(0, length)
-        .map((name, at) => ({ name, id: `id-${at}`, expires: timestampOf(60_000), metrics: at === 2 ? { rx_bytes: "7" } : {} })),
+      path_segments: names.map((name, at) => ({
+        name,
+        id: `id-${at}`,
+        expires: timestampOf(60_000),
+        metrics: at === 2 ? { rx_bytes: "7" } : {},
+      })),
     },
   });
 }
@@ -64,12 +67,14 @@ test("pieces of one connection become one picture, in whatever order they come",
   );
 });
 
-test("a component that knows only the beginning does not shorten the picture", () => {
+test("a piece that an earlier path has left behind is told apart", () => {
+  const old = { ...piece(5, kernel("old")), id: "id-old" };
   const [view] = joinConnections(
-    [{ source: told[0]?.source as Told["source"], connections: [piece(1, kernel("a"), 2)] }, ...told.slice(1)],
+    [...told, { source: { kind: "pod", name: "dead", node: "node-1", url: "" }, connections: [old] }],
     0,
   );
   assert.equal(view?.hops.length, 6);
+  assert.deepEqual(view?.stale, [{ name: "dead", id: "id-old" }]);
 });
 
 test("connections are found by any hop's id, its beginning, or the client's name", () => {

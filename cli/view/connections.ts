@@ -17,6 +17,7 @@ export interface ConnectionView {
   readonly client: string;
   readonly service: string;
   readonly endpoint: string;
+  /** UP, DOWN, RESELECT_REQUESTED, …; PARTIAL when nobody near the client knows it (yet, or any more). */
   readonly state: string;
   readonly payload: string;
   readonly mtuBytes: number;
@@ -25,6 +26,8 @@ export interface ConnectionView {
   readonly clientInterface: string;
   /** One per application on the way, the client first. */
   readonly hops: readonly HopView[];
+  /** Pieces that some component still holds and that are not on the way any more. */
+  readonly stale: readonly { readonly name: string; readonly id: string }[];
 }
 
 export interface HopView {
@@ -62,26 +65,29 @@ export function joinConnections(told: readonly Told[], nowMs: number): Connectio
 type Piece = { source: Source; connection: Connection };
 
 function viewOf(id: string, pieces: readonly Piece[], nowMs: number): ConnectionView {
-  // whoever stands first on the way has the fullest answer
+  // whoever stands first on the way has the newest whole path; a longer one further on may be that of an earlier endpoint
   const ordered = [...pieces].sort((a, b) => indexOf(a) - indexOf(b));
   const first = ordered[0]?.connection;
-  const longest = ordered.reduce<readonly PathSegment[]>((best, { connection }) => {
-    const segments = connection.path?.path_segments ?? [];
-    return segments.length > best.length ? segments : best;
-  }, []);
-  const kernel = ordered.find(({ connection }) => connection.mechanism?.type === "KERNEL")?.connection;
+  const segments = first?.path?.path_segments ?? [];
+  const current = ordered.filter((piece) => segments[indexOf(piece)]?.id === piece.connection.id);
+  const stale = ordered
+    .filter((piece) => !current.includes(piece))
+    .map(({ source, connection }) => ({ name: source.name, id: connection.id }));
+  const kernel = current.find(({ connection }) => connection.mechanism?.type === "KERNEL")?.connection;
   return {
     id,
-    client: longest[0]?.name ?? "",
+    client: segments[0]?.name ?? "",
     service: first?.network_service ?? "",
     endpoint: first?.network_service_endpoint_name ?? "",
-    state: stateName(first?.state),
+    // the client's own manager answers last: before it does the connection is not the client's yet
+    state: ordered[0] !== undefined && indexOf(ordered[0]) > 1 ? "PARTIAL" : stateName(first?.state),
     payload: first?.payload || "ETHERNET",
     mtuBytes: first?.context?.MTU ?? 0,
     clientAddresses: first?.context?.ip_context?.src_ip_addrs ?? [],
     endpointAddresses: first?.context?.ip_context?.dst_ip_addrs ?? [],
     clientInterface: kernel?.mechanism?.parameters["name"] ?? "",
-    hops: longest.map((segment, index) => hopOf(segment, index, longest.length, ordered, nowMs)),
+    hops: segments.map((segment, index) => hopOf(segment, index, segments.length, current, nowMs)),
+    stale,
   };
 }
 
@@ -121,6 +127,11 @@ function mechanismOf({ type, parameters }: Mechanism): MechanismView {
 
 function stateName(state: number | undefined): string {
   return Object.entries(State).find(([, value]) => value === state)?.[0] ?? "UNKNOWN";
+}
+
+/** An id as people read it: the first digits of a UUID, any other as it is. */
+export function shortId(id: string): string {
+  return /^[0-9a-f]{8}-[0-9a-f-]{27}$/.test(id) ? id.slice(0, 8) : id;
 }
 
 /** One stretch of wire of a connection's data path, between two things that touch packets. */

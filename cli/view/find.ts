@@ -1,6 +1,6 @@
 /** Finding the one connection somebody means. */
 import { Code, statusError } from "../../sdk/status.js";
-import type { ConnectionView } from "./connections.js";
+import { type ConnectionView, shortId } from "./connections.js";
 
 /**
  * @param wanted  an id of any hop or its beginning, or a client's name
@@ -14,11 +14,11 @@ export function findConnection(views: readonly ConnectionView[], wanted: string)
       : views.filter((view) => view.client.startsWith(`${wanted}-`) || view.hops.some(({ id }) => id.startsWith(wanted)));
   const [found] = fitting;
   if (found === undefined) {
-    const known = views.map((view) => `${view.id.slice(0, 8)} (${view.client} → ${view.service})`).join(", ");
+    const known = views.map((view) => `${shortId(view.id)} (${view.client} → ${view.service})`).join(", ");
     throw statusError(Code.NOT_FOUND, `no connection "${wanted}"; there ${views.length === 0 ? "are none" : `are ${known}`}`);
   }
   if (fitting.length > 1) {
-    const ids = fitting.map((view) => `${view.id.slice(0, 8)} (${view.client} → ${view.service})`).join(", ");
+    const ids = fitting.map((view) => `${shortId(view.id)} (${view.client} → ${view.service})`).join(", ");
     throw statusError(Code.INVALID_ARGUMENT, `"${wanted}" fits ${fitting.length} connections: ${ids}; give one id`);
   }
   return found;

@@ -4,7 +4,7 @@ import { timestampMs } from "../../sdk/timestamp.js";
 import type { Dialer } from "../../sdk/transport/dial.js";
 import { type MeshState, requireMesh } from "../mesh/state.js";
 import { collectConnections, listServices } from "./collect.js";
-import { type ConnectionView, dataPath } from "./connections.js";
+import { type ConnectionView, dataPath, shortId } from "./connections.js";
 import { plain } from "./plain.js";
 import { listEndpoints, registryOf, type Source } from "./sources.js";
 import { age, formatLabels } from "./table.js";
@@ -139,7 +139,7 @@ function connectionItem(view: ConnectionView): Item {
   return {
     names: [view.id, view.client],
     cells: [
-      view.id.slice(0, 8),
+      shortId(view.id),
       view.client,
       view.service,
       view.endpoint,
