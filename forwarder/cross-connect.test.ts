@@ -4,7 +4,7 @@ import type { Mechanism } from "../sdk/gen/connection.js";
 import { noopMechanism } from "../sdk/mechanisms/noop.js";
 import { withParameters } from "../sdk/mechanisms/parameters.js";
 import { Code, statusError } from "../sdk/status.js";
-import { createMesh, givesVni2, ip, kernel } from "./two-nodes.js";
+import { createMesh, givesVni2, ip, kernel } from "./testing/two-nodes.js";
 
 test("row 1.1: a local connection joins the client's namespace and the endpoint's", async (t) => {
   const mesh = await createMesh(t);

@@ -27,8 +27,8 @@ import {
 import { forwarderSettings } from "./config.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
 import { run } from "./main.js";
-import { recordingDataPlane } from "./recording-data-plane.js";
 import { startForwarder } from "./start.js";
+import { recordingDataPlane } from "./testing/recording-data-plane.js";
 
 test("a forwarder registers with its manager, says what it can do, and takes itself out again", async (t) => {
   const node = await createNode(t);

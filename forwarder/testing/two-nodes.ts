@@ -1,27 +1,27 @@
 /** Two forwarders "a" and "b" on two nodes, joined by function calls; "b" has the endpoint of the remote connections. For tests. */
 import assert from "node:assert/strict";
-import type { ConnectionApi } from "../sdk/api.js";
-import { backgroundCall, type CallContext, type Handler } from "../sdk/chain.js";
-import { manualClock } from "../sdk/clock.js";
-import { expire } from "../sdk/elements/expire.js";
-import { createJournal } from "../sdk/elements/explain.js";
-import { serialize } from "../sdk/elements/serialize.js";
-import { Connection, type Mechanism } from "../sdk/gen/connection.js";
-import type { ConnectionContext } from "../sdk/gen/connectioncontext.js";
-import { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
-import { kernelMechanism } from "../sdk/mechanisms/kernel.js";
-import { withParameters } from "../sdk/mechanisms/parameters.js";
-import { createMonitorHub } from "../sdk/monitor/hub.js";
-import { enterHop, leaveHop } from "../sdk/path.js";
-import { Code, statusError } from "../sdk/status.js";
-import { silentLog } from "../sdk/telemetry/log.js";
-import { timestampOf } from "../sdk/timestamp.js";
-import { forwarderChain } from "./chain.js";
-import { createConnections } from "./connections.js";
-import type { DataPlane } from "./dataplane/dataplane.js";
-import { mechanismKinds } from "./mechanism-kinds.js";
+import type { ConnectionApi } from "../../sdk/api.js";
+import { backgroundCall, type CallContext, type Handler } from "../../sdk/chain.js";
+import { manualClock } from "../../sdk/clock.js";
+import { expire } from "../../sdk/elements/expire.js";
+import { createJournal } from "../../sdk/elements/explain.js";
+import { serialize } from "../../sdk/elements/serialize.js";
+import { Connection, type Mechanism } from "../../sdk/gen/connection.js";
+import type { ConnectionContext } from "../../sdk/gen/connectioncontext.js";
+import { NetworkService, NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
+import { kernelMechanism } from "../../sdk/mechanisms/kernel.js";
+import { withParameters } from "../../sdk/mechanisms/parameters.js";
+import { createMonitorHub } from "../../sdk/monitor/hub.js";
+import { enterHop, leaveHop } from "../../sdk/path.js";
+import { Code, statusError } from "../../sdk/status.js";
+import { silentLog } from "../../sdk/telemetry/log.js";
+import { timestampOf } from "../../sdk/timestamp.js";
+import { forwarderChain } from "../chain.js";
+import { createConnections } from "../connections.js";
+import type { DataPlane } from "../dataplane/dataplane.js";
+import { mechanismKinds } from "../mechanism-kinds.js";
+import { createVniPool } from "../vni.js";
 import { type RecordingDataPlane, recordingDataPlane } from "./recording-data-plane.js";
-import { createVniPool } from "./vni.js";
 
 const pair: Partial<ConnectionContext> = {
   ip_context: {
@@ -41,11 +41,12 @@ export const givesVni2 = 1.5 / 2 ** 23;
 export const kernel = (netnsUrl = "file:///run/netns/wt-client", interfaceName = "nsm-1"): Mechanism =>
   kernelMechanism({ netnsUrl, interfaceName });
 
-interface MeshOptions {
+export interface MeshOptions {
   readonly vxlanPort?: { a: number; b: number };
   readonly priority?: readonly string[];
   readonly random?: readonly number[];
   readonly none?: boolean;
+  readonly tunnels?: { readonly a: string; readonly b: string };
   /** Instead of recording ones. */
   readonly planes?: { readonly a: DataPlane; readonly b: DataPlane };
   /** URLs of the namespaces of client and endpoint. */
@@ -54,7 +55,7 @@ interface MeshOptions {
   readonly urls?: Readonly<Record<string, string>>;
 }
 
-interface Asking {
+export interface Asking {
   readonly connection?: Connection;
   readonly id?: string;
   readonly payload?: string;
@@ -95,7 +96,8 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
         })
       : recorded;
     const vnis = createVniPool(random);
-    const tunnelAddress = name === "a" ? "198.18.0.1" : "198.18.0.2";
+    const hub = createMonitorHub();
+    const tunnelAddress = (options.tunnels ?? { a: "198.18.0.1", b: "198.18.0.2" })[name];
     const dataPlane = options.planes?.[name] ?? plane;
     const kinds = await mechanismKinds({ dataPlane, vnis, tunnelAddress, udpPort: options.vxlanPort?.[name] ?? 4789 });
     const handler = forwarderChain({
@@ -106,7 +108,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
       maxTokenLifetimeMs: 600_000,
       serialize: serialize({ log: silentLog }),
       expire: expire(clock, signal),
-      hub: createMonitorHub(),
+      hub,
       journal: createJournal(),
       signal,
       services: {
@@ -127,7 +129,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
       vnis,
       mechanismPriority: options.priority ?? [],
     });
-    return { plane, handler };
+    return { plane, handler, hub };
   }
 
   const a = await forwarder("a", { "nse-local": "unix:///nse", "nse-remote": "tcp://198.18.0.2:5001", ...options.urls });

@@ -1,6 +1,6 @@
 /** A data plane for tests of the control side: keeps what it is told, builds nothing, fails on demand. */
-import { MechanismType } from "../sdk/api.js";
-import type { Counters, CrossConnect, DataPlane, DataPlaneEvent } from "./dataplane/dataplane.js";
+import { MechanismType } from "../../sdk/api.js";
+import type { Counters, CrossConnect, DataPlane, DataPlaneEvent } from "../dataplane/dataplane.js";
 
 export interface RecordingDataPlane extends DataPlane {
   readonly built: Map<string, CrossConnect>;
