@@ -5,7 +5,6 @@ import { ConnectionContext } from "../gen/connectioncontext.js";
 import { Code, statusError } from "../status.js";
 import { grant, type ScriptedNodeManager, startScriptedNodeManager } from "../testing/scripted-node-manager.js";
 import { until } from "../testing/until.js";
-import { createDialer } from "../transport/dial.js";
 import type { Change } from "./changes.js";
 import { type ClientConnection, type ConnectOptions, connect } from "./connect.js";
 
@@ -167,23 +166,13 @@ test("a changed context reported by the node manager is taken over and told", as
   assert.deepEqual(connection.context, withAddresses);
 });
 
-test("a connection of an earlier process is taken over under its id", async (t) => {
+test("a connection that was left is taken over under its id by the next process", async (t) => {
   const node = await startScriptedNodeManager(t);
-  const dialer = createDialer({ dialTimeoutMs: 1_000 });
-  t.after(() => dialer.close());
-  const first = await connect({
-    url: "kernel://s/nsm-1",
-    nsmgr: node.url,
-    name: "nsc",
-    id: "nsc-0",
-    liveness: false,
-    dialer,
-    signal: neverAborted,
-  });
-  const granted = node.held.get("nsc-0");
+  const first = await start(t, node, { name: "nsc", id: "nsc-0", liveness: false });
+  await first.leave();
   await first.close();
-  // the earlier process was killed: the node manager still holds the connection
-  node.held.set("nsc-0", granted as Connection);
+  assert.deepEqual(node.closes, []);
+  await until("no stream left", () => node.watchers() === 0);
   const again = await start(t, node, { name: "nsc", id: "nsc-0", liveness: false });
   assert.equal(again.connection.network_service_endpoint_name, "nse-1");
   await until("the refresh that claims it", () => node.requests.length === 2);

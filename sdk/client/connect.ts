@@ -82,6 +82,11 @@ export interface ClientConnection {
   readonly changes: AsyncIterable<Change>;
   /** Gives the connection back; resolves when it is gone. */
   close(): Promise<void>;
+  /**
+   * Lets go without giving it back: nobody refreshes it here any more. It lives until it expires, or until another
+   * process connects under the same name and id.
+   */
+  leave(): Promise<void>;
 }
 
 export const defaultNodeManagerUrl = "unix:///var/lib/networkservicemesh/nsm.io.sock";
@@ -238,6 +243,10 @@ function handle(wish: Wish, kept: Kept, changes: Changes, signal: AbortSignal, r
     changes,
     async close() {
       await kept.close();
+      await released;
+    },
+    async leave() {
+      await kept.leave();
       await released;
     },
   };

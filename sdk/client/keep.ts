@@ -41,7 +41,9 @@ export interface Kept {
   hear(report: Report): void;
   /** Gives the connection back. Safe to call again. */
   close(): Promise<void>;
-  /** Resolves when it has been closed, by `close` or because healing gave up. */
+  /** Ends the keeping and leaves the connection as it is, until it expires or another process takes it over. */
+  leave(): Promise<void>;
+  /** Resolves when it is no longer kept: by `close`, by `leave` or because healing gave up. */
   readonly closed: Promise<void>;
 }
 
@@ -194,11 +196,15 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     changes.tell({ kind: "updated", connection });
   }
 
-  async function letGo(): Promise<void> {
+  async function stopKeeping(): Promise<void> {
     disarm();
     probe.stop();
     life.abort();
     await asked;
+  }
+
+  async function letGo(): Promise<void> {
+    await stopKeeping();
     const signal = AbortSignal.timeout(closeTimeoutMs);
     try {
       await options.handler.close(connection, { ...backgroundCall(signal), deadlineMs: Date.now() + closeTimeoutMs });
@@ -218,6 +224,14 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     },
     hear,
     closed,
+    leave() {
+      feed({ kind: "close" });
+      release ??= stopKeeping().then(() => {
+        changes.end();
+        settleClosed();
+      });
+      return release;
+    },
     close() {
       if (release === undefined) {
         feed({ kind: "close" });
