@@ -50,6 +50,8 @@ export function neverSent(error: unknown): boolean {
 const unsent = new WeakSet<Error>();
 
 async function leaseOf(pool: ChannelPool, address: Address, signal: AbortSignal): Promise<Lease> {
+  // Many calls may share one signal; Node warns of a leak at eleven.
+  setMaxListeners(0, signal);
   try {
     return await pool.lease(address, signal);
   } catch (error) {
@@ -70,32 +72,42 @@ function runUnary<I, O>(
   const { signal } = options;
   return new Promise<O>((resolve, reject) => {
     const cancel = (): void => call.cancel();
-    const call = lease.client.makeUnaryRequest<I, O>(
-      method.path,
-      (message) => encodeMessage(method.request, message),
-      (bytes) => method.response.decode(bytes),
-      input,
-      headers,
-      grpcDeadline(options.deadlineMs),
-      (error, output) => {
-        signal.removeEventListener("abort", cancel);
-        if (error === null) {
-          lease.release("done");
-          resolve(output as O);
-        } else {
-          lease.release(endOf(error));
-          reject(failure(error, address, signal));
-        }
-      },
+    const done = (error: ServiceError | null, output?: O): void => {
+      signal.removeEventListener("abort", cancel);
+      if (error === null) {
+        lease.release("done");
+        resolve(output as O);
+      } else {
+        lease.release(endOf(error));
+        reject(failure(error, address, signal));
+      }
+    };
+    const call = withoutStacks(() =>
+      lease.client.makeUnaryRequest<I, O>(
+        method.path,
+        (message) => encodeMessage(method.request, message),
+        (bytes) => method.response.decode(bytes),
+        input,
+        headers,
+        grpcDeadline(options.deadlineMs),
+        done,
+      ),
     );
     if (options.onHeader !== undefined) call.on("metadata", (header) => tellHeaders(header, options));
     if (signal.aborted) cancel();
-    else {
-      // Many calls may share one signal; Node warns of a leak at eleven.
-      setMaxListeners(0, signal);
-      signal.addEventListener("abort", cancel);
-    }
+    else signal.addEventListener("abort", cancel);
   });
+}
+
+/** grpc-js records the stack of every call, for an error that may come; that is a twentieth of all its work. */
+function withoutStacks<T>(start: () => T): T {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  try {
+    return start();
+  } finally {
+    Error.stackTraceLimit = limit;
+  }
 }
 
 async function* runStream<I, O>(
@@ -124,7 +136,6 @@ async function* runStream<I, O>(
   call.on("end", () => {
     ended ??= "done";
   });
-  setMaxListeners(0, signal);
   signal.addEventListener("abort", cancel);
   if (signal.aborted) cancel();
   try {

@@ -1,5 +1,5 @@
 /** Every remote method of Weft, once, for both ends: its path on the wire and how its messages are encoded. */
-import type { BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Connection, ConnectionEvent, MonitorScopeSelector } from "../gen/connection.js";
 import { Empty } from "../gen/google/protobuf/empty.js";
 import { HealthCheckRequest, HealthCheckResponse } from "../gen/health.js";
@@ -16,7 +16,7 @@ import {
 import { Code, type StatusError, statusError } from "../status.js";
 
 export interface Codec<T> {
-  encode(message: T): BinaryWriter;
+  encode(message: T, writer?: BinaryWriter): BinaryWriter;
   decode(bytes: Uint8Array): T;
 }
 
@@ -54,9 +54,18 @@ export const methods = {
   setLogLevel: unary(serviceNames.inspect, "SetLogLevel", LogLevel, LogLevel),
 } as const;
 
-/** Encodes without copying what the writer has already put together. */
+/** One writer for all messages: its buffer has grown to their size and need not grow again. Encoding is never interrupted. */
+let writer = new BinaryWriter();
+/** A writer that has seen a larger message is not kept. */
+const maxKeptBytes = 64 * 1024;
+
 export function encodeMessage<T>(codec: Codec<T>, message: T): Buffer {
-  const bytes = codec.encode(message).finish();
+  let bytes: Uint8Array | undefined;
+  try {
+    bytes = codec.encode(message, writer).finish();
+  } finally {
+    if (bytes === undefined || bytes.length > maxKeptBytes) writer = new BinaryWriter();
+  }
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
