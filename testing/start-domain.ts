@@ -93,7 +93,8 @@ export async function startDomain(options: DomainOptions = {}): Promise<Domain> 
         NSM_NAME: `forwarder-${name}`,
         NSM_LISTEN_ON: `unix://${folder}/fwd-${index + 1}.sock`,
         NSM_CONNECT_TO: url,
-        NSM_TUNNEL_IP: "127.0.0.1",
+        // Loopback carries no tunnel; with a data plane the forwarder finds an address of the machine.
+        ...(dataplane === "none" ? { NSM_TUNNEL_IP: "127.0.0.1" } : {}),
         WEFT_DATAPLANE: dataplane,
         WEFT_STATE_DIR: `${folder}/fwd-${index + 1}`,
       };
