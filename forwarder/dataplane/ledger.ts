@@ -27,6 +27,8 @@ export interface Ledger {
   abandon(id: string): void;
   /** Replaces a committed entry whose objects have not changed. */
   update(id: string, value: unknown): void;
+  /** Notes that its objects are going to be taken away: from now on it counts as begun only. `commit` takes it back. */
+  retire(id: string): void;
   remove(id: string): void;
 }
 
@@ -45,6 +47,7 @@ export function openLedger(folder: string): Ledger {
     commit: (id) => renameSync(begunPath(id), committedPath(id)),
     abandon: (id) => rmSync(begunPath(id), { force: true }),
     update: (id, value) => writeWhole(committedPath(id), { id, value }),
+    retire: (id) => renameSync(committedPath(id), begunPath(id)),
     remove(id) {
       rmSync(begunPath(id), { force: true });
       rmSync(committedPath(id), { force: true });

@@ -51,7 +51,7 @@ async function recoverOne(
   if (entry === undefined) return { adopted: undefined, reclaimed: [] };
   const { id, expiresAtMs } = entry.crossConnect;
   if (committed === undefined) {
-    await demolish(shop, entry.links, { rules: true, renamed: false });
+    await demolish(shop, [...entry.links, ...entry.leftovers], { rules: true, renamed: false });
     book.remove(id);
     return { adopted: undefined, reclaimed: objectsOf(entry) };
   }
