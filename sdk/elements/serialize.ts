@@ -148,7 +148,8 @@ export function serialize(options: SerializeOptions): Serialize {
       request: (input, context, rest) => request(input, input.connection ?? Connection.fromPartial({}), context, rest),
       async close(connection, context, rest) {
         const entry = entryOf(connection.id);
-        await turn(entry, context.signal, async () => {
+        // What has been asked to go goes, even when the one who asked does not wait for it.
+        await turn(entry, never, async () => {
           const { stored } = entry;
           if (stored !== undefined) return closeStored(entry, stored, rest, context.traceparent);
           // Unknown, but its path goes on: this process may have restarted while later hops kept theirs.

@@ -3,7 +3,7 @@ import { setMaxListeners } from "node:events";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import { Code, type StatusError, statusError, toStatusError } from "../status.js";
 import { type Address, formatAddress } from "./address.js";
-import type { ChannelPool, Lease } from "./channel-pool.js";
+import type { CallEnd, ChannelPool, Lease } from "./channel-pool.js";
 import { encodeMessage, type Method } from "./methods.js";
 
 export interface CallOptions {
@@ -74,12 +74,13 @@ function runUnary<I, O>(
     const cancel = (): void => call.cancel();
     const done = (error: ServiceError | null, output?: O): void => {
       signal.removeEventListener("abort", cancel);
+      lease.lost.removeEventListener("abort", cancel);
       if (error === null) {
         lease.release("done");
         resolve(output as O);
       } else {
         lease.release(endOf(error));
-        reject(failure(error, address, signal));
+        reject(failure(error, address, signal, lease));
       }
     };
     const call = withoutStacks(() =>
@@ -94,8 +95,9 @@ function runUnary<I, O>(
       ),
     );
     if (options.onHeader !== undefined) call.on("metadata", (header) => tellHeaders(header, options));
-    if (signal.aborted) cancel();
-    else signal.addEventListener("abort", cancel);
+    signal.addEventListener("abort", cancel);
+    lease.lost.addEventListener("abort", cancel);
+    if (signal.aborted || lease.lost.aborted) cancel();
   });
 }
 
@@ -127,7 +129,7 @@ async function* runStream<I, O>(
     headers,
     grpcDeadline(options.deadlineMs),
   );
-  let ended: "done" | "cancelled" | "unavailable" | undefined;
+  let ended: CallEnd | undefined;
   const cancel = (): void => call.cancel();
   // also after the consumer has left: an error event nobody hears would end the process
   call.on("error", (error: ServiceError) => {
@@ -137,14 +139,16 @@ async function* runStream<I, O>(
     ended ??= "done";
   });
   signal.addEventListener("abort", cancel);
-  if (signal.aborted) cancel();
+  lease.lost.addEventListener("abort", cancel);
+  if (signal.aborted || lease.lost.aborted) cancel();
   try {
     for await (const message of call) yield message as O;
     if (signal.aborted) throw signal.reason;
   } catch (error) {
-    throw failure(error as ServiceError, address, signal);
+    throw failure(error as ServiceError, address, signal, lease);
   } finally {
     signal.removeEventListener("abort", cancel);
+    lease.lost.removeEventListener("abort", cancel);
     if (ended === undefined) call.cancel();
     lease.release(ended ?? "cancelled");
   }
@@ -169,16 +173,18 @@ function grpcDeadline(deadlineMs: number | undefined): { deadline?: number } {
   return { deadline: deadlineMs };
 }
 
-function endOf(error: ServiceError): "done" | "cancelled" | "unavailable" {
-  if (error.code === Code.CANCELLED || error.code === Code.DEADLINE_EXCEEDED) return "cancelled";
+function endOf(error: ServiceError): CallEnd {
+  if (error.code === Code.CANCELLED) return "cancelled";
+  if (error.code === Code.DEADLINE_EXCEEDED) return "timed out";
   return error.code === Code.UNAVAILABLE ? "unavailable" : "done";
 }
 
 /** What the caller is told: the reason of its own abort, else the status of the other end with its address. */
-function failure(error: Error | ServiceError, address: Address, signal: AbortSignal): StatusError {
+function failure(error: Error | ServiceError, address: Address, signal: AbortSignal, lease: Lease): StatusError {
   if (signal.aborted) return toStatusError(signal.reason);
+  const url = formatAddress(address);
+  if (lease.lost.aborted) return statusError(Code.UNAVAILABLE, `${url}: the connection is dead`, error);
   const status = toStatusError(error);
   if (status.code !== Code.UNAVAILABLE && status.code !== Code.DEADLINE_EXCEEDED) return status;
-  const url = formatAddress(address);
   return status.details.includes(url) ? status : statusError(status.code, `${url}: ${status.details}`, error);
 }

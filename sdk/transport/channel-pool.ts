@@ -5,6 +5,7 @@
  * limit), and every other stream on it. So a connection carries at most as many calls as may be cancelled together, and
  * is replaced before its cancelled calls add up.
  */
+import { setMaxListeners } from "node:events";
 import { type ChannelCredentials, Client, connectivityState } from "@grpc/grpc-js";
 import { Code, type StatusError, statusError } from "../status.js";
 import { type Address, dialTarget, formatAddress } from "./address.js";
@@ -25,9 +26,17 @@ export interface PoolOptions {
 /** A connection lent for one call. */
 export interface Lease {
   readonly client: Client;
-  /** Gives it back; call it exactly once. */
-  release(end: "done" | "cancelled" | "unavailable"): void;
+  /** Aborts when the connection is known to be dead, or the pool is closed: the call should end itself. */
+  readonly lost: AbortSignal;
+  /** Gives it back; further calls do nothing. */
+  release(end: CallEnd): void;
 }
+
+/**
+ * How a call ended. A call that ran into its deadline leaves the question whether anybody is there: the connection is not
+ * used for new calls any more, and if the next attempt to connect fails, what still hangs on the old one is ended.
+ */
+export type CallEnd = "done" | "cancelled" | "timed out" | "unavailable";
 
 export interface ChannelPool {
   /** @throws UNAVAILABLE naming the address when nobody answers in time */
@@ -38,6 +47,7 @@ export interface ChannelPool {
 interface Channel {
   readonly url: string;
   readonly client: Client;
+  readonly lost: AbortController;
   active: number;
   cancelled: number;
   retired: boolean;
@@ -48,6 +58,8 @@ interface Channel {
 
 export function createChannelPool(options: PoolOptions): ChannelPool {
   const channels = new Map<string, Channel[]>();
+  /** Replaced ones on which calls still run. */
+  const retired = new Set<Channel>();
   let closed = false;
 
   function take(address: Address): Channel {
@@ -59,6 +71,7 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
     const channel: Channel = {
       url,
       client: createClient(address, options),
+      lost: lostSignal(),
       active: 0,
       cancelled: 0,
       retired: false,
@@ -79,7 +92,16 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
       if (left.length === 0) channels.delete(channel.url);
       else channels.set(channel.url, left);
     }
-    if (channel.active === 0) channel.client.close();
+    if (channel.active > 0) retired.add(channel);
+    else {
+      retired.delete(channel);
+      channel.client.close();
+    }
+  }
+
+  /** Nobody answers at this url: calls and streams on older connections to it wait for nothing. */
+  function giveUpOld(url: string): void {
+    for (const channel of [...retired]) if (channel.url === url) channel.lost.abort();
   }
 
   function sweep(): void {
@@ -89,12 +111,13 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
     }
   }
 
-  function giveBack(channel: Channel, end: "done" | "cancelled" | "unavailable"): void {
+  function giveBack(channel: Channel, end: CallEnd): void {
     channel.active--;
-    if (end === "cancelled") channel.cancelled++;
+    if (end === "cancelled" || end === "timed out") channel.cancelled++;
     // Only a channel that has lost its connection is given up; UNAVAILABLE may also be the word of the next hop.
-    const lost = end === "unavailable" && channel.client.getChannel().getConnectivityState(false) !== connectivityState.READY;
-    if (closed || lost || channel.retired || channel.cancelled >= maxCancelled) retire(channel);
+    const gone = end === "unavailable" && channel.client.getChannel().getConnectivityState(false) !== connectivityState.READY;
+    const worn = channel.cancelled >= maxCancelled || end === "timed out";
+    if (closed || gone || worn || channel.retired) retire(channel);
   }
 
   return {
@@ -112,12 +135,14 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
           channel.ready = true;
         }
       } catch (error) {
+        if (!signal.aborted) giveUpOld(channel.url);
         giveBack(channel, signal.aborted ? "done" : "unavailable");
         throw error;
       }
       let open = true;
       return {
         client: channel.client,
+        lost: channel.lost.signal,
         release(end) {
           if (open) giveBack(channel, end);
           open = false;
@@ -126,12 +151,17 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
     },
     close() {
       closed = true;
-      for (const channel of [...channels.values()].flat()) {
-        retire(channel);
-        channel.client.close();
-      }
+      for (const channel of [...channels.values()].flat()) retire(channel);
+      for (const channel of [...retired]) channel.lost.abort();
     },
   };
+}
+
+/** Each call on a connection listens to it. */
+function lostSignal(): AbortController {
+  const lost = new AbortController();
+  setMaxListeners(0, lost.signal);
+  return lost;
 }
 
 function createClient(address: Address, options: PoolOptions): Client {

@@ -1,9 +1,6 @@
 // What strangers may do to a server, and what a server may do to its callers.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { connect, type Socket } from "node:net";
 import { type TestContext, test } from "node:test";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import fc from "fast-check";
@@ -11,20 +8,16 @@ import type { ConnectionApi } from "../api.js";
 import type { Handler } from "../chain.js";
 import { Connection } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
-import { createMonitorHub } from "../monitor/hub.js";
 import { Code } from "../status.js";
-import { silentLog } from "../telemetry/log.js";
+import { startTestServer } from "../testing/test-server.js";
 import { until } from "../testing/until.js";
-import { createDialer } from "./dial.js";
-import { type Limits, listen } from "./listen.js";
-import { connectionService, monitorService } from "./services.js";
 
 const request = NetworkServiceRequest.fromPartial({ connection: { id: "c1" } });
 const never = new AbortController().signal;
 
 test("5,000 cancelled calls end no other stream", async (t) => {
   let waiting = 0;
-  const { url, dialer, hub } = await start(t, {
+  const { url, dialer, hub } = await startTestServer(t, {
     request: async (_request, { signal }) => {
       waiting++;
       await aborted(signal);
@@ -57,7 +50,7 @@ const greetings = [
 ];
 for (const { what, bytes } of greetings) {
   test(`${what} on the socket harms nobody`, async (t) => {
-    const { url, path, dialer } = await start(t);
+    const { url, path, dialer } = await startTestServer(t);
     const socket = await speak(t, path, bytes);
     socket.end();
     assert.equal((await dialer.connections(url).request(request, { signal: never })).id, "c1");
@@ -65,7 +58,7 @@ for (const { what, bytes } of greetings) {
 }
 
 test("any bytes on the socket, before and after a valid preface, harm nobody", async (t) => {
-  const { url, path, dialer } = await start(t);
+  const { url, path, dialer } = await startTestServer(t);
   await fc.assert(
     fc.asyncProperty(fc.boolean(), fc.uint8Array({ minLength: 1, maxLength: 300 }), async (greeted, bytes) => {
       const socket = await speak(t, path, greeted ? Buffer.concat([preface(), bytes]) : Buffer.from(bytes));
@@ -77,7 +70,7 @@ test("any bytes on the socket, before and after a valid preface, harm nobody", a
 });
 
 test("a connection that never speaks is closed", async (t) => {
-  const { path } = await start(t, {}, { helloTimeoutMs: 50 });
+  const { path } = await startTestServer(t, {}, { helloTimeoutMs: 50 });
   const socket = await speak(t, path, Buffer.alloc(0));
   await new Promise((resolve) => socket.once("close", resolve));
 });
@@ -92,13 +85,13 @@ const malformed = [
 ];
 for (const { what, bytes, code } of malformed) {
   test(`${what} is answered with ${code}`, async (t) => {
-    const { path } = await start(t);
+    const { path } = await startTestServer(t);
     assert.equal(await sendRaw(t, path, bytes), code);
   });
 }
 
 test("an unknown enum value passes unchanged, a hostile label stays a label", async (t) => {
-  const { url, dialer } = await start(t);
+  const { url, dialer } = await startTestServer(t);
   const connection = { ...Connection.fromPartial({ id: "c1", labels: { constructor: "x" } }), state: 99 as never };
   const answer = await dialer.connections(url).request({ connection, mechanism_preferences: [] }, { signal: never });
   assert.equal(answer.state, 99);
@@ -106,7 +99,7 @@ test("an unknown enum value passes unchanged, a hostile label stays a label", as
 });
 
 test("any bytes as a request are answered with a status, and the server lives on", async (t) => {
-  const { path } = await start(t);
+  const { path } = await startTestServer(t);
   const valid = Buffer.from(NetworkServiceRequest.encode(request).finish());
   const bytes = fc.oneof(
     fc.uint8Array({ maxLength: 200 }),
@@ -122,28 +115,11 @@ test("any bytes as a request are answered with a status, and the server lives on
 });
 
 test("headers above 64 KiB are refused, and the server lives on", async (t) => {
-  const { url, path, dialer } = await start(t);
+  const { url, path, dialer } = await startTestServer(t);
   const headers = new Metadata();
   headers.set("nsm-client-token", "x".repeat(100_000));
   assert.notEqual(await sendRaw(t, path, Buffer.alloc(0), headers), Code.OK);
   assert.equal((await dialer.connections(url).request(request, { signal: never })).id, "c1");
-});
-
-test("a target that accepts and never speaks fails within the dial timeout", async (t) => {
-  const folder = temporary(t);
-  const held: Socket[] = [];
-  const server = createServer((socket) => void held.push(socket));
-  await new Promise<void>((resolve) => server.listen(join(folder, "mute.sock"), resolve));
-  const dialer = createDialer({ dialTimeoutMs: 100 });
-  t.after(() => {
-    dialer.close();
-    for (const socket of held) socket.destroy();
-    server.close();
-  });
-  await assert.rejects(dialer.connections(`unix://${folder}/mute.sock`).request(request, { signal: never }), {
-    code: Code.UNAVAILABLE,
-    message: /no answer within 100 ms/,
-  });
 });
 
 test("calls beyond the limit are refused with RESOURCE_EXHAUSTED and a hint when to try again", async (t) => {
@@ -159,7 +135,7 @@ test("calls beyond the limit are refused with RESOURCE_EXHAUSTED and a hint when
       return connection ?? Connection.fromPartial({});
     },
   };
-  const { url, path, dialer } = await start(t, handler, { maxCalls: 2 });
+  const { url, path, dialer } = await startTestServer(t, handler, { maxCalls: 2 });
   const calls = [1, 2].map(() => dialer.connections(url).request(request, { signal: never }));
   await until("two calls wait", () => waiting === 2 || undefined, 5000);
   const trailer = new Metadata();
@@ -176,7 +152,7 @@ test("a call in progress may finish while the server drains", async (t) => {
   const gate = new Promise<void>((resolve) => {
     release = resolve;
   });
-  const { url, dialer, listener } = await start(t, {
+  const { url, dialer, listener } = await startTestServer(t, {
     request: async ({ connection }) => {
       started.abort();
       await gate;
@@ -192,7 +168,7 @@ test("a call in progress may finish while the server drains", async (t) => {
 });
 
 test("a watcher that never reads costs the server a bounded backlog and delays nobody", async (t) => {
-  const { url, dialer, hub } = await start(t);
+  const { url, dialer, hub } = await startTestServer(t);
   const lazy = dialer.monitor(url, { path_segments: [], network_services: [] }, never)[Symbol.asyncIterator]();
   await lazy.next();
   const eager = dialer.monitor(url, { path_segments: [], network_services: [] }, never)[Symbol.asyncIterator]();
@@ -224,12 +200,6 @@ function withLabel(name: string): Buffer {
 function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}
-
-function temporary(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "weft-hostile-"));
-  t.after(() => rmSync(folder, { recursive: true }));
-  return folder;
 }
 
 /** Opens a connection and sends bytes; resolves when they are on their way. */
@@ -267,28 +237,4 @@ async function sendRaw(
   } finally {
     client.close();
   }
-}
-
-async function start(t: TestContext, handler: Partial<Handler<ConnectionApi>> = {}, limits: Partial<Limits> = {}) {
-  const folder = temporary(t);
-  const path = join(folder, "x.sock");
-  const hub = createMonitorHub();
-  const echo: Handler<ConnectionApi> = {
-    request: async ({ connection }) => connection ?? Connection.fromPartial({}),
-    close: async () => {},
-    ...handler,
-  };
-  const listener = await listen({
-    urls: [`unix://${path}`],
-    services: [connectionService(echo), monitorService(hub)],
-    log: silentLog,
-    limits,
-    signal: new AbortController().signal,
-  });
-  const dialer = createDialer({ dialTimeoutMs: 2000 });
-  t.after(async () => {
-    dialer.close();
-    await listener.drain(0);
-  });
-  return { url: `unix://${path}`, path, dialer, hub, listener };
 }

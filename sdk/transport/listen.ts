@@ -81,6 +81,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     "grpc.max_send_message_length": limits.maxMessageBytes,
     "grpc.max_concurrent_streams": limits.maxStreamsPerConnection,
     "grpc.enable_channelz": 0,
+    // A caller whose machine has vanished is noticed: its streams would stay for ever.
+    "grpc.keepalive_time_ms": 60_000,
+    "grpc.keepalive_timeout_ms": 20_000,
   });
   const peers = new Map<string, Peer>();
   const control = createEdge(
