@@ -22,7 +22,7 @@ export function run(options: RunOptions): Promise<number> {
       values.listenOn === undefined ? undefined : await serveStatus(values.name, values.listenOn, health, connections, log);
     // An init container leaves its connections to the sidecar, which finds them by their ids.
     const stop = async (): Promise<void> => {
-      if (!values.init) await Promise.all(connections.map((connection) => connection.close()));
+      await Promise.all(connections.map((connection) => (values.init ? connection.leave() : connection.close())));
       await status?.drain(drainMs);
     };
     const giveUp = new AbortController();

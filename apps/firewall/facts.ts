@@ -1,8 +1,8 @@
 /** Counters as facts for operators (pure). */
 import type { Fact } from "../../sdk/gen/inspect.js";
 import { type Direction, type DropReason, directions, dropReasons, reasonCounter, ruleCounter } from "./nft-script.js";
+import type { Count } from "./read-ruleset.js";
 import type { Rule } from "./rules.js";
-import type { Count } from "./ruleset-json.js";
 
 const ways: Readonly<Record<Direction, string>> = { request: "from the client", reply: "from the network" };
 const reasons: Readonly<Record<DropReason, string>> = {

@@ -10,6 +10,7 @@ import { deleteLink, getLink } from "../../sdk/linux/netlink/links.js";
 import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
 import { spawnInNetns } from "../../sdk/linux/netns.js";
 import { silentLog } from "../../sdk/telemetry/log.js";
+import { cleanUp } from "../../sdk/testing/cleanup.js";
 import { joinNetns, type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
 import { tcpProbe, tcpServer } from "../../sdk/testing/tcp.js";
 import { until } from "../../sdk/testing/until.js";
@@ -132,9 +133,11 @@ test("a restart takes over what it finds: packets pass throughout, and tables wi
   await world.nft("add table netdev weft-stale\nadd chain netdev weft-stale request\n");
   const again = await createPacketFilter(world.nft);
   assert.ok(!(await world.nft("list tables\n")).includes("stale"));
+  assert.ok(await ping(world.client, "10.1.0.1", "10.1.0.2"));
+  await again.connect("c1", "in0", "out0");
+  assert.ok(await ping(world.client, "10.1.0.1", "10.1.0.2"));
   await again.setRules(parseRules("- { name: other, action: permit, proto: udp }").rules);
   assert.equal(await ping(world.client, "10.1.0.1", "10.1.0.2", blockedMs), false, "new rules hold for old tables too");
-  await again.connect("c1", "in0", "out0");
   assert.equal((await world.nft("list tables\n")).match(/weft-/g)?.length, 1);
 });
 
@@ -196,7 +199,8 @@ interface World {
 }
 
 /** client c0 — in0 firewall out0 — s0 server, with addresses at both ends only. */
-async function build(t: TestContext): Promise<World> {
+async function build(context: TestContext): Promise<World> {
+  const t = cleanUp(context);
   const [client, firewall, server] = [temporaryNetns(t, "c"), temporaryNetns(t, "f"), temporaryNetns(t, "s")];
   joinNetns({ netns: client, name: "c0", addresses: ["10.1.0.1/24", "fd01::1/64"] }, { netns: firewall, name: "in0" });
   joinServer(server, firewall);

@@ -7,8 +7,8 @@ import type { Fact } from "../../sdk/gen/inspect.js";
 import { facts } from "./facts.js";
 import type { Nft } from "./nft.js";
 import { createTable, deleteTable, replaceRules, tableName, tablePrefix } from "./nft-script.js";
+import { listChains, listCounters, parseCounters, parseTables } from "./read-ruleset.js";
 import type { Rule } from "./rules.js";
-import { listChains, listCounters, parseCounters, parseTables } from "./ruleset-json.js";
 
 export interface PacketFilter {
   /** Passes frames between two interfaces that exist. Doing it again for the same connection builds it anew. */
@@ -24,6 +24,8 @@ export interface PacketFilter {
 interface Table {
   /** Undefined for a table of an earlier run until its connection is asked for again. */
   readonly connectionId: string | undefined;
+  /** Client's and network's. */
+  readonly interfaces: readonly string[];
   /** What stands in it. */
   readonly rules: readonly Rule[];
 }
@@ -40,11 +42,10 @@ export async function createPacketFilter(nft: Nft): Promise<PacketFilter> {
     return result;
   }
 
-  const found = parseTables(await nft(listChains, { json: true }));
   const stale: string[] = [];
-  for (const [table, devices] of found) {
+  for (const [table, interfaces] of parseTables(await nft(listChains))) {
     if (!table.startsWith(tablePrefix)) continue;
-    if (devices.length > 0) tables.set(table, { connectionId: undefined, rules: [] });
+    if (interfaces.length === 2) tables.set(table, { connectionId: undefined, interfaces, rules: [] });
     else stale.push(table);
   }
   if (stale.length > 0) await nft(stale.map(deleteTable).join(""));
@@ -53,8 +54,12 @@ export async function createPacketFilter(nft: Nft): Promise<PacketFilter> {
     connect: (connectionId, client, network) =>
       inTurn(async () => {
         const table = tableName(connectionId);
-        await nft(deleteTable(table) + createTable(table, client, network, rules));
-        tables.set(table, { connectionId, rules });
+        const known = tables.get(table);
+        const interfaces = [client, network];
+        // An earlier run's table goes when its interfaces do, so it is the right one: flows and counters go on.
+        const adopted = known !== undefined && known.connectionId === undefined && known.interfaces.join() === interfaces.join();
+        if (!adopted) await nft(deleteTable(table) + createTable(table, client, network, rules));
+        tables.set(table, { connectionId, interfaces, rules });
       }),
     disconnect: (connectionId) =>
       inTurn(async () => {

@@ -1,11 +1,12 @@
 /** Network namespaces for tests: made for one test, wired by veth pairs, gone with it. */
-import type { TestContext } from "node:test";
+
 import { addAddress } from "../linux/netlink/addresses.js";
 import { parsePrefix } from "../linux/netlink/ip-address.js";
 import { createVeth, getLink, setLink } from "../linux/netlink/links.js";
 import { randomMac } from "../linux/netlink/mac-address.js";
 import { openNetlinkSocket } from "../linux/netlink/socket.js";
 import { createNamedNetns, deleteNamedNetns, type NetnsHandle, openNetns } from "../linux/netns.js";
+import type { CleanUp } from "./cleanup.js";
 
 export interface TestNetns extends NetnsHandle {
   /** Under /run/netns. */
@@ -16,7 +17,7 @@ export interface TestNetns extends NetnsHandle {
 let count = 0;
 
 /** A new namespace with its loopback up; removed when the test ends. */
-export function temporaryNetns(t: TestContext, purpose: string): TestNetns {
+export function temporaryNetns(t: CleanUp, purpose: string): TestNetns {
   const name = `wt-${process.pid}-${++count}-${purpose}`;
   createNamedNetns(name);
   t.after(() => deleteNamedNetns(name));

@@ -1,7 +1,7 @@
 /** TCP from inside a namespace, for tests: whether a port is reached, by a small program of its own. */
 import { once } from "node:events";
-import type { TestContext } from "node:test";
 import { type NetnsHandle, spawnInNetns } from "../linux/netns.js";
+import type { CleanUp } from "./cleanup.js";
 
 const serverProgram = `
   const [ports, host] = JSON.parse(process.argv[1]);
@@ -20,7 +20,7 @@ const clientProgram = `
 
 /** Listens on those ports until the test ends; each connection is greeted with "hello ADDRESS" of the caller. */
 export async function tcpServer(
-  t: TestContext,
+  t: CleanUp,
   netns: Pick<NetnsHandle, "fd" | "ino">,
   ports: readonly number[],
   host = "::",

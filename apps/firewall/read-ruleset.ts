@@ -1,4 +1,4 @@
-/** Reads what nft prints as JSON (libnftables-json(5)) about our tables; pure. */
+/** Reads what nft prints about our tables; pure. Counters come as JSON (libnftables-json(5)). */
 
 export interface Count {
   readonly packets: number;
@@ -28,14 +28,21 @@ export function parseCounters(json: string): Counts {
   return tables;
 }
 
-/** Table → interfaces at whose ingress it stands; a table whose interfaces are gone has none. */
-export function parseTables(json: string): ReadonlyMap<string, readonly string[]> {
+/**
+ * Table → interfaces at whose ingress it stands, in the order of its chains; a table whose interfaces are gone has none.
+ * From the plain listing: the JSON of nft 1.0 leaves interfaces out.
+ */
+export function parseTables(listing: string): ReadonlyMap<string, readonly string[]> {
   const tables = new Map<string, string[]>();
-  for (const { family, table, dev } of objects(json, "chain")) {
-    if (family !== "netdev" || typeof table !== "string") continue;
-    const devices = tables.get(table) ?? [];
-    devices.push(...[dev].flat().filter((name): name is string => typeof name === "string"));
-    tables.set(table, devices);
+  let devices: string[] = [];
+  for (const line of listing.split("\n")) {
+    const table = /^table netdev (\S+) \{/.exec(line)?.[1];
+    if (table !== undefined) {
+      devices = [];
+      tables.set(table, devices);
+    }
+    const hook = /\bhook ingress (device.*?) priority/.exec(line)?.[1] ?? "";
+    for (const [, name = ""] of hook.matchAll(/"([^"]*)"/g)) devices.push(name);
   }
   return tables;
 }

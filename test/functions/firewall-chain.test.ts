@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { NetworkService } from "../../sdk/gen/registry.js";
+import { icmpEcho } from "../../sdk/linux/icmp-echo.js";
+import { listLinks } from "../../sdk/linux/netlink/links.js";
+import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
+import { cleanUp } from "../../sdk/testing/cleanup.js";
+import { type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
+import { tcpProbe, tcpServer } from "../../sdk/testing/tcp.js";
+import { until } from "../../sdk/testing/until.js";
+import { type Domain, startDomain } from "../../testing/start-domain.js";
+import { type RunningWorkload, startWorkload } from "./workloads.js";
+
+const signal = new AbortController().signal;
+const blockedMs = 500;
+const openMs = 10_000;
+const rules = `
+allow icmp: { proto: 1, srcportoricmptypelast: 65535, dstportoricmpcodelast: 65535, ispermit: 1 }
+allow icmp6: { proto: 58, srcportoricmptypelast: 65535, dstportoricmpcodelast: 65535, ispermit: 1 }
+allow tcp8080: { proto: 6, srcportoricmptypelast: 65535, dstportoricmpcodefirst: 8080, dstportoricmpcodelast: 8080, ispermit: 1 }
+forbid tcp80: { proto: 6, srcportoricmptypelast: 65535, dstportoricmpcodefirst: 80, dstportoricmpcodelast: 80 }
+`;
+
+test("rows 2.8, 2.9, 2.10: client → firewall → responder; ping and TCP 8080 pass, TCP 80 does not", async (t) => {
+  const world = await build(t);
+  const { client, domain, firewall } = world;
+  const addresses = ["172.16.5.0", "fd16:5::"] as const;
+  for (const [index, destination] of addresses.entries()) {
+    const source = ["172.16.5.1", "fd16:5::1"][index] ?? "";
+    assert.ok(await pings(client, source, destination), `${source} → ${destination}`);
+    await tcpServer(t, world.responder, [80, 8080], destination);
+    assert.match(await tcpProbe(client, destination, 8080, openMs), /^open hello/);
+    assert.equal(await tcpProbe(client, destination, 80, blockedMs), "timeout");
+  }
+  const report = await domain.dialer.inspect(firewall.url).getReport({ section: "counters" }, { signal });
+  const dropped = report.facts.filter(({ name, value }) => name === 'rule "forbid tcp80"' && Number(value) > 0);
+  assert.equal(dropped.length, 1, "counted in the direction of the client");
+
+  const { connections } = await status(world);
+  assert.match(connections[0]?.detail ?? "", /172\.16\.5\.1\/32.* → /);
+  const names = listNames(world.firewallNetns);
+  assert.equal(names.length, 2, "the firewall has two interfaces");
+
+  writeFileSync(
+    world.rulesFile,
+    rules.replace(
+      "dstportoricmpcodefirst: 80, dstportoricmpcodelast: 80 }",
+      "dstportoricmpcodefirst: 80, dstportoricmpcodelast: 80, ispermit: 1 }",
+    ),
+  );
+  await until("the edit to work", async () => (await tcpProbe(client, "172.16.5.0", 80, blockedMs)).startsWith("open"));
+});
+
+test("a restart of the firewall does not cut the packets off, and the rules hold on", async (t) => {
+  const world = await build(t);
+  await tcpServer(t, world.responder, [80], "172.16.5.0");
+  assert.equal(await world.firewall.stop(), 0);
+  assert.ok(await pings(world.client, "172.16.5.1", "172.16.5.0"), "nobody is there, the wire is");
+  assert.equal(await tcpProbe(world.client, "172.16.5.0", 80, blockedMs), "timeout");
+  let back = false;
+  const starting = world.startFirewall().finally(() => {
+    back = true;
+  });
+  for (let sent = 0; !back || sent < 20; sent++) assert.ok(await pings(world.client, "172.16.5.1", "172.16.5.0"), `ping ${sent}`);
+  await starting;
+  assert.ok(await pings(world.client, "172.16.5.1", "172.16.5.0"));
+  assert.equal(await tcpProbe(world.client, "172.16.5.0", 80, blockedMs), "timeout");
+});
+
+test("row 1.30: the end of the client takes everything away, in all three namespaces", async (t) => {
+  const world = await build(t);
+  assert.equal(await world.clientProcess.stop(), 0);
+  for (const netns of [world.client, world.firewallNetns, world.responder]) {
+    await until(`${netns.name} to be empty`, () => listNames(netns).length === 0);
+  }
+});
+
+interface World {
+  readonly domain: Domain;
+  readonly client: TestNetns;
+  readonly clientProcess: RunningWorkload;
+  readonly firewallNetns: TestNetns;
+  firewall: RunningWorkload;
+  readonly responder: TestNetns;
+  readonly rulesFile: string;
+  startFirewall(): Promise<void>;
+}
+
+/** One node; the service's matches put the firewall before the responder. */
+async function build(context: TestContext): Promise<World> {
+  const t = cleanUp(context);
+  const folder = mkdtempSync(join(tmpdir(), "wt-fn-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const [client, firewallNetns, responder] = [temporaryNetns(t, "c"), temporaryNetns(t, "f"), temporaryNetns(t, "r")];
+  const domain = await startDomain({ dataplane: "kernel" });
+  t.after(() => domain.stop());
+  const [{ url: nsmgr }] = domain.nodes;
+  const service = NetworkService.fromPartial({
+    name: "web",
+    payload: "ETHERNET",
+    matches: [
+      { source_selector: { app: "firewall" }, routes: [{ destination_selector: { app: "responder" } }] },
+      { routes: [{ destination_selector: { app: "firewall" } }] },
+    ],
+  });
+  await domain.dialer.serviceRegistry(nsmgr).register(service, { signal });
+  const rulesFile = join(folder, "rules.yaml");
+  writeFileSync(rulesFile, rules);
+  const common = { NSM_CONNECT_TO: nsmgr, NSM_SERVICE_NAMES: "web" };
+  const start = (kind: Parameters<typeof startWorkload>[1], env: Record<string, string>): Promise<RunningWorkload> =>
+    startWorkload(t, kind, { url: `unix://${folder}/${kind}.sock`, dialer: domain.dialer, env: { ...common, ...env } });
+  await start("responder", {
+    NSM_NAME: "responder-1",
+    NSM_LABELS: "app:responder",
+    NSM_CIDR_PREFIX: "172.16.5.0/24,fd16:5::/64",
+    WEFT_NETNS: responder.url,
+    WEFT_STATE_DIR: join(folder, "responder"),
+  });
+  const startFirewall = (): Promise<RunningWorkload> =>
+    start("firewall", {
+      NSM_NAME: "firewall-1",
+      NSM_LABELS: "app:firewall",
+      NSM_ACL_CONFIG_PATH: rulesFile,
+      WEFT_NETNS: firewallNetns.url,
+    });
+  const firewall = await startFirewall();
+  const clientProcess = await start("client", {
+    NSM_NAME: "client-1",
+    NSM_NETWORK_SERVICES: "kernel://web/nsm-1",
+    WEFT_NETNS: client.url,
+  });
+  const world: World = {
+    domain,
+    client,
+    clientProcess,
+    firewallNetns,
+    firewall,
+    responder,
+    rulesFile,
+    async startFirewall() {
+      world.firewall = await startFirewall();
+    },
+  };
+  await until("the first ping", () => pings(client, "172.16.5.1", "172.16.5.0"));
+  return world;
+}
+
+async function status({ domain, clientProcess }: World) {
+  const { facts } = await domain.dialer.inspect(clientProcess.url).getReport({ section: "connections" }, { signal });
+  return { connections: facts };
+}
+
+async function pings(netns: TestNetns, source: string, destination: string): Promise<boolean> {
+  return (await icmpEcho({ netnsUrl: netns.url, source, destination, timeoutMs: 1_000, signal })) !== undefined;
+}
+
+function listNames(netns: TestNetns): string[] {
+  const socket = openNetlinkSocket(netns);
+  const names = listLinks(socket).map(({ name }) => name);
+  socket.close();
+  return names.filter((name) => name !== "lo");
+}
