@@ -31,7 +31,13 @@ export interface ProcessMesh {
   readonly nodes: readonly MeshNode[];
   readonly dialer: Dialer;
   /** An endpoint in a pod of its own (a namespace with the kernel data plane), started. */
-  endpoint(node: number, name: string, service: string, cidrs: string): Promise<ComponentProcess & { readonly netns: string }>;
+  endpoint(
+    node: number,
+    name: string,
+    service: string,
+    cidrs: string,
+    labels?: Readonly<Record<string, string>>,
+  ): Promise<ComponentProcess & { readonly netns: string }>;
   /** A client in a pod of its own. */
   client(
     node: number,
@@ -107,12 +113,13 @@ export async function startProcessMesh(t: TestContext, { nodes: nodeCount, datap
     registry,
     nodes,
     dialer,
-    async endpoint(node, name, service, cidrs) {
+    async endpoint(node, name, service, cidrs, labels = {}) {
       const netns = netnsOf(name);
       const listenOn = `unix://${folder}/${name}.sock`;
+      const texts = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
       const endpoint = componentProcess({
         name,
-        component: { endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${name}`] },
+        component: { endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${name}`, ...texts] },
         url: listenOn,
         env: {},
         netns,
