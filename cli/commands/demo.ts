@@ -12,6 +12,7 @@ import { launchMesh } from "../mesh/launch.js";
 import { runFolder } from "../mesh/plan.js";
 import { findMeshProcesses } from "../mesh/processes.js";
 import { requireMesh } from "../mesh/state.js";
+import { untilAborted } from "../until-aborted.js";
 import { takeDown } from "./down.js";
 
 export interface DemoOptions {
@@ -25,8 +26,7 @@ const nodes = 2;
 export async function demo(options: DemoOptions, context: CliContext): Promise<number> {
   if (isInside(context.env)) prepareInside();
   else if (!mayMakeNamespaces()) {
-    const flags = [...(options.json === true ? ["--json"] : []), ...(options.keep === true ? ["--keep"] : [])];
-    return runInside(["demo", ...flags], context);
+    return demoInside(options, context);
   }
   const show = options.json === true ? context.err : context.out;
   const record = startRecord(context, show);
@@ -76,6 +76,15 @@ function nothingIsLeft(): string {
   return `no namespace, no process, no file in ${runFolder}`;
 }
 
+/** For an ordinary user: the whole demo in a user namespace. With --keep the way in is told first. */
+async function demoInside(options: DemoOptions, context: CliContext): Promise<number> {
+  const flags = [...(options.json === true ? ["--json"] : []), ...(options.keep === true ? ["--keep"] : [])];
+  return runInside(["demo", ...flags], context, (entry) => {
+    if (options.keep === true)
+      context.err.write(`from another terminal: ${entry.join(" ")} ${context.self.join(" ")} get connections\n`);
+  });
+}
+
 /** The mesh goes on: how to look at it, and how to end it. */
 async function explain(context: CliContext, show: CliContext["out"]): Promise<void> {
   const look = "weft get connections -o wide, weft why client, weft describe pod firewall, weft exec client -- ip address";
@@ -83,16 +92,7 @@ async function explain(context: CliContext, show: CliContext["out"]): Promise<vo
     show.write(`\nThe mesh stays. Look at it: ${look}. End it: weft down\n`);
     return;
   }
-  const enter = `nsenter --preserve-credentials --user --net --mount --pid -t ${hostPid()} ${context.self.join(" ")} get connections`;
-  show.write(`\nThe mesh stays until Ctrl-C. From another terminal, for example: ${enter}\n(${look})\n`);
-  await new Promise<void>((resolve) => {
-    if (context.signal.aborted) resolve();
-    context.signal.addEventListener("abort", () => resolve(), { once: true });
-  });
+  show.write(`\nThe mesh stays until Ctrl-C; the first line says how to enter it. Look at it: ${look}\n`);
+  await untilAborted(context.signal);
   await takeDown(AbortSignal.timeout(60_000));
-}
-
-/** Inside, our own pid is another number; the parent told ours of the outside. */
-function hostPid(): string {
-  return "$(pgrep -f -n 'demo --keep')";
 }

@@ -5,7 +5,7 @@ import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
 import { requireMesh } from "../mesh/state.js";
 import { collectConnections, listServices } from "../view/collect.js";
-import { type ConnectionView, dataPath, describeWire, shortId } from "../view/connections.js";
+import { type ConnectionView, dataPath, describeWire, type HopView, shortId } from "../view/connections.js";
 import { findConnection } from "../view/find.js";
 import { describeReport, indent } from "../view/inspect.js";
 import { describeLinks } from "../view/links.js";
@@ -174,6 +174,7 @@ async function describeConnection(name: string, { dialer, sources, signal }: Ask
     "Way of the packets\n",
     ...dataPath(view).map((wire) => `  ${wire.from.name} → ${wire.to.name}: ${describeWire(wire)}\n`),
     `Hops\n${indent(hopTable(view))}`,
+    ...view.hops.map(hopCounters),
     ...view.stale.map(({ name, id }) => `Left over from an earlier path: ${id} at ${name}\n`),
     ...reports,
     ...problems.map((problem) => `(${problem})\n`),
@@ -187,10 +188,15 @@ function hopTable(view: ConnectionView): string {
     hop.node,
     hop.mechanism?.type ?? "",
     hop.expiresInMs === undefined ? "" : `${Math.round(hop.expiresInMs / 1000)}s`,
-    formatLabels(hop.metrics),
     hop.id,
   ]);
-  return formatTable(["NAME", "KIND", "NODE", "MECHANISM", "EXPIRES IN", "COUNTERS", "ID"], rows);
+  return formatTable(["NAME", "KIND", "NODE", "MECHANISM", "EXPIRES IN", "ID"], rows);
+}
+
+/** What a hop has reported in the path with the last request; counters that stand at zero say nothing. */
+function hopCounters(hop: HopView): string {
+  const counted = Object.fromEntries(Object.entries(hop.metrics).filter(([, value]) => value !== "0"));
+  return Object.keys(counted).length === 0 ? "" : `Reported by ${hop.name}: ${formatLabels(counted)}\n`;
 }
 
 function connectionLines(views: readonly ConnectionView[]): string {

@@ -2,9 +2,10 @@
  * The demo for an ordinary user: started again as root of a user namespace of its own, with its own network, mounts and
  * processes. When it ends the kernel removes all of it.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
 import { mount } from "../../sdk/linux/libc.js";
 import { Code, statusError } from "../../sdk/status.js";
 import type { CliContext } from "../context.js";
@@ -31,9 +32,14 @@ export function prepareInside(): void {
 
 /**
  * Runs the same command inside and hands on its exit code.
+ * @param hint  told, once, how to start a program inside from another terminal
  * @throws FAILED_PRECONDITION when this machine does not allow user namespaces, with the remedy
  */
-export async function runInside(argv: readonly string[], { self, env, signal }: CliContext): Promise<number> {
+export async function runInside(
+  argv: readonly string[],
+  { self, env, signal }: CliContext,
+  hint: (entry: readonly string[]) => void,
+): Promise<number> {
   const [program = "", ...flags] = chooseUnshare();
   const child = spawn(program, [...flags, ...self, ...argv], { stdio: "inherit", env: { ...env, [insideMark]: "1" } });
   let force: NodeJS.Timeout | undefined;
@@ -43,12 +49,39 @@ export async function runInside(argv: readonly string[], { self, env, signal }: 
   };
   signal.addEventListener("abort", stop);
   try {
-    const [code] = (await once(child, "exit")) as [number | null];
+    const exited = once(child, "exit") as Promise<[number | null]>;
+    const inner = flags.includes("--fork") ? await childOf(child) : child.pid;
+    if (inner !== undefined) hint(entryTo(inner, flags.includes("--pid")));
+    const [code] = await exited;
     return code ?? 1;
   } finally {
     clearTimeout(force);
     signal.removeEventListener("abort", stop);
   }
+}
+
+/** nsenter(1) into the namespaces of a process; the same user may, and is root there. */
+function entryTo(pid: number, ownProcesses: boolean): string[] {
+  const kinds = ["--user", "--net", "--mount", ...(ownProcesses ? ["--pid"] : [])];
+  return ["nsenter", "--preserve-credentials", ...kinds, "--target", String(pid)];
+}
+
+/** The process that `unshare --fork` waits for; undefined when it ends before it is seen. */
+async function childOf(parent: ChildProcess): Promise<number | undefined> {
+  while (parent.exitCode === null && parent.signalCode === null) {
+    try {
+      const children = readFileSync(`/proc/${parent.pid}/task/${parent.pid}/children`, "utf8").trim().split(" ");
+      // unshare also forks short-lived helpers, which stay in its own process namespace
+      const inner = children.find(
+        (pid) => pid !== "" && readlinkSync(`/proc/${pid}/ns/pid`) !== readlinkSync("/proc/self/ns/pid"),
+      );
+      if (inner !== undefined) return Number(inner);
+    } catch {
+      // not there yet, or gone
+    }
+    await pause(10);
+  }
+  return undefined;
 }
 
 function chooseUnshare(): string[] {

@@ -63,12 +63,13 @@ export function requireMesh(): MeshState {
   throw statusError(Code.FAILED_PRECONDITION, "no local mesh is running; start one with `weft up --nodes 2`");
 }
 
-/** Field 22 of /proc/PID/stat (proc_pid_stat(5)); undefined when there is no such process. */
+/** Field 22 of /proc/PID/stat (proc_pid_stat(5)); undefined when there is no such process or only its corpse. */
 export function processStartTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     // the second field is the program's name in brackets and may hold blanks
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" ? undefined : fields[19];
   } catch {
     return undefined;
   }

@@ -1,0 +1,64 @@
+/**
+ * A place of its own for `weft` commands: another /run, other processes, other mounts. Ending it ends every process in it
+ * and frees every namespace, whatever the test has done.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, readlinkSync } from "node:fs";
+import { createInterface } from "node:readline";
+import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+
+export const top = fileURLToPath(new URL("../..", import.meta.url));
+export const weftScript = `${top}scripts/weft.mjs`;
+
+export interface Finished {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+export interface Place {
+  weft(...argv: string[]): Promise<Finished>;
+  /** Any program. */
+  run(program: string, ...argv: string[]): Promise<Finished>;
+  /** Starts without waiting; it ends with the place at the latest. */
+  start(env: Readonly<Record<string, string>>, program: string, ...argv: string[]): ChildProcess;
+}
+
+export async function openPlace(t: TestContext, env: Readonly<Record<string, string>> = {}): Promise<Place> {
+  const script = "mount -t tmpfs tmpfs /run && echo ready && while :; do sleep 60 & wait; done";
+  const holder = spawn("unshare", ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  t.after(async () => {
+    const gone = once(holder, "exit");
+    holder.kill("SIGKILL");
+    await gone;
+  });
+  for await (const line of createInterface({ input: holder.stdout })) if (line === "ready") break;
+  const enter = ["nsenter", "--mount", "--pid", "--target", String(innerPid(holder.pid ?? 0))];
+  const start = (more: Readonly<Record<string, string>>, ...command: string[]): ChildProcess => {
+    const [program = "", ...argv] = [...enter, ...command];
+    return spawn(program, argv, { env: { ...process.env, ...env, ...more }, stdio: ["ignore", "pipe", "pipe"] });
+  };
+  const run = async (...command: string[]): Promise<Finished> => finish(start({}, ...command));
+  return { run, start, weft: (...argv) => run(process.execPath, weftScript, ...argv) };
+}
+
+/** Collects what a program writes until it ends. */
+export async function finish(child: ChildProcess): Promise<Finished> {
+  const out: string[] = [];
+  const err: string[] = [];
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => out.push(text));
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => err.push(text));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, out: out.join(""), err: err.join("") };
+}
+
+function innerPid(parent: number): number {
+  const children = readFileSync(`/proc/${parent}/task/${parent}/children`, "utf8").trim().split(" ");
+  const inner = children.find((pid) => readlinkSync(`/proc/${pid}/ns/pid`) !== readlinkSync("/proc/self/ns/pid"));
+  if (inner === undefined) throw new Error("unshare has no child in a process namespace of its own");
+  return Number(inner);
+}
