@@ -82,6 +82,59 @@ test("row 2.8, 2.9: client → two functions → endpoint, each next one chosen 
   for (const { url } of domain.nodes) assert.deepEqual(await connectionsAt(domain, url), []);
 });
 
+test("row 1.28: a connection survives many token lifetimes", async (t) => {
+  const { domain, node } = await start(t, { maxTokenLifetimeMs: 1_000 });
+  await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24");
+  const connection = await node.connect({ url: `kernel://${service}`, maxTokenLifetimeMs: 1_000, signal });
+  t.after(() => connection.close());
+  const heard: string[] = [];
+  void (async () => {
+    for await (const { kind } of connection.changes) heard.push(kind);
+  })();
+  const ends = new Set<number>();
+  const seen = (): boolean => ends.add(connection.connection.path?.path_segments[0]?.expires?.seconds ?? 0).size >= 4;
+  await until("the life to be prolonged three seconds", seen, 20_000);
+  assert.deepEqual(heard, []);
+  assert.equal((await connectionsAt(domain, node.url)).length, 1);
+});
+
+test("row 1.29: a client that dies without a close leaves nothing once its token has expired", async (t) => {
+  const { domain, node } = await start(t, { nodes: 2, maxTokenLifetimeMs: 1_000 });
+  const endpoint = await serveOn(t, domain, 1, "nse-1", "172.16.1.0/24");
+  const connection = await node.connect({ url: `kernel://${service}`, maxTokenLifetimeMs: 1_000, signal });
+  assert.equal(endpoint.connections.length, 1);
+  await connection.leave();
+  const hops = domain.nodes.flatMap(({ url, forwarder }) => [url, forwarder.urls[0] ?? ""]);
+  const left = async (): Promise<boolean> =>
+    (await Promise.all(hops.map((url) => connectionsAt(domain, url)))).every((ids) => ids.length === 0);
+  await until("every hop to forget it", left, 20_000);
+  assert.equal(endpoint.connections.length, 0);
+});
+
+test("row 2.9, 7.15: a passthrough restarts: the connection keeps its functions and its addresses", async (t) => {
+  const { domain, node } = await start(t);
+  const matches = [
+    { source_selector: { app: "wire" }, routes: [{ destination_selector: { app: "nse" } }] },
+    { routes: [{ destination_selector: { app: "wire" } }] },
+  ];
+  await domain.dialer
+    .serviceRegistry(node.url)
+    .register(NetworkService.fromPartial({ name: service, payload: "ETHERNET", matches }), { signal });
+  const options = { name: "wire-1", services: [service], labels: { app: "wire" }, unregisterItself: false, signal };
+  const first = await node.passthrough(options);
+  await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24", { app: "nse" });
+  await serveOn(t, domain, 0, "nse-2", "172.16.2.0/24", { app: "nse" });
+  const connection = await connectTo(t, domain);
+  const before = { path: pathOf(connection), context: connection.context };
+  const healed = nextHealed(connection);
+  await first.close();
+  const second = await node.passthrough(options);
+  t.after(() => second.close());
+  await healed;
+  assert.deepEqual({ path: pathOf(connection), context: connection.context }, before);
+  assert.equal(second.wires.length, 1);
+});
+
 test("row 1.31: whoever watches hears the state first, then every change", async (t) => {
   const { domain, node } = await start(t);
   await serveOn(t, domain, 0, "nse-1", "172.16.1.0/24");

@@ -5,6 +5,7 @@ import { ConnectionContext } from "../gen/connectioncontext.js";
 import { Code, statusError } from "../status.js";
 import { grant, type ScriptedNodeManager, startScriptedNodeManager } from "../testing/scripted-node-manager.js";
 import { until } from "../testing/until.js";
+import { createDialer } from "../transport/dial.js";
 import type { Change } from "./changes.js";
 import { type ClientConnection, type ConnectOptions, connect } from "./connect.js";
 
@@ -195,6 +196,39 @@ test("row 1.26: many connections share one monitor stream and heal on their own"
   );
   for (const connection of connections) await connection.close();
   await until("no stream left", () => node.watchers() === 0);
+});
+
+test("an id that is in use is refused, and free again after close", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const dialer = createDialer({ dialTimeoutMs: 1_000 });
+  t.after(() => dialer.close());
+  const first = await start(t, node, { name: "pod", id: "pod-1", liveness: false, dialer });
+  await assert.rejects(start(t, node, { name: "pod", id: "pod-1", liveness: false, dialer }), { code: Code.ALREADY_EXISTS });
+  await first.close();
+  await start(t, node, { name: "pod", id: "pod-1", liveness: false, dialer });
+});
+
+test("60 connections that lose their node manager at once come back without a storm", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connections = await Promise.all(
+    Array.from({ length: 60 }, (_, n) => start(t, node, { name: "pod", id: `pod-${n}`, liveness: false })),
+  );
+  await until("the stream", () => node.watchers() === 1);
+  let underWay = 0;
+  let most = 0;
+  node.answer = async (request) => {
+    most = Math.max(most, ++underWay);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    underWay -= 1;
+    return grant(request);
+  };
+  const healed = connections.map(listenTo);
+  const before = node.requests.length;
+  await node.stop();
+  await node.start();
+  await until("all to heal", () => healed.every((heard) => heard.some(({ kind }) => kind === "healed")));
+  assert.ok(most <= 16, `${most} Requests at once`);
+  assert.ok(node.requests.length - before <= 2 * connections.length, `${node.requests.length - before} Requests`);
 });
 
 test("the signal closes the connection", async (t) => {

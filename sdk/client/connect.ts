@@ -97,27 +97,28 @@ const processName = `client-${randomUUID()}`;
 const adoptTimeoutMs = 1_000;
 
 /**
- * @throws INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED as the mesh answers; DEADLINE_EXCEEDED after
+ * @throws ALREADY_EXISTS the id is in use in this process; INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED as the mesh answers; DEADLINE_EXCEEDED after
  *         `connectTimeoutMs`; the reason of `signal`
  */
 export async function connect(options: ConnectOptions): Promise<ClientConnection> {
   options.signal.throwIfAborted();
   const wish = wishOf(options);
   const borrowed = options.dialer === undefined ? borrowDialer() : { dialer: options.dialer, giveBack() {} };
-  const manager = nodeManagerAt(borrowed.dialer, options.nsmgr ?? defaultNodeManagerUrl, wish.name, options.log ?? silentLog);
   let kept: Kept | undefined;
-  // Reports before the first grant are about an earlier life of the connection; `watch.first` has what matters of them.
-  const watch = manager.watch(wish.id, (report: Report) => kept?.hear(report));
+  let watch: Watch | undefined;
+  const release = (): void => {
+    watch?.stop();
+    borrowed.giveBack();
+  };
   try {
+    const manager = nodeManagerAt(borrowed.dialer, options.nsmgr ?? defaultNodeManagerUrl, wish.name, options.log ?? silentLog);
+    // Reports before the first grant are about an earlier life of the connection; `watch.first` has what matters of them.
+    watch = manager.watch(wish.id, (report: Report) => kept?.hear(report));
     const { keepOptions, first, adopted } = await obtain(options, wish, borrowed.dialer, manager, watch);
     kept = keep(first, keepOptions, adopted);
-    return handle(wish, kept, keepOptions.changes, options.signal, () => {
-      watch.stop();
-      borrowed.giveBack();
-    });
+    return handle(wish, kept, keepOptions.changes, options.signal, release);
   } catch (error) {
-    watch.stop();
-    borrowed.giveBack();
+    release();
     throw error;
   }
 }

@@ -3,7 +3,7 @@
  * name, however many connections there are (many streams on one HTTP/2 session would end it when cancelled together).
  */
 import { type Connection, type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../gen/connection.js";
-import { Code, toStatusError } from "../status.js";
+import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
 import { backoffMs } from "./backoff.js";
@@ -27,7 +27,7 @@ export interface Watch {
 
 export interface NodeManager {
   readonly gate: Gate;
-  /** Reports about the connection with this id in our segment of the path. */
+  /** Reports about the connection with this id in our segment of the path. @throws ALREADY_EXISTS it is watched */
   watch(id: string, report: (report: Report) => void): Watch;
 }
 
@@ -149,6 +149,10 @@ function createNodeManager(options: Options): NodeManager {
   return {
     gate: createGate(maxUnderWay),
     watch(id, report) {
+      if (watchers.has(id)) {
+        const text = `connection id ${id} of client ${options.name} is in use in this process; close that connection first`;
+        throw statusError(Code.ALREADY_EXISTS, text);
+      }
       let settle = (_connection: Connection | undefined): void => {};
       const first = new Promise<Connection | undefined>((resolve) => {
         settle = resolve;
@@ -163,7 +167,7 @@ function createNodeManager(options: Options): NodeManager {
         first,
         stop() {
           settle(undefined);
-          if (watchers.get(id) === watcher) watchers.delete(id);
+          watchers.delete(id);
           if (watchers.size > 0) return;
           options.forget();
           stream?.abort();
