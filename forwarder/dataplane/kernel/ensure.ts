@@ -10,6 +10,7 @@ import type { Book } from "./book.js";
 import { type Built, type BuiltLink, buildLink, linkOf, type OwnedTable, parkedName, sameNamespace } from "./built.js";
 import { freeTables } from "./configure.js";
 import { type Plan, planOf } from "./plan.js";
+import { settle } from "./settle.js";
 import { canUpdate, demolish, makeWire, parkLink, unparkLink, updateWire, type Workshop } from "./wire.js";
 
 export interface Job {
@@ -26,6 +27,12 @@ export interface Job {
 export async function bringAbout(job: Job, crossConnect: CrossConnect, before: Built | undefined): Promise<Built> {
   const plan = planOf(crossConnect);
   const built = choose(job, plan, crossConnect, before);
+  const after = await change(job, plan, built, before);
+  await settle(job.shop.places, plan, after);
+  return after;
+}
+
+async function change(job: Job, plan: Plan, built: Built, before: Built | undefined): Promise<Built> {
   if (before === undefined) return await makeNew(job, plan, built);
   const planBefore = planOf(before.crossConnect);
   if (canUpdate(job.shop, plan, built, before, planBefore)) return await update(job, plan, built, before, planBefore);

@@ -21,6 +21,8 @@ export interface Link {
   readonly up: boolean;
   /** Has a carrier: for a veth, its peer is up as well (IFF_LOWER_UP). */
   readonly carrier: boolean;
+  /** The kernel has switched the carrier through and sends packets (RFC 2863 operational state "up"; "unknown" for tunnels). */
+  readonly operational: boolean;
   /** Of a veth: the index of its peer in the peer's namespace. */
   readonly peerIndex: number | undefined;
   readonly vxlan: { readonly vni: number; readonly udpPort: number } | undefined;
@@ -71,6 +73,7 @@ const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_LINK = 5;
 const IFLA_MASTER = 10;
+const IFLA_OPERSTATE = 16;
 const IFLA_LINKINFO = 18;
 const IFLA_IFALIAS = 20;
 const IFLA_STATS64 = 23;
@@ -86,6 +89,8 @@ const IFLA_VXLAN_LEARNING = 7;
 const IFLA_VXLAN_PORT = 15;
 const IFLA_VXLAN_GROUP6 = 16;
 const IFLA_VXLAN_LOCAL6 = 17;
+const IF_OPER_UNKNOWN = 0;
+const IF_OPER_UP = 6;
 const IFF_UP = 0x1;
 const IFF_LOWER_UP = 0x10000;
 const headerLength = 16;
@@ -223,6 +228,7 @@ export function decodeLink(body: Buffer): Link {
   if (body.length < headerLength) throw codec.formatError(`link of ${body.length} bytes`);
   const attributes = codec.decodeAttributes(body, headerLength);
   const flags = body.readUInt32LE(8);
+  const operationalState = codec.readUnsigned(attributes.get(IFLA_OPERSTATE)) ?? IF_OPER_UNKNOWN;
   const linkInfoBytes = attributes.get(IFLA_LINKINFO);
   const info = linkInfoBytes === undefined ? new Map<number, Buffer>() : codec.decodeAttributes(linkInfoBytes);
   const kind = codec.readString(info.get(IFLA_INFO_KIND));
@@ -235,6 +241,7 @@ export function decodeLink(body: Buffer): Link {
     mtuBytes: codec.readUnsigned(attributes.get(IFLA_MTU)) ?? 0,
     up: (flags & IFF_UP) !== 0,
     carrier: (flags & IFF_LOWER_UP) !== 0,
+    operational: operationalState === IF_OPER_UP || (operationalState === IF_OPER_UNKNOWN && kind !== "veth"),
     peerIndex: kind === "veth" ? codec.readUnsigned(attributes.get(IFLA_LINK)) : undefined,
     vxlan: kind === "vxlan" ? decodeVxlan(info.get(IFLA_INFO_DATA)) : undefined,
     statistics: decodeStatistics(attributes.get(IFLA_STATS64)),
