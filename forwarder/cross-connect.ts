@@ -1,6 +1,6 @@
 /**
  * cross-connect — agrees with both sides on how they are reached, and joins them in the data plane.
- * Needs:  context.previous (from `serialize`), context.nextHop (from `find-endpoint`), context.undoOnFailure (from `undo`)
+ * Needs:  context.nextHop (from `find-endpoint`), context.undoOnFailure (from `undo`)
  * Does:   completes the mechanism of the side that asks; proposes others to the next hop; lowers the MTU to what fits;
  *         builds what the answer says. A refresh changes only what differs. A VNI that is taken in this node's
  *         namespace is given back, and the next hop is asked anew
@@ -13,12 +13,11 @@ import type { CallContext, Detachable, Element, Rest } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import type { HasNextHop, NextHop } from "../sdk/elements/forward.js";
-import type { HasConnection } from "../sdk/elements/serialize.js";
 import type { HasUndo } from "../sdk/elements/undo.js";
 import type { Connection, Mechanism } from "../sdk/gen/connection.js";
 import { ConnectionContext } from "../sdk/gen/connectioncontext.js";
 import { withParameters } from "../sdk/mechanisms/parameters.js";
-import { vxlanParameter } from "../sdk/mechanisms/vxlan.js";
+import { defaultVxlanPort, parseVxlan, vxlanParameter } from "../sdk/mechanisms/vxlan.js";
 import { previousSegment } from "../sdk/path.js";
 import { Code, statusError, toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
@@ -46,7 +45,7 @@ export interface CrossConnectOptions {
   readonly journal: Pick<Journal, "note">;
 }
 
-type Needs = HasConnection & HasNextHop & HasUndo;
+type Needs = HasNextHop & HasUndo;
 type Onward = Rest<ConnectionApi> & Detachable<ConnectionApi, object>;
 
 const step = "cross-connect";
@@ -64,7 +63,7 @@ export function crossConnect(options: CrossConnectOptions): Element<ConnectionAp
         const { nextHop } = context;
         if (connection === undefined || nextHop === undefined) throw statusError(Code.INTERNAL, "no connection or no next hop");
         const tell: TellMechanism = (...told) => options.journal.note(connection.id, step, ...told);
-        if (context.previous === undefined && connections.get(connection.id) === undefined) {
+        if (connections.get(connection.id) === undefined) {
           context.undoOnFailure(step, (signal) => forget(connection.id, signal));
         }
         const asker = await acceptMechanism(connection, request.mechanism_preferences, kinds, tell);
@@ -115,6 +114,7 @@ async function negotiate(options: CrossConnectOptions, asked: Asked): Promise<Co
       if (taken === undefined || tries === maxTries || context.signal.aborted) throw error;
       options.log.info(`VNI ${taken.vni} is taken on this node; negotiating another`, { connectionId: connection.id, tries });
       options.vnis.release(connection.id);
+      options.vnis.avoid(taken.udpPort, taken.vni);
       if (taken.side === "asker") {
         asker = { ...asker, mechanism: await asker.kind.accept(connection, withoutVni(asker.mechanism)) };
         agreed = answer.mechanism;
@@ -228,13 +228,15 @@ function vniTaken(owner: string, vni: number, udpPort: number) {
  * If the failure is about a VNI: which one, and which side it stands for. A data plane that refuses with ALREADY_EXISTS
  * names what is taken; the kernel may hold a VNI that no list shows, on a device that was moved into another namespace.
  */
-function takenVni(asker: Accepted, answer: Connection, error: unknown): { vni: string; side: "asker" | "answerer" } | undefined {
+function takenVni(asker: Accepted, answer: Connection, error: unknown) {
   const { code, details } = toStatusError(error);
   if (code !== Code.ALREADY_EXISTS || !/\bvni\b/i.test(details)) return undefined;
   const sides = { asker: asker.mechanism, answerer: answer.mechanism } as const;
   for (const side of ["asker", "answerer"] as const) {
     const mechanism = sides[side];
-    if (mechanism?.type === MechanismType.VXLAN) return { vni: mechanism.parameters[vxlanParameter.vni] ?? "", side };
+    if (mechanism?.type !== MechanismType.VXLAN) continue;
+    const { vni, dstPort } = parseVxlan(mechanism, answer.id);
+    if (vni !== undefined) return { vni, udpPort: dstPort ?? defaultVxlanPort, side };
   }
   return undefined;
 }

@@ -13,7 +13,9 @@ import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
 import { Code } from "../sdk/status.js";
 import { ServingStatus } from "../sdk/telemetry/health.js";
 import { silentLog } from "../sdk/telemetry/log.js";
+import { createMetrics, type Metrics } from "../sdk/telemetry/metrics.js";
 import { createFakeRegistry } from "../sdk/testing/fake-registry.js";
+import { until } from "../sdk/testing/until.js";
 import { timestampOf } from "../sdk/timestamp.js";
 import { createDialer } from "../sdk/transport/dial.js";
 import { listen } from "../sdk/transport/listen.js";
@@ -71,6 +73,26 @@ test("row 10.2: connections, counters and decisions are in the report", async (t
       ["KERNEL", "CHOSEN"],
     ],
   );
+});
+
+test("row 10.2: counters are published as metrics while a connection lives, and forgotten after it", async (t) => {
+  const node = await createNode(t);
+  const metrics = createMetrics("forwarder-1");
+  await node.forwarder(metrics);
+  const answer = await node.request();
+  const publishedAfter = async (txBytes: bigint): Promise<string> => {
+    node.plane.counted = { rxBytes: 1n, txBytes, rxPackets: 1n, txPackets: 1n, drops: 0n };
+    node.clock.advance(10_000);
+    return until("the counter is published", async () => {
+      const text = await metrics.registry.metrics();
+      return new RegExp(`metric="server_rx_bytes".* ${txBytes}$`, "m").test(text) && text;
+    });
+  };
+  await publishedAfter(100n);
+  assert.match(await publishedAfter(250n), /segment="forwarder-1",metric="client_rx_packets".* 1$/m);
+  await node.dialer.connections(node.forwarderUrl).close(answer, { signal: node.signal });
+  node.clock.advance(10_000);
+  await until("it is forgotten", async () => !(await metrics.registry.metrics()).includes("server_rx_bytes"));
 });
 
 test("a broken link makes the connection DOWN for who watches, and a refresh makes it UP", async (t) => {
@@ -223,10 +245,10 @@ async function createNode(t: TestContext) {
     onClose(action: () => void) {
       onClose = action;
     },
-    async forwarder() {
+    async forwarder(metrics?: Metrics) {
       // The data plane outlives its forwarder, as the kernel does.
       const dataPlane: DataPlane = plane;
-      const forwarder = await startForwarder(config, { log: silentLog, clock, dataPlane });
+      const forwarder = await startForwarder(config, { log: silentLog, clock, dataPlane, metrics });
       running.push(forwarder);
       return forwarder;
     },

@@ -4,7 +4,6 @@ import fc from "fast-check";
 import { Code } from "../sdk/status.js";
 import { createVniPool, vniIsEven } from "./vni.js";
 
-const none: ReadonlySet<number> = new Set();
 const side = (srcIp: string, dstIp: string, orig: { origSrcIp?: string; origDstIp?: string } = {}) =>
   vniIsEven({ srcIp, dstIp, origSrcIp: orig.origSrcIp, origDstIp: orig.origDstIp });
 
@@ -30,11 +29,12 @@ test("a number is never 0, never in use, of the right half, and unique on its po
       fc.infiniteStream(fc.double({ min: 0, max: 0.999_999, noNaN: true })),
       (asked, numbers) => {
         const pool = createVniPool(() => numbers.next().value);
-        const used = new Set([1, 2, 3, 4, 5, 6]);
+        const foreign = [1, 2, 3, 4, 5, 6];
+        for (const vni of foreign) for (const udpPort of [4789, 8472]) pool.avoid(udpPort, vni);
         const seen = new Set<string>();
         asked.forEach(([even, udpPort], index) => {
-          const vni = pool.allocate({ owner: `c${index}`, udpPort, even, used });
-          assert.ok(vni > 0 && vni < 2 ** 24 && vni % 2 === (even ? 0 : 1) && !used.has(vni));
+          const vni = pool.allocate({ owner: `c${index}`, udpPort, even });
+          assert.ok(vni > 0 && vni < 2 ** 24 && vni % 2 === (even ? 0 : 1) && !foreign.includes(vni));
           assert.ok(!seen.has(`${udpPort}/${vni}`));
           seen.add(`${udpPort}/${vni}`);
         });
@@ -45,14 +45,14 @@ test("a number is never 0, never in use, of the right half, and unique on its po
 
 test("chance that always gives the same number still finds free ones", () => {
   const pool = createVniPool(() => 0);
-  const vnis = Array.from({ length: 5 }, (_, i) => pool.allocate({ owner: `c${i}`, udpPort: 1, even: true, used: none }));
+  const vnis = Array.from({ length: 5 }, (_, i) => pool.allocate({ owner: `c${i}`, udpPort: 1, even: true }));
   assert.deepEqual(vnis, [2, 4, 6, 8, 10]);
 });
 
 test("a connection keeps its number until it is released", () => {
   const pool = createVniPool(Math.random);
-  const vni = pool.allocate({ owner: "a", udpPort: 4789, even: true, used: none });
-  assert.equal(pool.allocate({ owner: "a", udpPort: 4789, even: true, used: new Set([vni]) }), vni);
+  const vni = pool.allocate({ owner: "a", udpPort: 4789, even: true });
+  assert.equal(pool.allocate({ owner: "a", udpPort: 4789, even: true }), vni);
   assert.equal(pool.claim({ owner: "b", udpPort: 4789, vni }), false);
   assert.equal(pool.claim({ owner: "b", udpPort: 8472, vni }), true, "another port is another space");
   assert.equal(pool.claim({ owner: "a", udpPort: 4789, vni }), true);
@@ -69,9 +69,9 @@ test("a claim of another number gives the first one back", () => {
 });
 
 test("no number left is RESOURCE_EXHAUSTED", () => {
-  const pool = createVniPool(Math.random);
-  const used = { has: () => true } as unknown as ReadonlySet<number>;
-  assert.throws(() => pool.allocate({ owner: "a", udpPort: 4789, even: false, used }), {
+  const pool = createVniPool(Math.random, 255);
+  for (let vni = 1; vni <= 255; vni += 2) assert.equal(pool.claim({ owner: `c${vni}`, udpPort: 4789, vni }), true);
+  assert.throws(() => pool.allocate({ owner: "a", udpPort: 4789, even: false }), {
     code: Code.RESOURCE_EXHAUSTED,
     details: /odd/,
   });

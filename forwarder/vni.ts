@@ -1,38 +1,43 @@
 /**
- * Which VXLAN network identifier a tunnel gets (pure; the caller says what is in use).
+ * Which VXLAN network identifier a tunnel gets (pure; the caller says what the kernel refuses).
  *
  * Two nodes that are server for each other choose from different halves (even, odd), so they cannot choose the same
  * number for two connections at once; rule of NSM's vni element. Beyond that rule: never 0, which other elements take
- * for "not set", and never a number that is in use in this network namespace on this UDP port, whoever the peer is,
- * because the kernel refuses a second VXLAN device with one VNI and port.
+ * for "not set", and never one twice on one UDP port of this node, whoever the peer is, because the kernel refuses a second VXLAN device
+ * with one VNI and port in a network namespace.
  */
 import { parseAddress } from "../sdk/ip.js";
 import { maxVni, type VxlanParameters } from "../sdk/mechanisms/vxlan.js";
 import { Code, statusError } from "../sdk/status.js";
 
+/** Foreign numbers kept; when there are more, they are found out again one by one. */
+const maxForeign = 10_000;
 /** Random numbers to try before going through all of them. */
 const randomTries = 64;
 
 export interface VniPool {
   /**
    * Takes a free number for a connection; the same again if it holds one on that port.
-   * @param used  what the kernel has in this namespace on that port
    * @throws RESOURCE_EXHAUSTED when all numbers of that half are taken
    */
-  allocate(request: { owner: string; udpPort: number; even: boolean; used: ReadonlySet<number> }): number;
-  /** Takes a given number. False if another connection holds it. */
+  allocate(request: { owner: string; udpPort: number; even: boolean }): number;
+  /** Takes a given number. False if another connection or a stranger holds it. */
   claim(request: { owner: string; udpPort: number; vni: number }): boolean;
   /** What the connection holds on that port. */
   held(owner: string, udpPort: number): number | undefined;
   release(owner: string): void;
+  /** The kernel refuses this number, so somebody else has it: it is not given out any more. */
+  avoid(udpPort: number, vni: number): void;
 }
 
 /**
  * @param random  a number 0 … 1, as Math.random
+ * @param last  the largest number to give out
  */
-export function createVniPool(random: () => number): VniPool {
+export function createVniPool(random: () => number, last = maxVni): VniPool {
   const ownerOf = new Map<string, string>();
   const heldBy = new Map<string, Map<number, number>>();
+  const foreign = new Set<string>();
   const key = (udpPort: number, vni: number): string => `${udpPort}/${vni}`;
 
   function take(owner: string, udpPort: number, vni: number): void {
@@ -44,11 +49,11 @@ export function createVniPool(random: () => number): VniPool {
   }
 
   return {
-    allocate({ owner, udpPort, even, used }) {
+    allocate({ owner, udpPort, even }) {
       const held = heldBy.get(owner)?.get(udpPort);
       if (held !== undefined) return held;
-      const free = (vni: number): boolean => vni !== 0 && !used.has(vni) && !ownerOf.has(key(udpPort, vni));
-      const vni = chooseVni(even, free, random);
+      const free = (vni: number): boolean => vni !== 0 && !ownerOf.has(key(udpPort, vni)) && !foreign.has(key(udpPort, vni));
+      const vni = chooseVni(even, last, free, random);
       if (vni === undefined) {
         const half = even ? "even" : "odd";
         throw statusError(
@@ -61,7 +66,7 @@ export function createVniPool(random: () => number): VniPool {
     },
     claim({ owner, udpPort, vni }) {
       const holder = ownerOf.get(key(udpPort, vni));
-      if (holder !== undefined && holder !== owner) return false;
+      if ((holder !== undefined && holder !== owner) || foreign.has(key(udpPort, vni))) return false;
       if (holder === undefined) take(owner, udpPort, vni);
       return true;
     },
@@ -70,12 +75,16 @@ export function createVniPool(random: () => number): VniPool {
       for (const [udpPort, vni] of heldBy.get(owner) ?? []) ownerOf.delete(key(udpPort, vni));
       heldBy.delete(owner);
     },
+    avoid(udpPort, vni) {
+      if (foreign.size >= maxForeign) foreign.clear();
+      foreign.add(key(udpPort, vni));
+    },
   };
 }
 
-function chooseVni(even: boolean, free: (vni: number) => boolean, random: () => number): number | undefined {
+function chooseVni(even: boolean, last: number, free: (vni: number) => boolean, random: () => number): number | undefined {
   const parity = even ? 0 : 1;
-  const half = (maxVni + 1) / 2;
+  const half = (last + 1) / 2;
   const candidate = (n: number): number => (n % half) * 2 + parity;
   for (let i = 0; i < randomTries; i++) {
     const vni = candidate(Math.floor(random() * half));

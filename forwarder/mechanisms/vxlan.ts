@@ -17,13 +17,14 @@ export interface VxlanOptions {
   readonly tunnelAddress: string;
   readonly udpPort: number;
   readonly vnis: VniPool;
-  readonly dataPlane: Pick<DataPlane, "underlayMtuBytes" | "usedVnis">;
+  readonly dataPlane: Pick<DataPlane, "underlayMtuBytes">;
 }
 
 export function vxlanKind(options: VxlanOptions): MechanismKind {
   const { tunnelAddress, udpPort, vnis, dataPlane } = options;
-  const ownMtuBytes = async (): Promise<number> =>
-    tunnelMtuBytes(MechanismType.VXLAN, await dataPlane.underlayMtuBytes(tunnelAddress), tunnelAddress);
+  const ownMtuBytes = remembered(async () =>
+    tunnelMtuBytes(MechanismType.VXLAN, await dataPlane.underlayMtuBytes(tunnelAddress), tunnelAddress),
+  );
   return {
     type: MechanismType.VXLAN,
     classes: [MechanismClass.REMOTE],
@@ -31,7 +32,7 @@ export function vxlanKind(options: VxlanOptions): MechanismKind {
     async accept(connection, mechanism) {
       const asked = parseVxlan(mechanism, connection.id);
       const srcIp = checkPeer(connection.id, asked.srcIp, asked.srcPort, "asks", options);
-      const vni = await chooseVni(connection.id, { ...asked, srcIp }, options);
+      const vni = chooseVni(connection.id, { ...asked, srcIp }, options);
       return withParameters(mechanism, {
         [vxlanParameter.dstIp]: tunnelAddress,
         [vxlanParameter.dstPort]: udpPort,
@@ -95,16 +96,33 @@ function checkPeer(
 }
 
 /** A number that the asking side already has is kept, unless it is somebody else's here. */
-async function chooseVni(
+function chooseVni(
   owner: string,
   asked: { srcIp: string; vni: number | undefined; origSrcIp: string | undefined; origDstIp: string | undefined },
-  { vnis, udpPort, tunnelAddress, dataPlane }: VxlanOptions,
-): Promise<number> {
+  { vnis, udpPort, tunnelAddress }: VxlanOptions,
+): number {
   const held = vnis.held(owner, udpPort);
-  if (held !== undefined && (asked.vni === undefined || asked.vni === held)) return held;
-  const used = await dataPlane.usedVnis(udpPort);
-  if (asked.vni !== undefined && !used.has(asked.vni) && vnis.claim({ owner, udpPort, vni: asked.vni })) return asked.vni;
+  if (asked.vni !== undefined && asked.vni !== held && vnis.claim({ owner, udpPort, vni: asked.vni })) return asked.vni;
   if (held !== undefined) return held;
   const { srcIp, origSrcIp, origDstIp } = asked;
-  return vnis.allocate({ owner, udpPort, even: vniIsEven({ srcIp, dstIp: tunnelAddress, origSrcIp, origDstIp }), used });
+  return vnis.allocate({ owner, udpPort, even: vniIsEven({ srcIp, dstIp: tunnelAddress, origSrcIp, origDstIp }) });
+}
+
+/** The underlay's MTU is asked of the kernel and hardly ever changes: a few seconds old is new enough. */
+const rememberMs = 5_000;
+
+function remembered(ask: () => Promise<number>): () => Promise<number> {
+  let answer: Promise<number> | undefined;
+  let askedMs = 0;
+  return () => {
+    const nowMs = performance.now();
+    if (answer !== undefined && nowMs - askedMs < rememberMs) return answer;
+    askedMs = nowMs;
+    const asking = ask();
+    answer = asking;
+    asking.catch(() => {
+      if (answer === asking) answer = undefined;
+    });
+    return asking;
+  };
 }
