@@ -138,13 +138,9 @@ async function list<T>(items: AsyncIterable<T>): Promise<T[]> {
 
 async function start(t: TestContext, services: ServiceBinding[], onCall?: (report: CallReport) => void) {
   const folder = temporaryFolder(t);
-  const listener = await listen({
-    urls: [`unix://${folder}/x.sock`, "tcp://[::1]:0"],
-    services,
-    log: silentLog,
-    signal: never,
-    onCall,
-  });
+  const hasIpv6 = Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === "::1"));
+  const urls = [`unix://${folder}/x.sock`, hasIpv6 ? "tcp://[::1]:0" : "tcp://127.0.0.1:0"];
+  const listener = await listen({ urls, services, log: silentLog, signal: never, onCall });
   const dialer = createDialer({ dialTimeoutMs: 2000 });
   t.after(async () => {
     dialer.close();
