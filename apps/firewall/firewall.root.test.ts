@@ -14,9 +14,9 @@ import { cleanUp } from "../../sdk/testing/cleanup.js";
 import { joinNetns, type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
 import { tcpProbe, tcpServer } from "../../sdk/testing/tcp.js";
 import { until } from "../../sdk/testing/until.js";
+import { createNft, type Nft } from "../nft.js";
 import { followRules } from "./follow-rules.js";
 import { type JoinedWires, joinWires } from "./join-wires.js";
-import { createNft, type Nft } from "./nft.js";
 import { createPacketFilter, type PacketFilter } from "./packet-filter.js";
 import { parseRules } from "./parse-rules.js";
 

@@ -4,11 +4,11 @@
  */
 import { openNetns, openOwnNetns, spawnInNetns } from "../../sdk/linux/netns.js";
 import { passthrough } from "../../sdk/passthrough/passthrough.js";
+import { createNft } from "../nft.js";
 import { type RunOptions, runWorkload } from "../run-workload.js";
 import { firewallSettings } from "./config.js";
 import { followRules } from "./follow-rules.js";
 import { joinWires } from "./join-wires.js";
-import { createNft } from "./nft.js";
 import { createPacketFilter } from "./packet-filter.js";
 
 const command = { name: "weft firewall", summary: "A firewall between a client and the next function of a chain." };

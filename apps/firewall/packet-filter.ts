@@ -4,8 +4,8 @@
  * Tables stay when the process ends, so that packets go on through the same rules until it is back.
  */
 import type { Fact } from "../../sdk/gen/inspect.js";
+import type { Nft } from "../nft.js";
 import { facts } from "./facts.js";
-import type { Nft } from "./nft.js";
 import { createTable, deleteTable, replaceRules, tableName, tablePrefix } from "./nft-script.js";
 import { listChains, listCounters, parseCounters, parseTables } from "./read-ruleset.js";
 import type { Rule } from "./rules.js";

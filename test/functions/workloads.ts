@@ -1,6 +1,7 @@
 /** The ready-made workloads as commands in this process, each in a namespace of its own. */
 
 import { run as runClient } from "../../apps/client/main.js";
+import { run as runEgress } from "../../apps/egress-gateway/main.js";
 import { run as runFirewall } from "../../apps/firewall/main.js";
 import { run as runResponder } from "../../apps/icmp-responder/main.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
@@ -8,7 +9,7 @@ import type { CleanUp } from "../../sdk/testing/cleanup.js";
 import { until } from "../../sdk/testing/until.js";
 import type { Dialer } from "../../sdk/transport/dial.js";
 
-const commands = { client: runClient, firewall: runFirewall, responder: runResponder } as const;
+const commands = { client: runClient, egress: runEgress, firewall: runFirewall, responder: runResponder } as const;
 
 export interface RunningWorkload {
   /** Where it answers health and operators. */

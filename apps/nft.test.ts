@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { test } from "node:test";
-import { Code } from "../../sdk/status.js";
+import { Code } from "../sdk/status.js";
 import { createNft } from "./nft.js";
 
 test("a missing nft is named with the way to get it", async () => {

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { closeSync, openSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Code, statusError } from "../../sdk/status.js";
+import { Code, statusError } from "../sdk/status.js";
 
 /**
  * Applies a script as one transaction and gives what nft printed.
