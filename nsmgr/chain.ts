@@ -69,6 +69,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
         watchService({
           publish: deps.announcements.publish,
           find: directory.services.find,
+          serviceOf: directory.serviceOf,
           endpointOf: directory.endpointOf,
           log,
           signal,

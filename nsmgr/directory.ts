@@ -11,11 +11,12 @@ import { timestampMs } from "../sdk/timestamp.js";
 import type { RemoteRegistry } from "../sdk/transport/dial.js";
 
 export interface Directory {
-  /** As the registry has them; URLs of this node's endpoints are the manager's own. */
+  /** As the registry has them, from memory; URLs of this node's endpoints are the manager's own. */
   readonly services: WatchedCache<NetworkService>;
   readonly endpoints: WatchedCache<NetworkServiceEndpoint>;
   /** NOT_FOUND if there is none of that name (and payload, unless empty). */
   serviceOf(name: string, payload: string, signal: AbortSignal): Promise<NetworkService>;
+  /** As the registry has it now. */
   endpointOf(name: string, signal: AbortSignal): Promise<NetworkServiceEndpoint | undefined>;
   /** Whether the registry itself has a living endpoint of that name under this manager's URL. */
   isRegisteredHere(name: string, signal: AbortSignal): Promise<boolean>;
@@ -36,12 +37,10 @@ export function createDirectory(deps: DirectoryDeps): Directory {
   const services = watchedCache(deps.services, { clock, log, signal });
   const endpoints = watchedCache(deps.endpoints, { clock, log, signal });
 
-  async function one<T extends { readonly name: string }>(
-    cache: WatchedCache<T>,
-    query: T,
-    options: { signal: AbortSignal; fresh?: boolean },
-  ): Promise<T | undefined> {
-    for await (const { entry } of cache.find(query, { watch: false, ...options })) if (entry.name === query.name) return entry;
+  /** Asks the registry itself: these questions are rare, and a watch for each name would be kept for nothing. */
+  async function endpointNow(name: string, signal: AbortSignal): Promise<NetworkServiceEndpoint | undefined> {
+    const query = NetworkServiceEndpoint.fromPartial({ name });
+    for await (const { entry } of deps.endpoints.find(query, { watch: false, signal })) if (entry.name === name) return entry;
     return undefined;
   }
 
@@ -49,7 +48,10 @@ export function createDirectory(deps: DirectoryDeps): Directory {
     services,
     endpoints,
     async serviceOf(name, payload, signal) {
-      const service = await one(services, NetworkService.fromPartial({ name }), { signal });
+      let service: NetworkService | undefined;
+      for await (const { entry } of services.find(NetworkService.fromPartial({ name }), { watch: false, signal })) {
+        if (entry.name === name) service = entry;
+      }
       if (service === undefined) {
         throw statusError(Code.NOT_FOUND, `network service ${name} is not found; register it, or start an endpoint that does`);
       }
@@ -59,9 +61,9 @@ export function createDirectory(deps: DirectoryDeps): Directory {
       }
       return service;
     },
-    endpointOf: (name, signal) => one(endpoints, NetworkServiceEndpoint.fromPartial({ name }), { signal }),
+    endpointOf: endpointNow,
     async isRegisteredHere(name, signal) {
-      const entry = await one(endpoints, NetworkServiceEndpoint.fromPartial({ name }), { signal, fresh: true });
+      const entry = await endpointNow(name, signal);
       if (entry === undefined || entry.url !== deps.publicUrl()) return false;
       return entry.expiration_time === undefined || timestampMs(entry.expiration_time) > clock.nowMs();
     },

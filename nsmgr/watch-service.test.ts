@@ -18,13 +18,25 @@ test("row 2.11: an edit that rules the endpoint out moves its connections and no
   assert.deepEqual(seen, ["c1 RESELECT_REQUESTED", "c1 closed: endpoint blue no longer matches service s"]);
 });
 
-test("row 2.11: a refresh that still names the old endpoint is refused, one that reselects is not", async (t) => {
-  const { ask, edit, seen, until } = start(t);
+test("row 2.11: who was told to move and names the old endpoint all the same is refused; who reselects is not", async (t) => {
+  const { ask, close, edit, seen, until } = start(t);
   await ask("c1", "blue");
   edit("green");
   await until(() => seen.length === 2);
-  await assert.rejects(ask("c1", "blue"), { code: Code.FAILED_PRECONDITION, details: /blue no longer matches service s/ });
+  await close("c1");
+  await assert.rejects(ask("c1", "blue"), { code: Code.FAILED_PRECONDITION, details: /blue does not match service s/ });
   await ask("c1", "blue", State.RESELECT_REQUESTED);
+});
+
+test("row 2.11: a choice made from an older state of the service than the watch has told of is put right", async (t) => {
+  const { ask, edit, seen, until, chosen, lookups } = start(t);
+  await ask("c1", "green");
+  edit("green");
+  await until(() => lookups.includes("green"));
+  chosen.endpoint = "blue";
+  await ask("c2", "");
+  await until(() => seen.length === 2);
+  assert.match(seen[1] ?? "", /c2 closed: endpoint blue/);
 });
 
 test("an edit that the endpoint fits, a deleted service and a vanished endpoint move nobody", async (t) => {
@@ -92,6 +104,7 @@ function start(t: TestContext) {
       streams.open--;
     }
   }
+  const chosen = { endpoint: "" };
   const known = new Map<string, Connection>();
   const knows: Element<ConnectionApi, object, HasConnection> = {
     name: "knows",
@@ -109,8 +122,10 @@ function start(t: TestContext) {
         known.set(id, answer);
         return answer;
       },
-      close: (connection, _context, rest) =>
-        rest.close(connection, { previous: known.get(connection.id), events: { changed() {}, close() {} } }),
+      async close(connection, _context, rest) {
+        known.delete(connection.id);
+        await rest.close(connection, { previous: undefined, events: { changed() {}, close() {} } });
+      },
     },
   };
   const handler = chain<ConnectionApi>("test", ["request", "close"])
@@ -118,6 +133,7 @@ function start(t: TestContext) {
     .use(
       watchService({
         find,
+        serviceOf: async () => current.entry,
         publish: ({ id: one, state }) =>
           void seen.push(`${one} ${state === State.RESELECT_REQUESTED ? "RESELECT_REQUESTED" : state}`),
         endpointOf: async (name) => {
@@ -132,18 +148,26 @@ function start(t: TestContext) {
     .end({
       async request({ connection }) {
         assert.ok(connection);
-        return { ...connection, state: State.UP };
+        const network_service_endpoint_name = connection.network_service_endpoint_name || chosen.endpoint;
+        return { ...connection, network_service_endpoint_name, state: State.UP };
       },
       async close() {},
     });
   const connectionOf = (id: string, endpoint: string, state: State): Connection =>
-    Connection.fromPartial({ id, network_service: "s", network_service_endpoint_name: endpoint, state });
+    Connection.fromPartial({
+      id,
+      network_service: "s",
+      network_service_endpoint_name: endpoint,
+      state,
+      path: { index: 1, path_segments: [] },
+    });
   const call = backgroundCall(stop.signal);
   return {
     ask: (id: string, endpoint: string, state: State = State.UP) =>
       handler.request({ connection: connectionOf(id, endpoint, state), mechanism_preferences: [] }, call),
     close: (id: string) => handler.close(connectionOf(id, "", State.UP), call),
     edit,
+    chosen,
     seen,
     streams,
     lookups,

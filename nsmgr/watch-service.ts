@@ -3,7 +3,8 @@
  * Needs:  context.events, context.previous (from `serialize`)
  * Does:   one watch per network service in use; after each change every connection's endpoint is measured against the
  *         service again; where it no longer fits, watchers are told RESELECT_REQUESTED and the connection is closed
- * Fails:  FAILED_PRECONDITION a known connection asks for an endpoint that no longer matches
+ * Fails:  FAILED_PRECONDITION a workload of this node asks for a connection to an endpoint that does not match: one that
+ *         was told to move and asks for the same endpoint all the same
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectionApi, ServiceRegistry } from "../sdk/api.js";
@@ -19,6 +20,8 @@ export interface WatchServiceDeps {
   /** Tells who watches the connection. */
   readonly publish: (connection: Connection) => void;
   readonly find: ServiceRegistry["find"];
+  /** The service of that name; throws if there is none. */
+  readonly serviceOf: (name: string, payload: string, signal: AbortSignal) => Promise<NetworkService>;
   /** The endpoint of that name; undefined = not registered any more. */
   readonly endpointOf: (name: string, signal: AbortSignal) => Promise<NetworkServiceEndpoint | undefined>;
   readonly log: Log;
@@ -31,10 +34,13 @@ interface Tracked {
   readonly connection: Connection;
   readonly labels: Readonly<Record<string, string>>;
   readonly events: HasConnection["events"];
+  /** The service as it was when the endpoint was last found to match. */
+  verified: NetworkService | undefined;
 }
 interface Watched {
   readonly connections: Map<string, Tracked>;
   readonly stop: AbortController;
+  /** As the watch told it last. */
   service: NetworkService | undefined;
 }
 
@@ -55,8 +61,8 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
     entry.stop.abort();
     watched.delete(name);
   };
-  const track = (tracked: Tracked): void => {
-    const { id, network_service: name } = tracked.connection;
+  const track = (connection: Connection, labels: Tracked["labels"], events: Tracked["events"]): void => {
+    const { id, network_service: name } = connection;
     if (serviceById.get(id) !== name) untrack(id);
     let entry = watched.get(name);
     if (entry === undefined) {
@@ -64,8 +70,12 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
       watched.set(name, entry);
       void follow(name, entry, deps);
     }
-    entry.connections.set(id, tracked);
+    const before = entry.connections.get(id);
+    const stays = before?.connection.network_service_endpoint_name === connection.network_service_endpoint_name;
+    entry.connections.set(id, { connection, labels, events, verified: stays ? before?.verified : undefined });
     serviceById.set(id, name);
+    // the choice may have been made from an older state than the watch has told of meanwhile
+    void moveMisplaced(entry, [id], deps);
   };
 
   return {
@@ -73,13 +83,10 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
     steps: {
       async request(request, context, rest) {
         const { connection } = request;
-        if (connection !== undefined && context.previous !== undefined && connection.state !== State.RESELECT_REQUESTED) {
-          await requireMatch(connection, watched.get(connection.network_service)?.service, deps, context.signal);
-        }
+        if (connection !== undefined && context.previous === undefined) await requireMatch(connection, deps, context.signal);
         const answer = await rest.request(request);
-        // a name of another domain is matched there
-        if (!answer.network_service.includes("@")) {
-          track({ connection: answer, labels: connection?.labels ?? {}, events: context.events });
+        if (!isElsewhere(answer.network_service)) {
+          track(answer, connection?.labels ?? {}, context.events);
         }
         return answer;
       },
@@ -91,17 +98,20 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
   };
 }
 
-async function requireMatch(
-  connection: Connection,
-  service: NetworkService | undefined,
-  deps: WatchServiceDeps,
-  signal: AbortSignal,
-): Promise<void> {
-  const name = connection.network_service_endpoint_name;
-  if (service === undefined || name === "") return;
-  if (!(await mustMove(service, name, connection.labels, deps, signal))) return;
-  const text = `endpoint ${name} no longer matches service ${service.name}; ask again with state RESELECT_REQUESTED`;
+/** Other managers on the path have no say: the first one knows the labels as the workload has them. */
+async function requireMatch(connection: Connection, deps: WatchServiceDeps, signal: AbortSignal): Promise<void> {
+  const { network_service: name, network_service_endpoint_name: endpoint, state, path } = connection;
+  if (endpoint === "" || state === State.RESELECT_REQUESTED || path?.index !== 1 || isElsewhere(name)) return;
+  const service = await deps.serviceOf(name, "", signal).catch(() => undefined);
+  if (service === undefined) return;
+  if (!(await mustMove(service, endpoint, connection.labels, deps, signal))) return;
+  const text = `endpoint ${endpoint} does not match service ${name}; ask again with state RESELECT_REQUESTED`;
   throw statusError(Code.FAILED_PRECONDITION, text);
+}
+
+/** A name of another domain is matched there. */
+function isElsewhere(service: string): boolean {
+  return service.includes("@");
 }
 
 /** Whether the endpoint is there and the service's matches rule it out. What cannot be found out moves nobody. */
@@ -112,6 +122,7 @@ async function mustMove(
   deps: WatchServiceDeps,
   signal: AbortSignal,
 ): Promise<boolean> {
+  if (service.matches.length === 0) return false;
   try {
     const endpoint = await deps.endpointOf(endpointName, signal);
     return endpoint !== undefined && selectCandidates(service, [endpoint], labels).length === 0;
@@ -131,7 +142,7 @@ async function follow(name: string, entry: Watched, deps: WatchServiceDeps): Pro
         pauseMs = retryMs.first;
         if (service.name !== name || deleted) continue;
         entry.service = service;
-        await moveMisplaced(service, entry, deps, signal);
+        await moveMisplaced(entry, [...entry.connections.keys()], deps);
       }
     } catch (error) {
       if (!signal.aborted) deps.log.debug("watch of a service ended; it is opened again", { service: name, pauseMs, error });
@@ -141,17 +152,21 @@ async function follow(name: string, entry: Watched, deps: WatchServiceDeps): Pro
   }
 }
 
-async function moveMisplaced(
-  service: NetworkService,
-  entry: Watched,
-  deps: WatchServiceDeps,
-  signal: AbortSignal,
-): Promise<void> {
-  for (const [id, { connection, labels, events }] of [...entry.connections]) {
-    if (!(await mustMove(service, connection.network_service_endpoint_name, labels, deps, signal))) continue;
-    // it may have been moved or closed while we looked
-    if (entry.connections.get(id)?.connection !== connection) continue;
+/** Measures connections against the service as it is now. Never rejects. */
+async function moveMisplaced(entry: Watched, ids: readonly string[], deps: WatchServiceDeps): Promise<void> {
+  const endpointOf = askOnce(deps.endpointOf);
+  const signal = AbortSignal.any([deps.signal, entry.stop.signal]);
+  for (const id of ids) {
+    const { service } = entry;
+    const tracked = entry.connections.get(id);
+    if (service === undefined || tracked === undefined || tracked.verified === service) continue;
+    const { connection, labels, events } = tracked;
     const endpoint = connection.network_service_endpoint_name;
+    const misplaced = await mustMove(service, endpoint, labels, { ...deps, endpointOf }, signal);
+    // it may have been moved or closed while we looked
+    if (entry.connections.get(id) !== tracked) continue;
+    tracked.verified = service;
+    if (!misplaced) continue;
     deps.log.info("endpoint no longer matches its service; the connection moves", {
       connectionId: id,
       endpoint,
@@ -160,4 +175,14 @@ async function moveMisplaced(
     deps.publish({ ...connection, state: State.RESELECT_REQUESTED });
     events.close(`endpoint ${endpoint} no longer matches service ${service.name}`);
   }
+}
+
+/** Many connections go to one endpoint. */
+function askOnce(ask: WatchServiceDeps["endpointOf"]): WatchServiceDeps["endpointOf"] {
+  const asked = new Map<string, Promise<NetworkServiceEndpoint | undefined>>();
+  return (name, signal) => {
+    const answer = asked.get(name) ?? ask(name, signal);
+    asked.set(name, answer);
+    return answer;
+  };
 }
