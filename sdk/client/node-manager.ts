@@ -37,7 +37,7 @@ const maxUnderWay = 16;
 const batch = 100;
 const batchPauseMs = 50;
 /** How long the monitor stays away at most before it is tried again. */
-const monitorBackoff = { firstMs: 20, ceilingMs: 1_000 };
+const monitorBackoff = { firstMs: 20, ceilingMs: 250 };
 
 const known = new WeakMap<Dialer, Map<string, NodeManager>>();
 

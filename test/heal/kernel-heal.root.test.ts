@@ -1,15 +1,13 @@
 /** Healing with real packets: components are killed while echo requests run through a kernel connection. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { addressPairs } from "../../sdk/client/address-pairs.js";
-import type { ClientConnection } from "../../sdk/client/connect.js";
 import { getLink, setLink } from "../../sdk/linux/netlink/links.js";
 import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
 import { openNetns } from "../../sdk/linux/netns.js";
 import { until } from "../../sdk/testing/until.js";
 import { healing, listenTo } from "./listen.js";
 import { startProcessMesh } from "./process-mesh.js";
-import { startTraffic, type Traffic } from "./traffic.js";
+import { trafficOf } from "./traffic.js";
 
 const service = "icmp-responder";
 const url = `kernel://${service}/nsm-1`;
@@ -100,14 +98,6 @@ test("row 7.8: endpoint process killed, its pod lives: packets flow on, nothing 
   assert.equal(report.lost, 0);
   assert.equal(connection.connection.network_service_endpoint_name, "nse-1");
 });
-
-function trafficOf(connection: ClientConnection & { readonly netns: string }): Traffic {
-  const addresses = () => {
-    const [pair] = addressPairs(connection.connection);
-    return pair ?? { source: "", destination: "127.0.0.1" };
-  };
-  return startTraffic({ netnsUrl: `file:///run/netns/${connection.netns}`, addresses, intervalMs: 50 });
-}
 
 function takeDown(netns: string, interfaceName: string): void {
   const handle = openNetns(netns);

@@ -1,4 +1,6 @@
 /** A steady stream of echo requests through one connection, and what became of each. */
+import { addressPairs } from "../../sdk/client/address-pairs.js";
+import type { ClientConnection } from "../../sdk/client/connect.js";
 import { icmpEcho } from "../../sdk/linux/icmp-echo.js";
 
 export interface Traffic {
@@ -24,6 +26,15 @@ export interface TrafficOptions {
 
 /** An answer that takes longer counts as lost. */
 const answerTimeoutMs = 3_000;
+
+/** Twenty echoes a second between the first addresses that the connection has at the time. */
+export function trafficOf(connection: ClientConnection & { readonly netns: string }): Traffic {
+  const addresses = () => {
+    const [pair] = addressPairs(connection.connection);
+    return pair ?? { source: "", destination: "127.0.0.1" };
+  };
+  return startTraffic({ netnsUrl: `file:///run/netns/${connection.netns}`, addresses, intervalMs: 50 });
+}
 
 export function startTraffic({ netnsUrl, addresses, intervalMs }: TrafficOptions): Traffic {
   const stop = new AbortController();
