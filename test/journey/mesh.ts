@@ -77,6 +77,8 @@ export interface MeshOptions {
   /** Each component a process of its own. */
   readonly processes?: boolean;
   readonly store?: "memory" | "lmdb";
+  /** Names of managers by node; default nsmgr-NODE. */
+  readonly names?: Readonly<Record<string, string>>;
   /** Further settings of every component. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -108,7 +110,19 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
   const registry = await part("registry", { NSM_LISTEN_ON: registryUrl, ...store }, registryUrl);
   const nodes = new Map<string, MeshNode>();
   for (const name of options.nodes ?? ["n1"]) {
-    nodes.set(name, await startNode({ name, folder, registryUrl, dialer, signal, part, stops }));
+    nodes.set(
+      name,
+      await startNode({
+        name,
+        managerName: options.names?.[name] ?? `nsmgr-${name}`,
+        folder,
+        registryUrl,
+        dialer,
+        signal,
+        part,
+        stops,
+      }),
+    );
   }
   const node = (name: string): MeshNode => {
     const found = nodes.get(name);
@@ -142,6 +156,7 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
 type Kind = "registry" | "nsmgr" | "forwarder";
 interface NodeParts {
   readonly name: string;
+  readonly managerName: string;
   readonly folder: string;
   readonly registryUrl: string;
   readonly dialer: Dialer;
@@ -159,7 +174,7 @@ async function startNode(parts: NodeParts): Promise<MeshNode> {
     "nsmgr",
     {
       ...common,
-      NSM_NAME: `nsmgr-${name}`,
+      NSM_NAME: parts.managerName,
       NSM_LISTEN_ON: `${url},tcp://127.0.0.1:${port}`,
       NSM_REGISTRY_URL: parts.registryUrl,
       WEFT_EXCLUDED_PREFIXES_FILE: join(folder, `${name}-excluded.yaml`),
