@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "../sdk/status.js";
-import { context, createNodes } from "./testing/kernel-nodes.js";
+import { context, createNodes, seeded } from "./testing/kernel-nodes.js";
 import { givesVni2, kernel } from "./testing/two-nodes.js";
 
 const families = [
@@ -151,12 +151,3 @@ test("500 random requests, refreshes, failures and closes leave the kernel inven
   for (const { answer } of open.values()) await nodes.mesh.close("a", answer);
   assert.deepEqual(nodes.inventory(), before);
 });
-
-/** The same numbers each time: 0 … below − 1. */
-function seeded(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return Math.floor((state / 2 ** 32) * below);
-  };
-}

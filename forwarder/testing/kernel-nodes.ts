@@ -109,3 +109,12 @@ export function inside<T>(where: TestNetns, look: (socket: NetlinkSocket) => T):
     socket.close();
   }
 }
+
+/** The same numbers each time: 0 … below − 1. */
+export function seeded(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}

@@ -167,6 +167,7 @@ function createEndpoint(netnsUrl = "file:///run/netns/wt-nse") {
     asked: [] as Mechanism[][],
     context: pair as Partial<ConnectionContext>,
     mechanism: undefined as Mechanism | undefined,
+    netnsUrl: (_connection: Connection): string => netnsUrl,
     interfaceName: (_connection: Connection): string => "nse-if",
     async request({ connection, mechanism_preferences }: Parameters<Handler<ConnectionApi>["request"]>[0]) {
       assert.ok(connection);
@@ -176,7 +177,7 @@ function createEndpoint(netnsUrl = "file:///run/netns/wt-nse") {
       const mechanism =
         endpoint.mechanism ??
         (chosen?.type === "KERNEL"
-          ? withParameters(chosen, { inodeURL: netnsUrl, name: endpoint.interfaceName(connection) })
+          ? withParameters(chosen, { inodeURL: endpoint.netnsUrl(connection), name: endpoint.interfaceName(connection) })
           : chosen);
       open.add(connection.network_service_endpoint_name);
       const context = { ...hop.connection.context, ...endpoint.context } as ConnectionContext;
