@@ -17,7 +17,7 @@ import { type HasConnection, serialize } from "./serialize.js";
 import { type HasUndo, undo } from "./undo.js";
 import { validateRequest } from "./validate-request.js";
 
-test("a connection is made, refreshed and closed, in the caller's terms", async (t) => {
+test("row 1.30: a connection is made, refreshed and closed (twice), in the caller's terms", async (t) => {
   const mesh = start(t);
   const first = await mesh.request(mesh.ask());
   assert.equal(first.id, "c1");
@@ -34,7 +34,7 @@ test("a connection is made, refreshed and closed, in the caller's terms", async 
   assert.equal([...mesh.serialize.connections()].length, 0);
 });
 
-test("row 1.2: a failed first request leaves no state and takes back what was built, in reverse order", async (t) => {
+test("a failed first request leaves no state and takes back what was built, in reverse order", async (t) => {
   const mesh = start(t);
   mesh.fail = statusError(Code.RESOURCE_EXHAUSTED, "no address");
   await assert.rejects(mesh.request(mesh.ask()), { code: Code.RESOURCE_EXHAUSTED });
@@ -63,7 +63,7 @@ test("a failed refresh keeps state and things, and announces DOWN; close then us
   assert.equal((await events.next()).value?.type, ConnectionEventType.DELETE);
 });
 
-test("a connection nobody refreshes is closed; a refresh moves the expiry", async (t) => {
+test("row 1.29: a connection nobody refreshes is closed; a refresh moves the expiry", async (t) => {
   const mesh = start(t);
   const first = await mesh.request(mesh.ask({ expiresMs: 60_000 }));
   mesh.clock.advance(50_000);

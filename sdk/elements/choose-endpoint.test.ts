@@ -12,7 +12,7 @@ import { timestampOf } from "../timestamp.js";
 import { chooseEndpoint } from "./choose-endpoint.js";
 import { createJournal } from "./explain.js";
 
-test("row 4.2: endpoints take turns, and the payload comes from the service", async () => {
+test("row 2.3: endpoints take turns, and the payload comes from the service", async () => {
   const mesh = start(["a", "b", "c"]);
   const names: string[] = [];
   for (let i = 0; i < 4; i++) names.push((await mesh.ask()).network_service_endpoint_name);
@@ -20,7 +20,7 @@ test("row 4.2: endpoints take turns, and the payload comes from the service", as
   assert.equal((await mesh.ask()).payload, "IP");
 });
 
-test("the next candidate is tried when one fails, and the journal says so", async () => {
+test("row 2.4: the next candidate is tried when one fails, and the journal says so", async () => {
   const mesh = start(["a", "b"]);
   mesh.failing.set("a", statusError(Code.UNAVAILABLE, "nobody answers"));
   assert.equal((await mesh.ask()).network_service_endpoint_name, "b");

@@ -9,7 +9,7 @@
 import { randomUUID } from "node:crypto";
 import type { ConnectionApi } from "../api.js";
 import type { CallContext, Handler } from "../chain.js";
-import { Connection } from "../gen/connection.js";
+import { Connection, State } from "../gen/connection.js";
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
@@ -60,8 +60,12 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
     async request(input, context) {
       const { nextHop, previous, traceparent } = context;
       if (nextHop === undefined) throw statusError(Code.INTERNAL, "no element has chosen the next hop");
-      const connection = withNextSegment(input.connection ?? Connection.fromPartial({}), nextHop.name);
+      const asked = input.connection ?? Connection.fromPartial({});
+      const connection = withNextSegment(asked, nextHop.name);
       const { id } = connection;
+      // After a restart of ours a refresh looks like a first request; its path shows that the connection lives further on.
+      const resumed = connection === asked && asked.state !== State.RESELECT_REQUESTED;
+      const isNew = previous === undefined && !resumed;
       const oldUrl = urls.get(id);
       if (previous !== undefined && oldUrl !== undefined && oldUrl !== nextHop.url) {
         await closeAt(oldUrl, previous, `moved to ${nextHop.url}`, traceparent);
@@ -71,15 +75,15 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
       try {
         answer = checked(await ask({ ...input, connection }, nextHop.url, context), connection, nextHop);
       } catch (error) {
-        if (previous === undefined && outcomeUnknown(error)) {
+        if (isNew && outcomeUnknown(error)) {
           await closeAt(nextHop.url, connection, "the outcome of the request is unknown", traceparent);
         }
         throw error;
       }
       urls.set(id, nextHop.url);
       context.undoOnFailure("forward", async () => {
-        // A refresh leaves the connection as it was; only a first one is taken back.
-        if (previous !== undefined) return;
+        // A refresh leaves the connection as it was; only a new one is taken back.
+        if (!isNew) return;
         urls.delete(id);
         await closeAt(nextHop.url, answer, "the request failed on its way back", traceparent);
       });

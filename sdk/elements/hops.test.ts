@@ -27,7 +27,7 @@ import { forward, type HasNextHop } from "./forward.js";
 import { type Serialize, serialize } from "./serialize.js";
 import { undo } from "./undo.js";
 
-test("a request passes three hops and comes back in the caller's terms; close reaches the end", async (t) => {
+test("row 1.30: a request passes three hops and comes back in the caller's terms; close reaches the end", async (t) => {
   const mesh = await start(t);
   const answer = await mesh.request();
   assert.deepEqual(
@@ -45,7 +45,7 @@ test("a request passes three hops and comes back in the caller's terms; close re
   assert.deepEqual(mesh.live(), [0, 0, 0]);
 });
 
-test("row 1.2: a failure at the end leaves nothing at any hop and reaches the caller with code and text", async (t) => {
+test("a failure at the end leaves nothing at any hop and reaches the caller with code and text", async (t) => {
   const mesh = await start(t);
   mesh.answer = async () => {
     throw statusError(Code.RESOURCE_EXHAUSTED, "no address left in 10.0.0.0/30");
@@ -89,6 +89,25 @@ test("the deadline travels: every hop sees about the same one", async (t) => {
   for (const seen of mesh.deadlines) assert.ok(Math.abs((seen ?? 0) - deadlineMs) < 2000, `${seen} against ${deadlineMs}`);
 });
 
+test("row 7.2: a refresh through a restarted hop that fails does not tear down what lives further on", async (t) => {
+  const mesh = await start(t);
+  const answer = await mesh.request();
+  await mesh.restartFirst();
+  mesh.answer = async (_request, { signal }) => {
+    await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+    throw signal.reason;
+  };
+  await assert.rejects(mesh.request(answer, { deadlineMs: Date.now() + 200 }), { code: Code.DEADLINE_EXCEEDED });
+  assert.deepEqual(mesh.live(), [0, 1, 1]);
+  mesh.answer = async ({ connection }) => ({ ...Connection.fromPartial({}), ...connection });
+  const again = await mesh.request(answer);
+  assert.deepEqual(
+    again.path?.path_segments.map(({ id }) => id),
+    answer.path?.path_segments.map(({ id }) => id),
+  );
+  assert.deepEqual(mesh.live(), [1, 1, 1]);
+});
+
 test("an answer for another connection is refused and closed", async (t) => {
   const mesh = await start(t);
   mesh.forge = (answer) => ({ ...answer, path: { index: 0, path_segments: [] } });
@@ -96,7 +115,7 @@ test("an answer for another connection is refused and closed", async (t) => {
   assert.deepEqual(mesh.live().slice(0, 2), [0, 0]);
 });
 
-test("row 1.29: the end of a neighbour makes connections DOWN at every hop, its return and a refresh UP", async (t) => {
+test("row 1.31: the end of a neighbour makes connections DOWN at every hop, its return and a refresh UP", async (t) => {
   const mesh = await start(t);
   const answer = await mesh.request();
   const states = mesh.states();
@@ -151,7 +170,7 @@ async function start(t: TestContext) {
   const tools = { dialer, mesh: base, signal: stop.signal };
   let end = await startHop(url("end"), "end", undefined, tools);
   const two = await startHop(url("two"), "two", { url: url("end"), name: "end" }, tools);
-  const one = await startHop(url("one"), "one", { url: url("two"), name: "two" }, tools);
+  let one = await startHop(url("one"), "one", { url: url("two"), name: "two" }, tools);
   t.after(async () => {
     stop.abort();
     dialer.close();
@@ -169,6 +188,10 @@ async function start(t: TestContext) {
     stopEnd: () => end.listener.drain(0),
     async startEnd() {
       end = await startHop(url("end"), "end", undefined, tools);
+    },
+    async restartFirst() {
+      await one.listener.drain(0);
+      one = await startHop(url("one"), "one", { url: url("two"), name: "two" }, tools);
     },
     closeAtEnd() {
       for (const { id } of end.serial.connections()) end.hub.remove(Connection.fromPartial({ id }));

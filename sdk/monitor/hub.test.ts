@@ -9,7 +9,7 @@ import { selects } from "./selector.js";
 const all: MonitorScopeSelector = { path_segments: [], network_services: [] };
 const { INITIAL_STATE_TRANSFER, UPDATE, DELETE } = ConnectionEventType;
 
-test("row 1.29: the initial state comes at once even when it is empty, then updates and deletions", async () => {
+test("row 1.31: the initial state comes at once even when it is empty, then updates and deletions", async () => {
   const hub = createMonitorHub();
   const events = watch(hub, all);
   assert.deepEqual(await events.next(), [INITIAL_STATE_TRANSFER]);

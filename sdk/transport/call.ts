@@ -8,7 +8,7 @@ import { encodeMessage, type Method } from "./methods.js";
 
 export interface CallOptions {
   readonly signal: AbortSignal;
-  /** Milliseconds since the epoch; travels to the next hop. */
+  /** Milliseconds since the epoch; travels to the next hop. A unary call has at most `longestCallMs`. */
   readonly deadlineMs?: number | undefined;
   readonly traceparent?: string | undefined;
   /** Further request headers. */
@@ -22,6 +22,8 @@ export type CallMetadata = () => Promise<Readonly<Record<string, string>>>;
 
 /** Longest time that the 32-bit timers on both sides honour; a later deadline is not sent. */
 const maxTimeoutMs = 2 ** 31 - 1;
+/** Bound of a unary call whose caller gives none or a longer one. */
+export const longestCallMs = 60_000;
 
 export interface Caller {
   unary<I, O>(method: Method<I, O>, address: Address, input: I, options: CallOptions): Promise<O>;
@@ -90,7 +92,7 @@ function runUnary<I, O>(
         (bytes) => method.response.decode(bytes),
         input,
         headers,
-        grpcDeadline(options.deadlineMs),
+        unaryDeadline(options.deadlineMs),
         done,
       ),
     );
@@ -127,7 +129,7 @@ async function* runStream<I, O>(
     (bytes) => method.response.decode(bytes),
     input,
     headers,
-    grpcDeadline(options.deadlineMs),
+    streamDeadline(options.deadlineMs),
   );
   let ended: CallEnd | undefined;
   const cancel = (): void => call.cancel();
@@ -168,7 +170,12 @@ function tellHeaders(header: Metadata, options: CallOptions): void {
   for (const [name, value] of Object.entries(header.getMap())) options.onHeader?.(name, value.toString());
 }
 
-function grpcDeadline(deadlineMs: number | undefined): { deadline?: number } {
+/** Deadline of a unary call: nobody waits for an answer without end. */
+function unaryDeadline(deadlineMs: number | undefined): { deadline: number } {
+  return { deadline: Math.min(deadlineMs ?? Number.POSITIVE_INFINITY, Date.now() + longestCallMs) };
+}
+
+function streamDeadline(deadlineMs: number | undefined): { deadline?: number } {
   if (deadlineMs === undefined || deadlineMs - Date.now() > maxTimeoutMs) return {};
   return { deadline: deadlineMs };
 }

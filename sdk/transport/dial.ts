@@ -7,7 +7,7 @@ import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
 import type { ServingStatus } from "../telemetry/health.js";
 import { type Address, parseAddress } from "./address.js";
-import { type CallMetadata, type CallOptions, createCaller } from "./call.js";
+import { type CallMetadata, type CallOptions, createCaller, longestCallMs } from "./call.js";
 import { createChannelPool } from "./channel-pool.js";
 import { methods } from "./methods.js";
 
@@ -81,7 +81,12 @@ export function createDialer(options: DialerOptions): Dialer {
         },
         async *find(query, options) {
           const { watch } = options;
-          for await (const answer of call.stream(methods.findServices, address, { network_service: query, watch }, options)) {
+          for await (const answer of call.stream(
+            methods.findServices,
+            address,
+            { network_service: query, watch },
+            findOptions(options),
+          )) {
             if (answer.network_service !== undefined) yield { entry: answer.network_service, deleted: answer.deleted };
           }
         },
@@ -96,7 +101,7 @@ export function createDialer(options: DialerOptions): Dialer {
         },
         async *find(query, options) {
           const request = { network_service_endpoint: query, watch: options.watch };
-          for await (const answer of call.stream(methods.findEndpoints, address, request, options)) {
+          for await (const answer of call.stream(methods.findEndpoints, address, request, findOptions(options))) {
             const entry = answer.network_service_endpoint;
             if (entry !== undefined) yield { entry, deleted: answer.deleted };
           }
@@ -116,6 +121,11 @@ export function createDialer(options: DialerOptions): Dialer {
     },
     close: () => pool.close(),
   };
+}
+
+/** A Find that does not watch ends, or is ended. */
+function findOptions<O extends CallOptions & { watch: boolean }>(options: O): CallOptions {
+  return options.watch ? options : { ...options, deadlineMs: options.deadlineMs ?? Date.now() + longestCallMs };
 }
 
 /** Parses each url once; forgets all when there are too many, which only costs parsing them again. */

@@ -103,7 +103,7 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
         const status = error === undefined ? undefined : leavingStatus(error, controller.signal);
         const durationMs = performance.now() - startedMs;
         options.onCall?.({ method, code: status?.code ?? Code.OK, durationMs });
-        if (status !== undefined) logFailure(log, method, status, context, input);
+        if (status !== undefined && status !== shutdown) logFailure(log, method, status, context, input);
         return status;
       },
     };
