@@ -68,7 +68,7 @@ export function serialize(options: SerializeOptions): Serialize {
     const events: ConnectionEvents = {
       close(reason) {
         if (entry.stored === undefined) return;
-        turn(entry, never, () => closeFromInside(entry, reason)).catch((error) => {
+        turn(entry, undefined, () => closeFromInside(entry, reason)).catch((error) => {
           log.warn(`close after "${reason}" failed`, { connectionId: id, error });
         });
       },
@@ -82,7 +82,7 @@ export function serialize(options: SerializeOptions): Serialize {
   }
 
   /** Runs work when it is this call's turn for the connection. */
-  async function turn<T>(entry: Entry, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  async function turn<T>(entry: Entry, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     if (entry.busy) await standInLine(entry, signal);
     else entry.busy = true;
     try {
@@ -149,7 +149,7 @@ export function serialize(options: SerializeOptions): Serialize {
       async close(connection, context, rest) {
         const entry = entryOf(connection.id);
         // What has been asked to go goes, even when the one who asked does not wait for it.
-        await turn(entry, never, async () => {
+        await turn(entry, undefined, async () => {
           const { stored } = entry;
           if (stored !== undefined) return closeStored(entry, stored, rest, context.traceparent);
           // Unknown, but its path goes on: this process may have restarted while later hops kept theirs.
@@ -166,23 +166,23 @@ export function serialize(options: SerializeOptions): Serialize {
 }
 
 /** Waits for the turn of this call; a caller that leaves gives its place up. */
-function standInLine({ id, queue }: Entry, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.reject(signal.reason);
+function standInLine({ id, queue }: Entry, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted) return Promise.reject(signal.reason);
   if (queue.length >= maxWaiting) {
     const text = `${maxWaiting} calls already wait for connection ${id}; wait for their answers`;
     return Promise.reject(statusError(Code.RESOURCE_EXHAUSTED, text));
   }
   return new Promise((resolve, reject) => {
     const start = (): void => {
-      signal.removeEventListener("abort", leave);
+      signal?.removeEventListener("abort", leave);
       resolve();
     };
     const leave = (): void => {
       queue.splice(queue.indexOf(start), 1);
-      reject(signal.reason);
+      reject(signal?.reason);
     };
     queue.push(start);
-    signal.addEventListener("abort", leave, { once: true });
+    signal?.addEventListener("abort", leave, { once: true });
   });
 }
 
