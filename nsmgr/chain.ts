@@ -71,6 +71,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
           find: directory.services.find,
           serviceOf: directory.serviceOf,
           endpointOf: directory.endpointOf,
+          clock,
           log,
           signal,
         }),

@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import type { ConnectionApi, Found } from "../sdk/api.js";
 import { backgroundCall, chain, type Element } from "../sdk/chain.js";
+import { manualClock } from "../sdk/clock.js";
 import type { HasConnection } from "../sdk/elements/serialize.js";
 import { Connection, State } from "../sdk/gen/connection.js";
 import { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { Code, statusError } from "../sdk/status.js";
 import { silentLog } from "../sdk/telemetry/log.js";
-import { watchService } from "./watch-service.js";
+import { lingerMs, watchService } from "./watch-service.js";
 
 test("row 2.11: an edit that rules the endpoint out moves its connections and no others", async (t) => {
   const { ask, edit, seen, until } = start(t);
@@ -51,8 +52,8 @@ test("an edit that the endpoint fits, a deleted service and a vanished endpoint 
   assert.deepEqual(seen, []);
 });
 
-test("one watch per service, opened again when it breaks, ended with the last connection", async (t) => {
-  const { ask, close, edit, seen, streams, until } = start(t);
+test("one watch per service, opened again when it breaks, kept for a while after the last connection", async (t) => {
+  const { ask, close, edit, seen, streams, until, clock } = start(t);
   await ask("c1", "blue");
   await ask("c2", "blue");
   assert.equal(streams.opened, 1);
@@ -63,10 +64,17 @@ test("one watch per service, opened again when it breaks, ended with the last co
   await close("c1");
   assert.equal(streams.open, 1);
   await close("c2");
+  clock.advance(lingerMs - 1);
+  await ask("c3", "green");
+  clock.advance(lingerMs);
+  assert.deepEqual([streams.open, streams.opened], [1, 2]);
+  await close("c3");
+  clock.advance(lingerMs);
   await until(() => streams.open === 0);
 });
 
 function start(t: TestContext) {
+  const clock = manualClock();
   const stop = new AbortController();
   t.after(() => stop.abort());
   const seen: string[] = [];
@@ -141,6 +149,7 @@ function start(t: TestContext) {
           if (name === "vanished") return undefined;
           return NetworkServiceEndpoint.fromPartial({ name, network_service_labels: { s: { labels: { colour: name } } } });
         },
+        clock,
         log: silentLog,
         signal: stop.signal,
       }),
@@ -167,6 +176,7 @@ function start(t: TestContext) {
       handler.request({ connection: connectionOf(id, endpoint, state), mechanism_preferences: [] }, call),
     close: (id: string) => handler.close(connectionOf(id, "", State.UP), call),
     edit,
+    clock,
     chosen,
     seen,
     streams,

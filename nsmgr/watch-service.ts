@@ -9,6 +9,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ConnectionApi, ServiceRegistry } from "../sdk/api.js";
 import type { Element } from "../sdk/chain.js";
+import type { Clock, Disarm } from "../sdk/clock.js";
 import type { HasConnection } from "../sdk/elements/serialize.js";
 import { type Connection, State } from "../sdk/gen/connection.js";
 import { NetworkService, type NetworkServiceEndpoint } from "../sdk/gen/registry.js";
@@ -24,10 +25,14 @@ export interface WatchServiceDeps {
   readonly serviceOf: (name: string, payload: string, signal: AbortSignal) => Promise<NetworkService>;
   /** The endpoint of that name; undefined = not registered any more. */
   readonly endpointOf: (name: string, signal: AbortSignal) => Promise<NetworkServiceEndpoint | undefined>;
+  readonly clock: Clock;
   readonly log: Log;
   /** Aborts at shutdown. */
   readonly signal: AbortSignal;
 }
+
+/** How long the watch of a service without connections is kept, in milliseconds: most come back soon. */
+export const lingerMs = 30_000;
 
 interface Tracked {
   /** As answered; its labels are those it was asked with. */
@@ -40,6 +45,8 @@ interface Tracked {
 interface Watched {
   readonly connections: Map<string, Tracked>;
   readonly stop: AbortController;
+  /** Disarms the end of the watch; set while nobody uses it. */
+  linger: Disarm | undefined;
   /** As the watch told it last. */
   service: NetworkService | undefined;
 }
@@ -57,19 +64,26 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
     serviceById.delete(id);
     if (name === undefined || entry === undefined) return;
     entry.connections.delete(id);
-    if (entry.connections.size > 0) return;
-    entry.stop.abort();
-    watched.delete(name);
+    if (entry.connections.size > 0 || deps.signal.aborted) return;
+    entry.linger = deps.clock.at(deps.clock.nowMs() + lingerMs, () => {
+      entry.stop.abort();
+      watched.delete(name);
+    });
   };
+  deps.signal.addEventListener("abort", () => {
+    for (const { linger } of watched.values()) linger?.();
+  });
   const track = (connection: Connection, labels: Tracked["labels"], events: Tracked["events"]): void => {
     const { id, network_service: name } = connection;
     if (serviceById.get(id) !== name) untrack(id);
     let entry = watched.get(name);
     if (entry === undefined) {
-      entry = { connections: new Map(), stop: new AbortController(), service: undefined };
+      entry = { connections: new Map(), stop: new AbortController(), linger: undefined, service: undefined };
       watched.set(name, entry);
       void follow(name, entry, deps);
     }
+    entry.linger?.();
+    entry.linger = undefined;
     const before = entry.connections.get(id);
     const stays = before?.connection.network_service_endpoint_name === connection.network_service_endpoint_name;
     entry.connections.set(id, { connection, labels, events, verified: stays ? before?.verified : undefined });
