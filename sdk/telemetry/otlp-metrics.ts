@@ -15,7 +15,7 @@ import {
 } from "@opentelemetry/sdk-metrics";
 import type { MetricObjectWithValues, MetricValue, MetricValueWithName } from "prom-client";
 import type { Metrics } from "./metrics.js";
-import { collectorUrl } from "./otlp-traces.js";
+import { collectorAddress } from "./otlp-traces.js";
 
 type Time = [seconds: number, nanoseconds: number];
 
@@ -28,7 +28,7 @@ export function startOtlpMetrics(options: {
   const resource = resourceFromAttributes({ "service.name": options.service });
   const startTime = now();
   const reader = new PeriodicExportingMetricReader({
-    exporter: new OTLPMetricExporter({ url: collectorUrl(options.endpoint) }),
+    exporter: new OTLPMetricExporter(collectorAddress(options.endpoint)),
     exportIntervalMillis: Math.max(100, options.intervalMs),
     exportTimeoutMillis: Math.max(100, Math.min(options.intervalMs, 5000)),
     metricProducers: [

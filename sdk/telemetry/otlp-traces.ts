@@ -2,6 +2,8 @@
  * Spans sent to an OpenTelemetry collector by OTLP over gRPC. Imported only when TELEMETRY is on: the OpenTelemetry
  * packages cost 30 MB of memory that a component without a collector should not pay.
  */
+
+import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import { type Context, ROOT_CONTEXT, SpanKind, SpanStatusCode, TraceFlags, trace } from "@opentelemetry/api";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-grpc";
 import { resourceFromAttributes } from "@opentelemetry/resources";
@@ -10,14 +12,14 @@ import type { Tracer } from "./observe.js";
 import { formatTraceparent, parseTraceparent } from "./traceparent.js";
 
 /**
- * @param options.endpoint  host:port or http(s)://host:port of the collector; without https the link is not encrypted
+ * @param options.endpoint  host:port, http(s)://host:port or unix:///path of the collector; without https the link is not encrypted
  */
 export function startOtlpTraces(options: {
   readonly service: string;
   readonly endpoint: string;
   readonly attributes?: Readonly<Record<string, string>>;
 }): { readonly tracer: Tracer; stop(): Promise<void> } {
-  const exporter = new OTLPTraceExporter({ url: collectorUrl(options.endpoint) });
+  const exporter = new OTLPTraceExporter(collectorAddress(options.endpoint));
   const provider = new BasicTracerProvider({
     resource: resourceFromAttributes({ "service.name": options.service, ...options.attributes }),
     spanProcessors: [new BatchSpanProcessor(exporter, { scheduledDelayMillis: 1000, exportTimeoutMillis: 5000 })],
@@ -49,9 +51,10 @@ export function startOtlpTraces(options: {
   };
 }
 
-/** gRPC exporters want a scheme; the setting is host:port as upstream writes it. */
-export function collectorUrl(endpoint: string): string {
-  return /^https?:\/\//.test(endpoint) ? endpoint : `http://${endpoint}`;
+/** Address of the collector in the exporters' terms: they want a scheme; the setting is host:port as upstream writes it, or one of ours. */
+export function collectorAddress(endpoint: string): { readonly url: string; readonly credentials: ChannelCredentials } {
+  const url = /^(https?|unix):\/\//.test(endpoint) ? endpoint : `http://${endpoint}`;
+  return { url, credentials: url.startsWith("https:") ? credentials.createSsl() : credentials.createInsecure() };
 }
 
 function parentContext(traceparent: string | undefined): Context {

@@ -15,7 +15,7 @@ export interface CollectedSpan {
 }
 
 export interface OtlpCollector {
-  /** host:port, as NSM_OPEN_TELEMETRY_ENDPOINT wants it. */
+  /** host:port or unix:///path, as NSM_OPEN_TELEMETRY_ENDPOINT wants it. */
   readonly endpoint: string;
   readonly spans: readonly CollectedSpan[];
   /** Names of the metrics received so far. */
@@ -25,7 +25,8 @@ export interface OtlpCollector {
   stop(): Promise<void>;
 }
 
-export async function startOtlpCollector(host = "127.0.0.1"): Promise<OtlpCollector> {
+/** @param where  unix:///path, which every network namespace reaches, or host:0 */
+export async function startOtlpCollector(where = "127.0.0.1:0"): Promise<OtlpCollector> {
   const spans: CollectedSpan[] = [];
   const metricNames = new Set<string>();
   const changes = new EventEmitter();
@@ -33,12 +34,12 @@ export async function startOtlpCollector(host = "127.0.0.1"): Promise<OtlpCollec
   server.addService(...exportService("trace", "TraceService", (body) => collectSpans(body, spans), changes));
   server.addService(...exportService("metrics", "MetricsService", (body) => collectMetrics(body, metricNames), changes));
   const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync(`${host}:0`, ServerCredentials.createInsecure(), (error, bound) =>
+    server.bindAsync(where, ServerCredentials.createInsecure(), (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     ),
   );
   return {
-    endpoint: `${host}:${port}`,
+    endpoint: where.startsWith("unix:") ? where : where.replace(/0$/, String(port)),
     spans,
     metricNames,
     async until(condition, signal) {

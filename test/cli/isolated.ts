@@ -22,8 +22,15 @@ export interface Place {
   weft(...argv: string[]): Promise<Finished>;
   /** Any program. */
   run(program: string, ...argv: string[]): Promise<Finished>;
-  /** Starts without waiting; it ends with the place at the latest. */
-  start(env: Readonly<Record<string, string>>, program: string, ...argv: string[]): ChildProcess;
+  /** A `weft` that goes on; it ends with the place at the latest. */
+  begin(...argv: string[]): Promise<Begun>;
+}
+
+export interface Begun {
+  readonly finished: Promise<Finished>;
+  /** Resolves when its standard output has matched. */
+  said(pattern: RegExp): Promise<void>;
+  signal(name: "INT" | "TERM" | "KILL"): Promise<void>;
 }
 
 export async function openPlace(t: TestContext, env: Readonly<Record<string, string>> = {}): Promise<Place> {
@@ -38,12 +45,40 @@ export async function openPlace(t: TestContext, env: Readonly<Record<string, str
   });
   for await (const line of createInterface({ input: holder.stdout })) if (line === "ready") break;
   const enter = ["nsenter", "--mount", "--pid", "--target", String(innerPid(holder.pid ?? 0))];
-  const start = (more: Readonly<Record<string, string>>, ...command: string[]): ChildProcess => {
+  const start = (...command: string[]): ChildProcess => {
     const [program = "", ...argv] = [...enter, ...command];
-    return spawn(program, argv, { env: { ...process.env, ...env, ...more }, stdio: ["ignore", "pipe", "pipe"] });
+    return spawn(program, argv, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
   };
-  const run = async (...command: string[]): Promise<Finished> => finish(start({}, ...command));
-  return { run, start, weft: (...argv) => run(process.execPath, weftScript, ...argv) };
+  const run = async (...command: string[]): Promise<Finished> => finish(start(...command));
+  return {
+    run,
+    weft: (...argv) => run(process.execPath, weftScript, ...argv),
+    // nsenter hands no signal on, so the program tells its own number first
+    begin: (...argv) => follow(start("sh", "-c", 'echo "pid $$"; exec "$@"', "sh", process.execPath, weftScript, ...argv), run),
+  };
+}
+
+async function follow(child: ChildProcess, run: (...command: string[]) => Promise<Finished>): Promise<Begun> {
+  let out = "";
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => {
+    out += text;
+  });
+  const finished = finish(child);
+  const said = async (pattern: RegExp): Promise<void> => {
+    while (!pattern.test(out)) {
+      const more = await Promise.race([once(child.stdout ?? child, "data").then(() => true), finished.then(() => false)]);
+      if (!more && !pattern.test(out)) throw new Error(`it ended without saying ${pattern}: ${JSON.stringify(await finished)}`);
+    }
+  };
+  await said(/^pid \d+\n/);
+  const pid = /\d+/.exec(out)?.[0] ?? "";
+  return {
+    finished,
+    said,
+    async signal(name) {
+      await run("kill", `-${name}`, pid);
+    },
+  };
 }
 
 /** Collects what a program writes until it ends. */
