@@ -11,6 +11,7 @@ import type { ConnectionApi } from "../api.js";
 import type { CallContext, Handler } from "../chain.js";
 import { Connection, State } from "../gen/connection.js";
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
+import { nextSegment } from "../path.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { neverSent } from "../transport/call.js";
@@ -64,7 +65,8 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
       const connection = withNextSegment(asked, nextHop.name);
       const { id } = connection;
       // After a restart of ours a refresh looks like a first request; its path shows that the connection lives further on.
-      const resumed = connection === asked && asked.state !== State.RESELECT_REQUESTED;
+      const goesOn = connection === asked && nextSegment(asked) !== undefined;
+      const resumed = goesOn && asked.state !== State.RESELECT_REQUESTED;
       const isNew = previous === undefined && !resumed;
       const oldUrl = urls.get(id);
       if (previous !== undefined && oldUrl !== undefined && oldUrl !== nextHop.url) {
