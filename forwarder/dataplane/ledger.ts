@@ -6,8 +6,9 @@
  * one afterwards ("committed"); what is found begun and not committed was interrupted.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { hasErrno } from "../../sdk/linux/system-error.js";
 
 export interface LedgerEntry {
   /** What was valid last. */
@@ -43,14 +44,19 @@ export function openLedger(folder: string): Ledger {
   const begunPath = (id: string): string => join(folder, `${fileName(id)}${begunSuffix}`);
   return {
     load: () => load(folder),
-    begin: (id, value) => writeWhole(begunPath(id), { id, value }),
+    // Half written means that nothing has been made yet: no need to replace it as a whole.
+    begin: (id, value) => writeOrRemove(begunPath(id), JSON.stringify({ id, value })),
     commit: (id) => renameSync(begunPath(id), committedPath(id)),
-    abandon: (id) => rmSync(begunPath(id), { force: true }),
-    update: (id, value) => writeWhole(committedPath(id), { id, value }),
+    abandon: (id) => removeFile(begunPath(id)),
+    update(id, value) {
+      const path = committedPath(id);
+      writeOrRemove(`${path}${partSuffix}`, JSON.stringify({ id, value }));
+      renameSync(`${path}${partSuffix}`, path);
+    },
     retire: (id) => renameSync(committedPath(id), begunPath(id)),
     remove(id) {
-      rmSync(begunPath(id), { force: true });
-      rmSync(committedPath(id), { force: true });
+      removeFile(begunPath(id));
+      removeFile(committedPath(id));
     },
   };
 }
@@ -60,14 +66,20 @@ function fileName(id: string): string {
   return createHash("sha256").update(id).digest("hex").slice(0, 40);
 }
 
-function writeWhole(path: string, content: { readonly id: string; readonly value: unknown }): void {
-  const part = `${path}${partSuffix}`;
+function writeOrRemove(path: string, content: string): void {
   try {
-    writeFileSync(part, JSON.stringify(content), { mode: 0o600 });
-    renameSync(part, path);
+    writeFileSync(path, content, { mode: 0o600 });
   } catch (error) {
-    rmSync(part, { force: true });
+    removeFile(path);
     throw error;
+  }
+}
+
+function removeFile(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!hasErrno(error, "ENOENT")) throw error;
   }
 }
 
@@ -77,11 +89,15 @@ function load(folder: string): ReturnType<Ledger["load"]> {
   for (const name of readdirSync(folder).sort()) {
     const path = join(folder, name);
     if (name.endsWith(partSuffix)) {
-      rmSync(path, { force: true });
+      removeFile(path);
       continue;
     }
     if (!name.endsWith(committedSuffix)) continue;
     const content = readWhole(path);
+    if (content === undefined && name.endsWith(begunSuffix)) {
+      removeFile(path);
+      continue;
+    }
     if (content === undefined) {
       renameSync(path, `${path}.unreadable`);
       unreadable.push(`${path}.unreadable`);

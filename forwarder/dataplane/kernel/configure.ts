@@ -4,11 +4,25 @@
  */
 import { writeFileSync } from "node:fs";
 import { AF_INET, AF_INET6 } from "../../../sdk/linux/libc.js";
-import { addAddress, deleteAddress, listAddresses } from "../../../sdk/linux/netlink/addresses.js";
-import { type Family, formatAddress, formatPrefix, type IpPrefix } from "../../../sdk/linux/netlink/ip-address.js";
+import { addAddress, deleteAddress, type LinkAddress, listAddresses } from "../../../sdk/linux/netlink/addresses.js";
+import {
+  type Family,
+  formatAddress,
+  formatPrefix,
+  type IpAddress,
+  type IpPrefix,
+} from "../../../sdk/linux/netlink/ip-address.js";
 import { type Link, type LinkChange, setLink } from "../../../sdk/linux/netlink/links.js";
-import { deleteNeighbor, listNeighbors, setNeighbor } from "../../../sdk/linux/netlink/neighbors.js";
-import { addRoute, deleteRoute, listRoutes, mainTable, type Route, weftProtocol } from "../../../sdk/linux/netlink/routes.js";
+import { deleteNeighbor, listNeighbors, type Neighbor, setNeighbor } from "../../../sdk/linux/netlink/neighbors.js";
+import {
+  addRoute,
+  deleteRoute,
+  isTableEmpty,
+  listRoutes,
+  mainTable,
+  type Route,
+  weftProtocol,
+} from "../../../sdk/linux/netlink/routes.js";
 import { addRule, deleteRule, listRules, type Rule } from "../../../sdk/linux/netlink/rules.js";
 import type { NetlinkRequest, NetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
 import { withNetns } from "../../../sdk/linux/netns.js";
@@ -30,6 +44,7 @@ const ipv6MetricTries = 64;
 
 /**
  * @param tablesBefore  tables whose rules may be there already and are to go when the plan lacks them
+ * @returns whether anything had to be changed
  * @throws SystemError of the first refusal
  */
 export function configureLink(
@@ -39,44 +54,89 @@ export function configureLink(
   built: BuiltLink,
   age: LinkAge,
   tablesBefore: readonly OwnedTable[],
-): void {
+): boolean {
   const { socket } = place;
-  socket.perform(linkChanges(link, plan, built));
-  const addresses = age === "fresh" ? [] : listAddresses(socket, link.index).filter(({ scope }) => scope === globalScope);
-  const missing = without(
-    plan.addresses,
-    addresses.map(({ prefix }) => prefix),
-    formatPrefix,
-  );
-  addAddresses(place, link.index, built.name, missing);
-  const stale = without(
-    addresses.map(({ prefix }) => prefix),
-    plan.addresses,
-    formatPrefix,
-  );
-  socket.perform(stale.map((prefix) => deleteAddress(link.index, prefix)));
-  // With an IPv4 address the kernel deletes its secondary ones in the same network.
-  if (stale.length > 0) addAddresses(place, link.index, built.name, plan.addresses);
+  const fresh = age === "fresh";
+  const there = fresh ? [] : listAddresses(socket, link.index).filter(({ scope }) => scope === globalScope);
+  const addresses = changeAddresses(link.index, plan, there);
+  const rulesThere = fresh && tablesBefore.length === 0 ? [] : listOwnRules(socket, [...built.tables, ...tablesBefore]);
+  const neighborsThere = fresh ? [] : listNeighbors(socket, link.index).filter(({ permanent }) => permanent);
+  const neighbors = changeNeighbors(link.index, plan, neighborsThere);
+  const first: Step[] = [...linkChanges(link, plan, built), ...addresses.add];
+  if (fresh) return perform(place, built.name, [...first, ...additions(link.index, plan, built, [], rulesThere, neighbors)]);
 
-  const routesThere = age === "fresh" ? [] : families.flatMap((family) => listRoutes(socket, family, link.index)).filter(isOurs);
+  // Deleting an address may take routes and other addresses of the same network along: look at the routes afterwards.
+  const changed = perform(place, built.name, [...first, ...addresses.remove]);
+  const again = addresses.remove.length > 0 && perform(place, built.name, addresses.all);
+  const routesThere = families.flatMap((family) => listRoutes(socket, family, link.index)).filter(isOurs);
+  const added = perform(place, built.name, additions(link.index, plan, built, routesThere, rulesThere, neighbors));
   const wanted = wantedRoutes(link.index, plan, built);
-  const rules = wantedRules(plan, built);
-  const rulesThere = age === "fresh" && tablesBefore.length === 0 ? [] : listOwnRules(socket, [...built.tables, ...tablesBefore]);
+  const stale: Step[] = [
+    ...without(rulesThere, wantedRules(plan, built), ruleKey).map((rule) => ({ request: deleteRule(rule) })),
+    ...without(routesThere, wanted, placedRouteKey).map((route) => ({ request: deleteRoute(route) })),
+    ...neighbors.stale.map((request) => ({ request })),
+  ];
+  return perform(place, built.name, stale) || added || again || changed;
+}
 
-  const first = socket.attempt([
-    ...without(wanted, routesThere, placedRouteKey).map((route) => addRoute(route, "exclusive")),
-    ...plan.neighbors.map(({ address, macAddress }) => setNeighbor(link.index, address, macAddress)),
-    ...without(rules, rulesThere, ruleKey).map(addRule),
-  ]);
-  const refused = without(wanted, routesThere, placedRouteKey).filter((_, index) => hasErrno(first[index]?.error, "EEXIST"));
-  for (const { error } of first) if (error !== undefined && !hasErrno(error, "EEXIST")) throw error;
-  for (const route of refused) addBeside(socket, route);
+/** A request with what to do when the kernel refuses it in a way that is known. */
+interface Step {
+  readonly request: NetlinkRequest;
+  readonly address?: IpPrefix;
+  readonly route?: Route;
+}
 
-  socket.perform([
-    ...without(rulesThere, rules, ruleKey).map(deleteRule),
-    ...without(routesThere, wanted, placedRouteKey).map(deleteRoute),
-    ...(age === "fresh" ? [] : staleNeighbors(socket, link.index, plan)),
-  ]);
+/** All in one batch; whether there was anything to do. */
+function perform({ netns, socket }: Place, name: string, steps: readonly Step[]): boolean {
+  if (steps.length === 0) return false;
+  const answers = socket.attempt(steps.map(({ request }) => request));
+  const again: NetlinkRequest[] = [];
+  steps.forEach(({ request, address, route }, index) => {
+    const error = answers[index]?.error;
+    if (error === undefined) return;
+    if (address !== undefined && hasErrno(error, "EACCES")) {
+      // IPv6 is switched off for new interfaces of this namespace, as container runtimes do.
+      withNetns(netns, () => writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, "0"));
+      again.push(request);
+    } else if (route !== undefined && hasErrno(error, "EEXIST")) addBeside(socket, route);
+    // IPv6 routes through the interface wait for its first IPv6 address to be accepted.
+    else if (again.length > 0) again.push(request);
+    else throw error;
+  });
+  socket.perform(again);
+  return true;
+}
+
+function changeAddresses(
+  index: number,
+  plan: LinkPlan,
+  there: readonly LinkAddress[],
+): { add: Step[]; remove: Step[]; all: Step[] } {
+  const prefixes = there.map(({ prefix }) => prefix);
+  const add = (address: IpPrefix): Step => ({ request: addAddress(index, address), address });
+  return {
+    add: without(plan.addresses, prefixes, formatPrefix).map(add),
+    remove: without(prefixes, plan.addresses, formatPrefix).map((prefix) => ({ request: deleteAddress(index, prefix) })),
+    all: plan.addresses.map(add),
+  };
+}
+
+function additions(
+  index: number,
+  plan: LinkPlan,
+  built: BuiltLink,
+  routesThere: readonly Route[],
+  rulesThere: readonly Rule[],
+  neighbors: NeighborChanges,
+): Step[] {
+  return [
+    ...without(wantedRoutes(index, plan, built), routesThere, placedRouteKey).map((route) => ({
+      request: addRoute(route, "exclusive"),
+      route,
+    })),
+    ...neighbors.set.map((request) => ({ request })),
+    ...without(wantedRules(plan, built), rulesThere, ruleKey).map((rule) => ({ request: addRule(rule) })),
+  ];
 }
 
 /** Takes away the rules of these tables; their routes go with the interface. */
@@ -87,19 +147,17 @@ export function removeRules(socket: NetlinkSocket, tables: readonly OwnedTable[]
 /** Routing tables that nothing in the namespace uses. */
 export function freeTables(socket: NetlinkSocket, count: number): number[] {
   if (count === 0) return [];
-  const taken = new Set<number>();
-  for (const family of families) {
-    for (const { table } of listRules(socket, family)) taken.add(table);
-    for (const { table } of listRoutes(socket, family)) taken.add(table);
-  }
+  const ruled = new Set(families.flatMap((family) => listRules(socket, family)).map(({ table }) => table));
   const free: number[] = [];
-  for (let table = firstOwnTable; free.length < count; table++) if (!taken.has(table)) free.push(table);
+  for (let table = firstOwnTable; free.length < count; table++) {
+    if (!ruled.has(table) && families.every((family) => isTableEmpty(socket, family, table))) free.push(table);
+  }
   return free;
 }
 /** Beyond the 8-bit ids that people use by hand. */
 const firstOwnTable = 5_000;
 
-function linkChanges(link: Link, plan: LinkPlan, built: BuiltLink): NetlinkRequest[] {
+function linkChanges(link: Link, plan: LinkPlan, built: BuiltLink): Step[] {
   const change: LinkChange = {
     ...(link.name === built.name ? {} : { name: built.name }),
     ...(link.alias === plan.alias ? {} : { alias: plan.alias }),
@@ -107,17 +165,7 @@ function linkChanges(link: Link, plan: LinkPlan, built: BuiltLink): NetlinkReque
     ...(link.mtuBytes === plan.mtuBytes ? {} : { mtuBytes: plan.mtuBytes }),
     ...(link.up ? {} : { up: true }),
   };
-  return Object.keys(change).length === 0 ? [] : [setLink(link.index, change)];
-}
-
-function addAddresses({ netns, socket }: Place, index: number, name: string, prefixes: readonly IpPrefix[]): void {
-  const answers = socket.attempt(prefixes.map((prefix) => addAddress(index, prefix)));
-  const refused = prefixes.filter((_, position) => hasErrno(answers[position]?.error, "EACCES"));
-  for (const { error } of answers) if (error !== undefined && !hasErrno(error, "EACCES")) throw error;
-  if (refused.length === 0) return;
-  // IPv6 is switched off for new interfaces of this namespace, as container runtimes do.
-  withNetns(netns, () => writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, "0"));
-  socket.perform(refused.map((prefix) => addAddress(index, prefix)));
+  return Object.keys(change).length === 0 ? [] : [{ request: setLink(link.index, change) }];
 }
 
 /**
@@ -175,11 +223,24 @@ function listOwnRules(socket: NetlinkSocket, tables: readonly OwnedTable[]): Rul
   return families.flatMap((family) => listRules(socket, family)).filter((rule) => ids.has(rule.table) && isOurs(rule));
 }
 
-function staleNeighbors(socket: NetlinkSocket, index: number, plan: LinkPlan): NetlinkRequest[] {
+interface NeighborChanges {
+  readonly set: readonly NetlinkRequest[];
+  readonly stale: readonly NetlinkRequest[];
+}
+
+function changeNeighbors(index: number, plan: LinkPlan, there: readonly Neighbor[]): NeighborChanges {
+  const key = ({ address, macAddress }: { address: IpAddress; macAddress: string }): string =>
+    `${formatAddress(address)} ${macAddress}`;
+  const known = new Set(there.map(key));
   const wanted = new Set(plan.neighbors.map(({ address }) => formatAddress(address)));
-  return listNeighbors(socket, index)
-    .filter(({ permanent, address }) => permanent && !wanted.has(formatAddress(address)))
-    .map(({ address }) => deleteNeighbor(index, address));
+  return {
+    set: plan.neighbors
+      .filter((neighbor) => !known.has(key(neighbor)))
+      .map(({ address, macAddress }) => setNeighbor(index, address, macAddress)),
+    stale: there
+      .filter(({ address }) => !wanted.has(formatAddress(address)))
+      .map(({ address }) => deleteNeighbor(index, address)),
+  };
 }
 
 function isOurs({ protocol }: { readonly protocol: number }): boolean {

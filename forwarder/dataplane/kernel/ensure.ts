@@ -27,17 +27,19 @@ export interface Job {
 export async function bringAbout(job: Job, crossConnect: CrossConnect, before: Built | undefined): Promise<Built> {
   const plan = planOf(crossConnect);
   const built = choose(job, plan, crossConnect, before);
-  const after = await change(job, plan, built, before);
-  await settle(job.shop.places, plan, after);
-  return after;
+  if (await change(job, plan, built, before)) await settle(job.shop.places, plan, built);
+  return built;
 }
 
-async function change(job: Job, plan: Plan, built: Built, before: Built | undefined): Promise<Built> {
-  if (before === undefined) return await makeNew(job, plan, built);
-  const planBefore = planOf(before.crossConnect);
-  if (canUpdate(job.shop, plan, built, before, planBefore)) return await update(job, plan, built, before, planBefore);
-  if (sharesTunnel(plan, planBefore)) return await makeAgain(job, plan, built, before, planBefore);
-  return await replace(job, plan, built, before);
+/** Whether anything in the kernel has been changed. */
+async function change(job: Job, plan: Plan, built: Built, before: Built | undefined): Promise<boolean> {
+  if (before !== undefined) {
+    const planBefore = planOf(before.crossConnect);
+    if (canUpdate(job.shop, plan, built, before, planBefore)) return await update(job, plan, built, before, planBefore);
+    if (sharesTunnel(plan, planBefore)) await makeAgain(job, plan, built, before, planBefore);
+    else await replace(job, plan, built, before);
+  } else await makeNew(job, plan, built);
+  return true;
 }
 
 /** Opens the namespaces (so a missing one is refused before anything is touched) and fills in what the plan leaves open. */
@@ -49,13 +51,12 @@ function choose({ shop }: Job, plan: Plan, crossConnect: CrossConnect, before: B
   return { crossConnect, links, leftovers: [] };
 }
 
-async function makeNew({ shop, book, log }: Job, plan: Plan, built: Built): Promise<Built> {
+async function makeNew({ shop, book, log }: Job, plan: Plan, built: Built): Promise<void> {
   const { id } = built.crossConnect;
   book.begin(built);
   try {
     makeWire(shop, plan, built);
     book.commit(id);
-    return built;
   } catch (error) {
     await attempt(log, id, "take away what was half made", () => demolish(shop, built.links, { rules: true, renamed: false }));
     book.abandon(id);
@@ -63,19 +64,19 @@ async function makeNew({ shop, book, log }: Job, plan: Plan, built: Built): Prom
   }
 }
 
-async function update({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<Built> {
+async function update({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<boolean> {
   const { id } = built.crossConnect;
   if (samePorts(built, before)) {
     // A refresh: the same again, so nothing can be left half made. A full disk must not end a living connection.
-    updateWire(shop, plan, built, before, planBefore);
+    const changed = updateWire(shop, plan, built, before, planBefore);
     await attempt(log, id, "note the refresh in the ledger", () => book.update(built));
-    return built;
+    return changed;
   }
   book.begin(built);
   try {
-    updateWire(shop, plan, built, before, planBefore);
+    const changed = updateWire(shop, plan, built, before, planBefore);
     book.commit(id);
-    return built;
+    return changed;
   } catch (error) {
     await attempt(log, id, "take back the update", () => updateWire(shop, planBefore, before, built, plan));
     book.abandon(id);
@@ -83,7 +84,7 @@ async function update({ shop, book, log }: Job, plan: Plan, built: Built, before
   }
 }
 
-async function replace({ shop, book, log }: Job, plan: Plan, built: Built, before: Built): Promise<Built> {
+async function replace({ shop, book, log }: Job, plan: Plan, built: Built, before: Built): Promise<void> {
   const { id } = built.crossConnect;
   const leftovers = before.links.map((link) => {
     const inTheWay = built.links.some((other) => other.name === link.name && sameNamespace(other, link));
@@ -119,11 +120,10 @@ async function replace({ shop, book, log }: Job, plan: Plan, built: Built, befor
     await demolish(shop, leftovers, { rules: true, renamed: false });
     book.update(built);
   });
-  return built;
 }
 
 /** The same VNI in another place: the kernel does not let the two exist at one time. */
-async function makeAgain({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<Built> {
+async function makeAgain({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<void> {
   const { id } = built.crossConnect;
   book.begin(built);
   try {
@@ -131,7 +131,6 @@ async function makeAgain({ shop, book, log }: Job, plan: Plan, built: Built, bef
     await demolish(shop, old, { rules: true, renamed: true });
     makeWire(shop, plan, built);
     book.commit(id);
-    return built;
   } catch (error) {
     await attempt(log, id, "take away what was half made", () => demolish(shop, built.links, { rules: true, renamed: false }));
     await attempt(log, id, "put back what was there", () => makeWire(shop, planBefore, before));
@@ -161,7 +160,7 @@ function samePorts(one: Built, other: Built): boolean {
 }
 
 /** Clean-up that must not hide the error it cleans up after. */
-async function attempt(log: Log, id: string, what: string, action: () => void | Promise<void>): Promise<void> {
+async function attempt(log: Log, id: string, what: string, action: () => unknown): Promise<void> {
   try {
     await action();
   } catch (error) {

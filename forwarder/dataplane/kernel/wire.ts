@@ -55,9 +55,11 @@ export function makeWire(shop: Workshop, plan: Plan, built: Built): void {
  * Makes interfaces that exist equal to their plan. Called with the plan of before it takes an update back.
  * @param before  what was built until now: rules of its tables that the plan lacks are removed
  * @param planBefore  the plan it was built by
+ * @returns whether anything had to be changed
  * @throws SystemError; NOT_FOUND when an interface has vanished meanwhile
  */
-export function updateWire(shop: Workshop, plan: Plan, built: Built, before: Built, planBefore: Plan): void {
+export function updateWire(shop: Workshop, plan: Plan, built: Built, before: Built, planBefore: Plan): boolean {
+  let changed = false;
   for (const link of plan.links) {
     const wanted = builtFor(built, link);
     const earlier = linkOf(before, link.role);
@@ -67,10 +69,12 @@ export function updateWire(shop: Workshop, plan: Plan, built: Built, before: Bui
       throw statusError(Code.NOT_FOUND, `interface ${wanted.name} in ${wanted.netnsUrl} has vanished; ask again`);
     }
     if (found.name !== wanted.name) renameLink(place, found, wanted.name);
+    changed ||= found.name !== wanted.name;
     const current = found.name === wanted.name ? found : (getLink(place.socket, found.index) ?? found);
     if (plan.kind === "vxlan" && !sameTarget(plan, planBefore)) place.socket.perform([retargetVxlan(current.index, plan.tunnel)]);
-    configureLink(place, current, link, wanted, "existing", earlier?.tables ?? []);
+    changed = configureLink(place, current, link, wanted, "existing", earlier?.tables ?? []) || changed;
   }
+  return changed;
 }
 
 function sameTarget(plan: Plan & { kind: "vxlan" }, before: Plan): boolean {

@@ -2,6 +2,7 @@
  * Routes: RTM_*ROUTE (linux/rtnetlink.h).
  */
 import { AF_INET } from "../libc.js";
+import { hasErrno } from "../system-error.js";
 import * as codec from "./codec.js";
 import {
   addressBits,
@@ -92,6 +93,25 @@ export function listRoutes(socket: NetlinkSocket, family: Family, linkIndex = 0)
     .map((message) => decodeRoute(message.body))
     .filter((route) => route !== undefined)
     .filter((route) => linkIndex === 0 || route.linkIndex === linkIndex);
+}
+
+/** Whether a routing table holds nothing. Equivalent: `ip route show table N`. */
+export function isTableEmpty(socket: NetlinkSocket, family: Family, table: number): boolean {
+  const body = Buffer.alloc(headerLength);
+  body.writeUInt8(family, 0);
+  const request = {
+    verb: `list routes of table ${table}`,
+    type: RTM_GETROUTE,
+    flags: 0,
+    body: Buffer.concat([body, codec.u32(RTA_TABLE, table)]),
+  };
+  try {
+    return !socket.dump(request).some((message) => decodeRoute(message.body)?.table === table);
+  } catch (error) {
+    // The kernel makes a table with its first route.
+    if (hasErrno(error, "ENOENT")) return true;
+    throw error;
+  }
 }
 
 export interface RouteQuery {
