@@ -132,8 +132,8 @@ const refusals = [
   { why: "another service", connection: { id: "c", network_service: "other" }, code: Code.FAILED_PRECONDITION },
   { why: "no mechanism in common", connection: { id: "c", mechanism: { type: "MEMIF" } }, code: Code.FAILED_PRECONDITION },
   {
-    why: "a malformed address",
-    connection: { id: "c", context: { ip_context: { src_ip_addrs: ["nonsense"] } } },
+    why: "a bad address",
+    connection: { id: "c", context: { ip_context: { src_ip_addrs: ["x"] } } },
     code: Code.INVALID_ARGUMENT,
   },
 ];

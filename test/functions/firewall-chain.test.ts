@@ -1,18 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { NetworkService } from "../../sdk/gen/registry.js";
-import { icmpEcho } from "../../sdk/linux/icmp-echo.js";
-import { listLinks } from "../../sdk/linux/netlink/links.js";
-import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
 import { cleanUp } from "../../sdk/testing/cleanup.js";
 import { type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
 import { tcpProbe, tcpServer } from "../../sdk/testing/tcp.js";
 import { until } from "../../sdk/testing/until.js";
-import { type Domain, startDomain } from "../../testing/start-domain.js";
-import { type RunningWorkload, startWorkload } from "./workloads.js";
+import type { Domain } from "../../testing/start-domain.js";
+import { interfaces, pings, startOneNode } from "./one-node.js";
+import type { RunningWorkload } from "./workloads.js";
 
 const signal = new AbortController().signal;
 const blockedMs = 500;
@@ -41,7 +38,7 @@ test("rows 2.8, 2.9, 2.10: client → firewall → responder; ping and TCP 8080 
 
   const { connections } = await status(world);
   assert.match(connections[0]?.detail ?? "", /172\.16\.5\.1\/32.* → /);
-  const names = listNames(world.firewallNetns);
+  const names = interfaces(world.firewallNetns);
   assert.equal(names.length, 2, "the firewall has two interfaces");
 
   writeFileSync(
@@ -74,7 +71,7 @@ test("row 1.30: the end of the client takes everything away, in all three namesp
   const world = await build(t);
   assert.equal(await world.clientProcess.stop(), 0);
   for (const netns of [world.client, world.firewallNetns, world.responder]) {
-    await until(`${netns.name} to be empty`, () => listNames(netns).length === 0);
+    await until(`${netns.name} to be empty`, () => interfaces(netns).length === 0);
   }
 });
 
@@ -92,12 +89,8 @@ interface World {
 /** One node; the service's matches put the firewall before the responder. */
 async function build(context: TestContext): Promise<World> {
   const t = cleanUp(context);
-  const folder = mkdtempSync(join(tmpdir(), "wt-fn-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
   const [client, firewallNetns, responder] = [temporaryNetns(t, "c"), temporaryNetns(t, "f"), temporaryNetns(t, "r")];
-  const domain = await startDomain({ dataplane: "kernel" });
-  t.after(() => domain.stop());
-  const [{ url: nsmgr }] = domain.nodes;
+  const node = await startOneNode(t);
   const service = NetworkService.fromPartial({
     name: "web",
     payload: "ETHERNET",
@@ -106,34 +99,21 @@ async function build(context: TestContext): Promise<World> {
       { routes: [{ destination_selector: { app: "firewall" } }] },
     ],
   });
-  await domain.dialer.serviceRegistry(nsmgr).register(service, { signal });
-  const rulesFile = join(folder, "rules.yaml");
+  await node.domain.dialer.serviceRegistry(node.domain.nodes[0].url).register(service, { signal });
+  const rulesFile = join(node.folder, "rules.yaml");
   writeFileSync(rulesFile, rules);
-  const common = { NSM_CONNECT_TO: nsmgr, NSM_SERVICE_NAMES: "web" };
-  const start = (kind: Parameters<typeof startWorkload>[1], env: Record<string, string>): Promise<RunningWorkload> =>
-    startWorkload(t, kind, { url: `unix://${folder}/${kind}.sock`, dialer: domain.dialer, env: { ...common, ...env } });
-  await start("responder", {
-    NSM_NAME: "responder-1",
-    NSM_LABELS: "app:responder",
-    NSM_CIDR_PREFIX: "172.16.5.0/24,fd16:5::/64",
-    WEFT_NETNS: responder.url,
-    WEFT_STATE_DIR: join(folder, "responder"),
-  });
+  const pools = { NSM_CIDR_PREFIX: "172.16.5.0/24,fd16:5::/64" };
+  await node.start("responder", "responder-1", responder, { NSM_SERVICE_NAMES: "web", NSM_LABELS: "app:responder", ...pools });
   const startFirewall = (): Promise<RunningWorkload> =>
-    start("firewall", {
-      NSM_NAME: "firewall-1",
+    node.start("firewall", "firewall-1", firewallNetns, {
+      NSM_SERVICE_NAME: "web",
       NSM_LABELS: "app:firewall",
       NSM_ACL_CONFIG_PATH: rulesFile,
-      WEFT_NETNS: firewallNetns.url,
     });
   const firewall = await startFirewall();
-  const clientProcess = await start("client", {
-    NSM_NAME: "client-1",
-    NSM_NETWORK_SERVICES: "kernel://web/nsm-1",
-    WEFT_NETNS: client.url,
-  });
+  const clientProcess = await node.start("client", "client-1", client, { NSM_NETWORK_SERVICES: "kernel://web/nsm-1" });
   const world: World = {
-    domain,
+    domain: node.domain,
     client,
     clientProcess,
     firewallNetns,
@@ -151,15 +131,4 @@ async function build(context: TestContext): Promise<World> {
 async function status({ domain, clientProcess }: World) {
   const { facts } = await domain.dialer.inspect(clientProcess.url).getReport({ section: "connections" }, { signal });
   return { connections: facts };
-}
-
-async function pings(netns: TestNetns, source: string, destination: string): Promise<boolean> {
-  return (await icmpEcho({ netnsUrl: netns.url, source, destination, timeoutMs: 1_000, signal })) !== undefined;
-}
-
-function listNames(netns: TestNetns): string[] {
-  const socket = openNetlinkSocket(netns);
-  const names = listLinks(socket).map(({ name }) => name);
-  socket.close();
-  return names.filter((name) => name !== "lo");
 }

@@ -11,6 +11,8 @@ import type { Dialer } from "../../sdk/transport/dial.js";
 
 const commands = { client: runClient, egress: runEgress, firewall: runFirewall, responder: runResponder } as const;
 
+export type WorkloadKind = keyof typeof commands;
+
 export interface RunningWorkload {
   /** Where it answers health and operators. */
   readonly url: string;
@@ -22,7 +24,7 @@ export interface RunningWorkload {
 /** Starts a workload and waits until it says that it is ready. It is stopped when the test ends. */
 export async function startWorkload(
   t: CleanUp,
-  kind: keyof typeof commands,
+  kind: WorkloadKind,
   options: { readonly url: string; readonly dialer: Dialer; readonly env: Readonly<Record<string, string>> },
 ): Promise<RunningWorkload> {
   const { url, dialer } = options;
