@@ -49,21 +49,19 @@ test("row 7.14: a check that cannot tell is reported once and not repeated", asy
   assert.deepEqual(reports, [["cannot-tell", "not allowed"]]);
 });
 
-test("hurry cuts the pause short", async () => {
-  let checks = 0;
-  const probe = createProbe({
-    check: async () => ++checks > 0,
-    netnsUrl: undefined,
-    intervalMs: 60_000,
-    timeoutMs: 10,
-    report: () => {},
-  });
+test("hurry cuts the pause short and asks for a quick verdict, once", async () => {
+  const limits: number[] = [];
+  const check: LivenessCheck = async (_connection, { timeoutMs }) => limits.push(timeoutMs) > 0;
+  const probe = createProbe({ check, netnsUrl: undefined, intervalMs: 60_000, timeoutMs: 200_000, report: () => {} });
   probe.watch(connection);
-  await until("the first check", () => checks === 1);
-  await new Promise((resolve) => setImmediate(resolve));
-  probe.hurry();
-  await until("the second check", () => checks === 2);
+  for (const count of [1, 2]) {
+    await until(`check ${count}`, () => limits.length === count);
+    await new Promise((resolve) => setImmediate(resolve));
+    probe.hurry();
+  }
+  await until("the third check", () => limits.length === 3);
   probe.stop();
+  assert.deepEqual(limits, [200_000, 180_000, 180_000]);
 });
 
 test("the echo applies to kernel interfaces with addresses of one family at both ends", () => {

@@ -14,7 +14,7 @@ export interface LivenessOptions {
   readonly netnsUrl: string | undefined;
   /** Pause between two signs of life that are asked for. */
   readonly intervalMs: number;
-  /** After so long without an answer the path is dead. */
+  /** After so long without an answer the path is dead; shorter than usual when a fault has been reported. */
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
@@ -59,12 +59,14 @@ async function pairAnswers(source: string, destination: string, options: Livenes
       };
       send();
       const repeat = setInterval(send, intervalMs);
-      const end = setTimeout(() => resolve(false), timeoutMs);
-      signal.addEventListener("abort", () => {
+      // The last word is that of the echoes: after a lag of this process their answers may be there, unread.
+      const over = (): void => {
         clearInterval(repeat);
         clearTimeout(end);
-        resolve(false);
-      });
+        void Promise.allSettled(sent).then(() => resolve(false));
+      };
+      const end = setTimeout(over, timeoutMs);
+      signal.addEventListener("abort", over);
     });
   } finally {
     done.abort();
@@ -77,7 +79,7 @@ export type LivenessReport = "alive" | "dead" | "cannot-tell";
 export interface Probe {
   /** Checks the data path of this connection from now on; what is under way for another one no longer counts. */
   watch(connection: Connection): void;
-  /** Checks at once instead of after the interval. */
+  /** A fault has been reported: checks at once, and believes it after three signs of life that failed to come. */
   hurry(): void;
   stop(): void;
 }
@@ -91,17 +93,29 @@ export interface ProbeOptions {
   readonly report: (report: LivenessReport, error?: unknown) => void;
 }
 
+interface Round {
+  readonly controller: AbortController;
+  urgent: boolean;
+  wake: () => void;
+}
+
+/** Below this a verdict would be about the load of the machine. */
+const minUrgentMs = 100;
+
 /** Repeats a check; each report is about the connection watched last. */
 export function createProbe(options: ProbeOptions): Probe {
-  let current: { readonly controller: AbortController; hurry: () => void } | undefined;
+  let current: Round | undefined;
+  const urgentTimeoutMs = Math.min(options.timeoutMs, Math.max(3 * options.intervalMs, minUrgentMs));
 
-  async function run(connection: Connection, round: { controller: AbortController; hurry: () => void }): Promise<void> {
+  async function run(connection: Connection, round: Round): Promise<void> {
     const { signal } = round.controller;
     while (!signal.aborted) {
+      const timeoutMs = round.urgent ? urgentTimeoutMs : options.timeoutMs;
+      round.urgent = false;
       let report: LivenessReport;
       let problem: unknown;
       try {
-        report = (await options.check(connection, { ...options, signal })) ? "alive" : "dead";
+        report = (await options.check(connection, { ...options, timeoutMs, signal })) ? "alive" : "dead";
       } catch (error) {
         report = "cannot-tell";
         problem = error;
@@ -110,7 +124,7 @@ export function createProbe(options: ProbeOptions): Probe {
       options.report(report, problem);
       if (report === "cannot-tell") return;
       await pause(options.intervalMs, signal, (wake) => {
-        round.hurry = wake;
+        round.wake = wake;
       });
     }
   }
@@ -118,10 +132,14 @@ export function createProbe(options: ProbeOptions): Probe {
   return {
     watch(connection) {
       current?.controller.abort();
-      current = { controller: new AbortController(), hurry: () => {} };
+      current = { controller: new AbortController(), urgent: false, wake: () => {} };
       void run(connection, current);
     },
-    hurry: () => current?.hurry(),
+    hurry() {
+      if (current === undefined) return;
+      current.urgent = true;
+      current.wake();
+    },
     stop: () => current?.controller.abort(),
   };
 }
