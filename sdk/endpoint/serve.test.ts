@@ -1,31 +1,26 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { Payload } from "../api.js";
-import { backgroundCall } from "../chain.js";
 import { manualClock } from "../clock.js";
-import { type Connection, ConnectionEventType, MonitorScopeSelector, State } from "../gen/connection.js";
+import { ConnectionEventType, MonitorScopeSelector, State } from "../gen/connection.js";
 import { PolicyRoute } from "../gen/connectioncontext.js";
-import { NetworkServiceRequest } from "../gen/networkservice.js";
-import { NetworkService, type NetworkServiceEndpoint } from "../gen/registry.js";
+import { NetworkService } from "../gen/registry.js";
 import { ownInodeUrl } from "../linux/netns.js";
-import { matchesEndpoint, matchesService } from "../registry/match.js";
 import { Code } from "../status.js";
-import { silentLog } from "../telemetry/log.js";
-import { createFakeRegistry, type FakeRegistry } from "../testing/fake-registry.js";
+import { startEndpoint, startRegistry, temporaryFolder } from "../testing/endpoint-mesh.js";
 import { until } from "../testing/until.js";
-import { timestampOf } from "../timestamp.js";
-import { createDialer, type Dialer } from "../transport/dial.js";
-import { listen } from "../transport/listen.js";
-import { endpointRegistryService, findOf, serviceRegistryService } from "../transport/services.js";
-import { type ServeOptions, type Serving, serve } from "./serve.js";
+import type { Dialer } from "../transport/dial.js";
+import type { Serving } from "./serve.js";
 import type { ServedConnection } from "./tell-owner.js";
 
 test("row 1.33: an endpoint registers and answers with addresses, routes, labels and its own interface", async (t) => {
   const mesh = await startRegistry(t);
-  const endpoint = await start(t, mesh, { cidrs: ["10.0.0.0/24", "fd00::/64"], routes: ["10.9.0.0/16"], labels: { app: "x" } });
+  const endpoint = await startEndpoint(t, mesh, {
+    cidrs: ["10.0.0.0/24", "fd00::/64"],
+    routes: ["10.9.0.0/16"],
+    labels: { app: "x" },
+  });
   const entry = mesh.endpoints.entries.get("nse-1") ?? assert.fail();
   assert.deepEqual(entry.network_service_names, ["svc"]);
   assert.deepEqual(entry.network_service_labels["svc"]?.labels, { app: "x" });
@@ -58,17 +53,17 @@ test("row 2.14: the service is registered where it is missing and left alone whe
   const mesh = await startRegistry(t);
   const edited = NetworkService.fromPartial({ name: "kept", payload: "ETHERNET", matches: [{ fallthrough: true }] });
   mesh.services.entries.set("kept", edited);
-  await start(t, mesh, { services: ["svc", "kept"] });
+  await startEndpoint(t, mesh, { services: ["svc", "kept"] });
   assert.equal(mesh.services.entries.get("svc")?.payload, "ETHERNET");
   assert.deepEqual(mesh.services.entries.get("kept"), edited);
   mesh.services.entries.clear();
-  await start(t, mesh, { name: "nse-2", registerService: false });
+  await startEndpoint(t, mesh, { name: "nse-2", registerService: false });
   assert.equal(mesh.services.entries.has("svc"), false);
 });
 
 test("row 2.14: a registry that forgot the service is told again", async (t) => {
   const mesh = await startRegistry(t);
-  await start(t, mesh, {});
+  await startEndpoint(t, mesh, {});
   await until("the watch", () => mesh.services.openWatches === 1);
   mesh.services.entries.clear();
   mesh.services.endWatches();
@@ -78,7 +73,7 @@ test("row 2.14: a registry that forgot the service is told again", async (t) => 
 for (const unregisterItself of [true, false]) {
   test(`row 2.15: unregisterItself ${unregisterItself}`, async (t) => {
     const mesh = await startRegistry(t);
-    const endpoint = await start(t, mesh, { unregisterItself });
+    const endpoint = await startEndpoint(t, mesh, { unregisterItself });
     await endpoint.close();
     assert.equal(mesh.endpoints.entries.has("nse-1"), !unregisterItself);
     assert.equal(await endpoint.closed, "closed");
@@ -88,7 +83,7 @@ for (const unregisterItself of [true, false]) {
 test("row 1.32: an endpoint nobody uses leaves; a connection keeps it, and requests come too late afterwards", async (t) => {
   const mesh = await startRegistry(t);
   const clock = manualClock(Date.now());
-  const endpoint = await start(t, mesh, { idleTimeoutMs: 15_000, clock });
+  const endpoint = await startEndpoint(t, mesh, { idleTimeoutMs: 15_000, clock });
   const answer = await mesh.request(endpoint, { id: "c1" });
   clock.advance(60_000);
   assert.ok(mesh.endpoints.entries.has("nse-1"));
@@ -103,7 +98,7 @@ test("row 1.32: an endpoint nobody uses leaves; a connection keeps it, and reque
 test("the author hears of a connection once, and of its end", async (t) => {
   const mesh = await startRegistry(t);
   const told: ServedConnection[] = [];
-  const endpoint = await start(t, mesh, { onConnection: (served) => void told.push(served) });
+  const endpoint = await startEndpoint(t, mesh, { onConnection: (served) => void told.push(served) });
   const answer = await mesh.request(endpoint, { id: "c1", labels: { a: "b" } });
   await mesh.request(endpoint, answer);
   assert.equal(told.length, 1);
@@ -121,7 +116,7 @@ test("what the author throws refuses the connection and leaves nothing", async (
   const onConnection = (): void => {
     if (refuse) throw Object.assign(new Error("no"), { name: "StatusError", code: Code.FAILED_PRECONDITION, details: "full" });
   };
-  const endpoint = await start(t, mesh, { onConnection, cidrs: ["10.0.0.0/31"] });
+  const endpoint = await startEndpoint(t, mesh, { onConnection, cidrs: ["10.0.0.0/31"] });
   await assert.rejects(mesh.request(endpoint, { id: "c1" }), { code: Code.FAILED_PRECONDITION, details: "full" });
   assert.equal(endpoint.connections.length, 0);
   refuse = false;
@@ -140,14 +135,14 @@ const refusals = [
 for (const { why, connection, code } of refusals) {
   test(`refused: ${why}`, async (t) => {
     const mesh = await startRegistry(t);
-    const endpoint = await start(t, mesh, {});
+    const endpoint = await startEndpoint(t, mesh, {});
     await assert.rejects(mesh.request(endpoint, connection), { code });
   });
 }
 
 test("refused: a pool that is empty, with the remedy", async (t) => {
   const mesh = await startRegistry(t);
-  const endpoint = await start(t, mesh, { cidrs: ["10.0.0.0/31"] });
+  const endpoint = await startEndpoint(t, mesh, { cidrs: ["10.0.0.0/31"] });
   await mesh.request(endpoint, { id: "c1" });
   await assert.rejects(mesh.request(endpoint, { id: "c2" }), { code: Code.RESOURCE_EXHAUSTED, details: /larger CIDR/ });
 });
@@ -156,7 +151,7 @@ test("row 4.9: policy routes come with their addresses once, change on demand, a
   const mesh = await startRegistry(t);
   const first = PolicyRoute.fromPartial({ from: "172.16.2.201/24", proto: "6", dst_port: "6666" });
   const policies = [first, { ...first, proto: "17" }];
-  const endpoint = await start(t, mesh, { policies, ipamPolicy: "strict" });
+  const endpoint = await startEndpoint(t, mesh, { policies, ipamPolicy: "strict" });
   const answer = await mesh.request(endpoint, { id: "c1" });
   assert.deepEqual(answer.context?.ip_context?.src_ip_addrs, ["10.0.0.1/32", "172.16.2.201/24"]);
   const refreshed = await mesh.request(endpoint, answer);
@@ -174,7 +169,7 @@ test("row 4.9: policy routes come with their addresses once, change on demand, a
 test("row 4.1: addresses are kept over a restart of the endpoint, also from clients who come first", async (t) => {
   const mesh = await startRegistry(t);
   const stateDir = temporaryFolder(t);
-  const before = await start(t, mesh, { stateDir });
+  const before = await startEndpoint(t, mesh, { stateDir });
   const first = await mesh.request(before, { id: "c1" });
   const second = await mesh.request(before, { id: "c2" });
   await mesh.dialer.connections(before.url).close(first, { signal: t.signal });
@@ -183,7 +178,7 @@ test("row 4.1: addresses are kept over a restart of the endpoint, also from clie
   writeFileSync(join(stateDir, "half.connection.new"), "");
 
   const clock = manualClock(Date.now());
-  const after = await start(t, mesh, { stateDir, clock, maxTokenLifetimeMs: 60_000 });
+  const after = await startEndpoint(t, mesh, { stateDir, clock, maxTokenLifetimeMs: 60_000 });
   assert.equal(readdirSync(stateDir).length, 1);
   const newcomer = await mesh.request(after, { id: "c3" });
   assert.deepEqual(newcomer.context?.ip_context?.src_ip_addrs, ["10.0.0.1/32"]);
@@ -191,7 +186,7 @@ test("row 4.1: addresses are kept over a restart of the endpoint, also from clie
   await after.close();
 
   // Nobody comes back: the reservation ends as a token would have.
-  const later = await start(t, mesh, { stateDir, clock, maxTokenLifetimeMs: 60_000 });
+  const later = await startEndpoint(t, mesh, { stateDir, clock, maxTokenLifetimeMs: 60_000 });
   assert.equal(readdirSync(stateDir).length, 2);
   clock.advance(60_000);
   await until("the end of the reservation", () => readdirSync(stateDir).length === 0);
@@ -201,7 +196,7 @@ test("row 4.1: addresses are kept over a restart of the endpoint, also from clie
 test("row 1.29: a client that stops refreshing loses its addresses", async (t) => {
   const mesh = await startRegistry(t);
   const clock = manualClock(Date.now());
-  const endpoint = await start(t, mesh, { clock, cidrs: ["10.0.0.0/31"] });
+  const endpoint = await startEndpoint(t, mesh, { clock, cidrs: ["10.0.0.0/31"] });
   await mesh.request(endpoint, { id: "c1" }, clock.nowMs() + 600_000);
   clock.advance(600_000);
   await until("the expiry", () => endpoint.connections.length === 0);
@@ -212,74 +207,9 @@ test("row 1.29: a client that stops refreshing loses its addresses", async (t) =
 
 test("does not start with a malformed CIDR or route", async (t) => {
   const mesh = await startRegistry(t);
-  await assert.rejects(start(t, mesh, { cidrs: ["10.0.0.0/99"] }), { code: Code.INVALID_ARGUMENT });
-  await assert.rejects(start(t, mesh, { routes: ["here"] }), { code: Code.INVALID_ARGUMENT });
+  await assert.rejects(startEndpoint(t, mesh, { cidrs: ["10.0.0.0/99"] }), { code: Code.INVALID_ARGUMENT });
+  await assert.rejects(startEndpoint(t, mesh, { routes: ["here"] }), { code: Code.INVALID_ARGUMENT });
 });
-
-interface Mesh {
-  readonly url: string;
-  readonly services: FakeRegistry<NetworkService>;
-  readonly endpoints: FakeRegistry<NetworkServiceEndpoint>;
-  readonly dialer: Dialer;
-  request(endpoint: Serving, connection: Parameters<typeof Connection.fromPartial>[0], expiresMs?: number): Promise<Connection>;
-}
-
-async function startRegistry(t: TestContext): Promise<Mesh> {
-  const url = `unix://${temporaryFolder(t)}/nsm.sock`;
-  const services = createFakeRegistry<NetworkService>(matchesService);
-  const endpoints = createFakeRegistry<NetworkServiceEndpoint>(matchesEndpoint);
-  const call = backgroundCall(t.signal);
-  const listener = await listen({
-    urls: [url],
-    services: [
-      serviceRegistryService(
-        { register: (entry) => services.register(entry, call), unregister: (entry) => services.unregister(entry, call) },
-        findOf(services),
-      ),
-      endpointRegistryService(
-        { register: (entry) => endpoints.register(entry, call), unregister: (entry) => endpoints.unregister(entry, call) },
-        findOf(endpoints),
-      ),
-    ],
-    log: silentLog,
-    signal: new AbortController().signal,
-  });
-  const dialer = createDialer({ dialTimeoutMs: 5_000 });
-  t.after(async () => {
-    dialer.close();
-    await listener.drain(0);
-  });
-  return {
-    url,
-    services,
-    endpoints,
-    dialer,
-    async request(endpoint, connection, expiresMs = Date.now() + 600_000) {
-      const { path } = connection ?? {};
-      const segment = { name: "client", id: connection?.id ?? "", expires: timestampOf(expiresMs) };
-      const request = NetworkServiceRequest.fromPartial({
-        connection: { network_service: "svc", path: path ?? { index: 0, path_segments: [segment] }, ...connection },
-        mechanism_preferences: [{ cls: "LOCAL", type: "KERNEL", parameters: { inodeURL: "inode://4/1" } }],
-      });
-      return dialer.connections(endpoint.url).request(request, { signal: t.signal });
-    },
-  };
-}
-
-async function start(t: TestContext, mesh: Mesh, options: Partial<ServeOptions>): Promise<Serving> {
-  const stop = new AbortController();
-  const endpoint = await serve({
-    name: "nse-1",
-    services: ["svc"],
-    cidrs: ["10.0.0.0/24"],
-    payload: Payload.ETHERNET,
-    nsmgr: mesh.url,
-    signal: stop.signal,
-    ...options,
-  });
-  t.after(() => endpoint.close());
-  return endpoint;
-}
 
 function watchStates(t: TestContext, dialer: Dialer, endpoint: Serving): State[] {
   const states: State[] = [];
@@ -294,10 +224,4 @@ function watchStates(t: TestContext, dialer: Dialer, endpoint: Serving): State[]
     await watching;
   });
   return states;
-}
-
-function temporaryFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "wt-endpoint-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }
