@@ -7,6 +7,7 @@ import { createPhases } from "../sdk/config/phases.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
 import { createJournal } from "../sdk/elements/explain.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
+import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
 import { toStatusError } from "../sdk/status.js";
 import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
@@ -22,6 +23,7 @@ import { nameRegistry } from "./name-registry.js";
 import { probeRegistry, type RegistryState } from "./probe-registry.js";
 import { publicUrl } from "./public-url.js";
 import { nsmgrServices } from "./services.js";
+import { standIn } from "./stand-in.js";
 
 const command = { name: "weft nsmgr", summary: "The node manager: workloads of its node ask it for network services." };
 
@@ -66,8 +68,16 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
     () => createDialer({ dialTimeoutMs: config.dialTimeoutMs }),
     (opened) => opened.close(),
   );
-  const services = nameRegistry(dialer.serviceRegistry(config.registryUrl), config.registryUrl);
-  const endpoints = nameRegistry(dialer.endpointRegistry(config.registryUrl), config.registryUrl);
+  const services = standIn(nameRegistry(dialer.serviceRegistry(config.registryUrl), config.registryUrl), {
+    matches: matchesService,
+    clock,
+    log,
+  });
+  const endpoints = standIn(nameRegistry(dialer.endpointRegistry(config.registryUrl), config.registryUrl), {
+    matches: matchesEndpoint,
+    clock,
+    log,
+  });
   const registry = { ...shared, services, endpoints, locals, publicUrl: () => url };
   const directory = await phases.run(
     "watches of the registry",

@@ -124,6 +124,18 @@ test("row 7.4: the registry is away and back: refreshes go on, new requests of k
   await mesh.request("n1", { service: "second" });
 });
 
+test("row 7.4: registry and endpoint die together; the client finds the other endpoint without waiting for the registry", async (t) => {
+  const mesh = await startMesh(t);
+  const { blue, green } = await blueAndGreen(mesh);
+  const connection = await client(mesh, { url: "kernel://service/nsm-1" });
+  const atBlue = names(connection.connection).at(-1) === "blue";
+  await mesh.registry.stop();
+  await (atBlue ? blue : green).close();
+  await until("the client is at the other one", () => names(connection.connection).at(-1) === (atBlue ? "green" : "blue"));
+  const another = await mesh.request("n1", { service: "service" });
+  assert.equal(another.network_service_endpoint_name, atBlue ? "green" : "blue");
+});
+
 async function blueAndGreen(mesh: Mesh) {
   const node = mesh.node("n1");
   const blue = await node.serve({ name: "blue", labels: { colour: "blue" }, cidrs: ["172.16.1.0/24"] });
