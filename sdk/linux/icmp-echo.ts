@@ -82,14 +82,16 @@ function openEchoSocket(netnsUrl: string | undefined, destination: IpAddress): {
 function waitForReply(fd: number, token: Buffer, { timeoutMs, signal }: EchoOptions, withIpHeader: boolean): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const buffer = Buffer.alloc(maxPacketBytes);
+    let finished = false;
     const finish = (settle: () => void): void => {
+      finished = true;
       clearTimeout(timer);
       signal.removeEventListener("abort", aborted);
       poll.close();
       settle();
     };
     const aborted = (): void => finish(() => reject(signal.reason));
-    const readable = (): void => {
+    const look = (): void => {
       try {
         for (;;) {
           const length = libc.receive(fd, buffer, libc.MSG_DONTWAIT, "receive an echo reply");
@@ -103,9 +105,14 @@ function waitForReply(fd: number, token: Buffer, { timeoutMs, signal }: EchoOpti
         finish(() => (isSystemError(error) ? resolve(false) : reject(error)));
       }
     };
-    const timer = setTimeout(() => finish(() => resolve(false)), timeoutMs);
+    // After a lag of the event loop the timer runs before the answer that has come in time is looked at.
+    const timedOut = (): void => {
+      look();
+      if (!finished) finish(() => resolve(false));
+    };
+    const timer = setTimeout(timedOut, timeoutMs);
     signal.addEventListener("abort", aborted);
-    const poll = libc.pollReadable(fd, readable);
+    const poll = libc.pollReadable(fd, look);
   });
 }
 
