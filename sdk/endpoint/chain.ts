@@ -19,6 +19,7 @@ import { addRoutes } from "./add-routes.js";
 import { assignAddresses } from "./assign-addresses.js";
 import { checkService } from "./check-service.js";
 import { chooseMechanism, type MechanismOptions } from "./choose-mechanism.js";
+import { type Customize, customize } from "./customize.js";
 import type { Ipam } from "./ipam/ipam.js";
 import type { Memory } from "./remember.js";
 import { routeByPolicy } from "./route-by-policy.js";
@@ -44,6 +45,7 @@ export interface EndpointDeps {
   readonly policyRoutes: () => readonly PolicyRoute[];
   readonly dns: readonly DNSConfig[];
   readonly mechanism: MechanismOptions;
+  readonly customize: Customize | undefined;
   readonly owner: Owner;
 }
 
@@ -70,6 +72,7 @@ export function endpointChain(deps: EndpointDeps): Handler<ConnectionApi> {
       .use(assignAddresses(deps.ipam))
       .use(addRoutes(deps.routes))
       .use(addDns(deps.dns))
+      .use(customize(deps.customize))
       // Last, so that the author sees what the client will see.
       .use(deps.owner.element)
       .end({

@@ -10,6 +10,7 @@ import type { Fact } from "../gen/inspect.js";
 import type { Peer } from "../peer.js";
 import type { Log } from "../telemetry/log.js";
 import type { RouteOption } from "./add-routes.js";
+import type { Customize } from "./customize.js";
 import type { CidrGroups } from "./ipam/groups.js";
 import type { IpamPolicy } from "./ipam/ipam.js";
 import type { OnConnection, ServedConnection } from "./tell-owner.js";
@@ -29,6 +30,8 @@ export interface ServeOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** Hears of each new connection; what it throws refuses the connection. */
   readonly onConnection?: OnConnection;
+  /** Changes what a client gets: MAC addresses, MTU, neighbours, routes, extra context. */
+  readonly customize?: Customize;
   /** The node manager; default unix:///var/lib/networkservicemesh/nsm.io.sock. */
   readonly nsmgr?: string;
   /** Where to listen; default: a unix socket in a folder of its own. The first url is registered. */
@@ -75,6 +78,8 @@ export interface Serving {
   readonly connections: readonly ServedConnection[];
   /** Other policy routes from now on; every client is asked to refresh, so that it gets them within seconds. */
   setPolicies(policies: readonly PolicyRoute[]): void;
+  /** Asks every client to refresh, so that it gets within seconds what `customize` says now. */
+  refresh(): void;
   /** Resolves when the endpoint has ended, with why. */
   readonly closed: Promise<"closed" | "idle">;
   /** Leaves the registry, then stops answering. Connections are not closed: their clients look for another endpoint. */

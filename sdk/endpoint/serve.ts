@@ -120,6 +120,7 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
       return answering.owner.connections();
     },
     setPolicies: answering.setPolicies,
+    refresh: answering.refresh,
     close: () => end("closed"),
   };
 }
@@ -129,6 +130,7 @@ interface Answering {
   readonly hub: MonitorHub;
   readonly owner: Owner;
   readonly setPolicies: (policies: readonly PolicyRoute[]) => void;
+  readonly refresh: () => void;
 }
 
 /** The endpoint without its sockets: what it says to a request. */
@@ -174,6 +176,7 @@ function answer(options: ServeOptions, stops: Stops, onIdle: () => void): Answer
       types: options.mechanisms ?? [MechanismType.KERNEL, MechanismType.NOOP],
       netnsUrl,
     },
+    customize: options.customize,
     owner,
   });
   for (const connection of restored) {
@@ -185,13 +188,17 @@ function answer(options: ServeOptions, stops: Stops, onIdle: () => void): Answer
       });
     });
   }
+  const refresh = (): void => {
+    for (const connection of serializer.connections()) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
+  };
   return {
     handler,
     hub,
     owner,
+    refresh,
     setPolicies(next) {
       policies = next;
-      for (const connection of serializer.connections()) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
+      refresh();
     },
   };
 }
