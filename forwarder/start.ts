@@ -68,7 +68,9 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   );
   await phases.run("capabilities", async () => {
     for (const line of capabilityTable(await dataPlane.capabilities())) log.info(`capability ${line}`);
-    log.info("mechanisms", { dataPlane: dataPlane.name, mechanisms: await dataPlane.mechanisms() });
+    const mechanisms = await dataPlane.mechanisms();
+    if (mechanisms.length > 0) log.info("mechanisms", { dataPlane: dataPlane.name, mechanisms });
+    else log.error("this machine can build no mechanism; the table above says what is missing", { dataPlane: dataPlane.name });
   });
   await phases.run("recovery", () => restoreConnections({ dataPlane, connections, vnis, nowMs: clock.nowMs(), log, signal }));
   const dialer = await phases.run(
