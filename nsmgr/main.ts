@@ -1,12 +1,16 @@
 /** Life of the node manager: settings → telemetry → registry → chain → listen → wait → drain → close. */
 import { networkInterfaces } from "node:os";
+import type { ChannelCredentials, ServerCredentials } from "@grpc/grpc-js";
 import type { ChainObserver } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
 import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
 import { createPhases } from "../sdk/config/phases.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
+import type { ConnectionPolicy } from "../sdk/elements/authorize.js";
+import type { Token } from "../sdk/elements/exchange-tokens.js";
 import { createJournal } from "../sdk/elements/explain.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
+import type { Peer } from "../sdk/peer.js";
 import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
 import { toStatusError } from "../sdk/status.js";
 import { createHealth, type Health } from "../sdk/telemetry/health.js";
@@ -32,6 +36,12 @@ export interface NsmgrDeps {
   readonly observer?: ChainObserver | undefined;
   readonly metrics?: Metrics | undefined;
   readonly clock?: Clock | undefined;
+  /** Absent = plain text. */
+  readonly credentials?: { readonly server: ServerCredentials; readonly channel: ChannelCredentials } | undefined;
+  /** Makes our token for who asks; absent = no identity. */
+  readonly mintToken?: ((audience: Peer) => Promise<Token>) | undefined;
+  /** Refuses requests by throwing; absent = whoever reaches a socket may. */
+  readonly authorize?: ConnectionPolicy | undefined;
 }
 
 export interface RunningNsmgr {
@@ -65,7 +75,7 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   );
   const dialer = await phases.run(
     "connections to others",
-    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs }),
+    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, credentials: deps.credentials?.channel }),
     (opened) => opened.close(),
   );
   const services = standIn(nameRegistry(dialer.serviceRegistry(config.registryUrl), config.registryUrl), {
@@ -87,7 +97,15 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   const parts = { ...registry, prefixes, dialer, directory, registryState: () => registryState };
   const listener = await phases.run(
     "listen",
-    () => listen({ urls: config.listenOn, services: nsmgrServices(parts), log, signal: new AbortController().signal }),
+    () =>
+      listen({
+        urls: config.listenOn,
+        services: nsmgrServices(parts),
+        credentials: deps.credentials?.server,
+        log,
+        // `drain` stops it
+        signal: new AbortController().signal,
+      }),
     (opened) => opened.drain(config.drainTimeoutMs),
   );
   url = config.publicUrl ?? publicUrl(listener.urls, networkInterfaces());

@@ -21,7 +21,7 @@ import {
   monitorService,
   serviceRegistryService,
 } from "../sdk/transport/services.js";
-import { nsmgrChain } from "./chain.js";
+import { type NsmgrChainDeps, nsmgrChain } from "./chain.js";
 import type { NsmgrConfig } from "./config.js";
 import type { Directory } from "./directory.js";
 import type { PrefixList } from "./exclude-prefixes.js";
@@ -39,6 +39,8 @@ export interface Parts {
   readonly log: Log;
   readonly observer?: ChainObserver | undefined;
   readonly metrics?: Metrics | undefined;
+  readonly mintToken?: NsmgrChainDeps["mintToken"];
+  readonly authorize?: NsmgrChainDeps["authorize"];
   readonly hub: MonitorHub;
   readonly journal: Journal;
   readonly health: Health;
