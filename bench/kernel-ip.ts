@@ -1,6 +1,8 @@
 /** The same connection made by others: `ip` one command at a time, `ip -batch`, and the CNI plug-in ptp. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import type { Namespace } from "../forwarder/dataplane/compliance-world.js";
+import { withNetns } from "../sdk/linux/netns.js";
 import { type BenchPair, type EndValues, endValues } from "./kernel-world.js";
 
 /** User and system time of all ended children of this process, in milliseconds; resolution 10 ms. */
@@ -39,7 +41,15 @@ export function cniFolder(): string | undefined {
   return folders.find((folder) => existsSync(`${folder}/ptp`) && existsSync(`${folder}/host-local`));
 }
 
-export function cniPtp(folder: string, command: "ADD" | "DEL", pair: BenchPair, index: number, dataDir: string): void {
+/** Runs in a namespace that plays the host, because the plug-in switches forwarding on there. */
+export function cniPtp(
+  folder: string,
+  command: "ADD" | "DEL",
+  host: Namespace,
+  pair: BenchPair,
+  index: number,
+  dataDir: string,
+): void {
   const config = {
     cniVersion: "0.4.0",
     name: "wt-bench",
@@ -54,7 +64,7 @@ export function cniPtp(folder: string, command: "ADD" | "DEL", pair: BenchPair, 
     CNI_PATH: folder,
     PATH: process.env["PATH"] ?? "/usr/sbin:/usr/bin:/sbin:/bin",
   };
-  run(`${folder}/ptp`, [], JSON.stringify(config), env);
+  withNetns(host.netns, () => run(`${folder}/ptp`, [], JSON.stringify(config), env));
 }
 
 function commands(pair: BenchPair, index: number): { make: string; client: string[]; endpoint: string[] } {

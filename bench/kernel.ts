@@ -82,14 +82,15 @@ async function measureTunnels(dataPlane: DataPlane, pair: BenchPair, costs: Cost
 function measureOthers(world: BenchWorld, pair: BenchPair, costs: Costs, first: number, count: number): void {
   const folder = cniFolder();
   const dataDir = folder === undefined ? "" : world.folder();
+  const host = world.namespace("host");
   for (let index = first; index < first + count; index++) {
     measuredNow(costs.ip, () => ipOneByOne(pair, index));
     ipRemove(pair, index);
     measuredNow(costs.batch, () => ipBatch(pair, index));
     ipRemove(pair, index);
     if (folder === undefined) continue;
-    measuredNow(costs.cni, () => cniPtp(folder, "ADD", pair, index, dataDir));
-    cniPtp(folder, "DEL", pair, index, dataDir);
+    measuredNow(costs.cni, () => cniPtp(folder, "ADD", host, pair, index, dataDir));
+    cniPtp(folder, "DEL", host, pair, index, dataDir);
   }
 }
 
