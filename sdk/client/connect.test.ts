@@ -145,9 +145,26 @@ test("row 7.15: RESELECT_REQUESTED moves a healthy connection, REFRESH_REQUESTED
   await until("the reselect", () => node.requests.at(-1)?.connection?.state === State.RESELECT_REQUESTED);
 });
 
+test("row 7.7: a path on which no probe was ever answered is tried anew, then left alone: ICMP may be filtered", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  let checks = 0;
+  const connection = await start(t, node, { liveness: async () => ++checks < 0, livenessIntervalMs: 5, livenessTimeoutMs: 20 });
+  const heard = listenTo(connection);
+  await until("healing to end", () => heard.at(-1)?.kind === "healed");
+  const asked = node.requests.map((request) => request.connection?.state);
+  const seen = checks;
+  await until("further checks", () => checks > seen + 5);
+  assert.deepEqual(asked, [State.UP, State.UP, State.RESELECT_REQUESTED]);
+  assert.equal(node.requests.length, 3);
+});
+
 test("healing ends: after the time allowed it closes and says so", async (t) => {
   const node = await startScriptedNodeManager(t);
-  const connection = await start(t, node, { liveness: async () => false, livenessIntervalMs: 5, giveUpAfterMs: 100 });
+  let passes = true;
+  const connection = await start(t, node, { liveness: async () => passes, livenessIntervalMs: 5, giveUpAfterMs: 100 });
+  setTimeout(() => {
+    passes = false;
+  }, 50);
   const kinds: string[] = [];
   for await (const change of connection.changes) kinds.push(change.kind);
   assert.equal(kinds.at(-1), "gave-up");

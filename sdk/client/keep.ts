@@ -50,6 +50,11 @@ export interface Kept {
 /** A try to heal is cut short: somebody is waiting for packets. */
 const healTimeoutMs = 3_000;
 const closeTimeoutMs = 5_000;
+/**
+ * So many verdicts "dead" are believed of a connection that was never seen alive: enough to try the same endpoint and
+ * another one. After that it is the probe that does not work, and healing would only cut what may well carry traffic.
+ */
+const trustUnheard = 2;
 
 /** @param adopted  the connection was made by an earlier process: it is refreshed at once */
 export function keep(first: Connection, options: KeepOptions, adopted: boolean): Kept {
@@ -64,6 +69,8 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   let asked: Promise<void> = Promise.resolve();
   let release: Promise<void> | undefined;
   let cannotTell = false;
+  let everAlive = false;
+  let deadUnheard = 0;
   let settleClosed = (): void => {};
   const closed = new Promise<void>((resolve) => {
     settleClosed = resolve;
@@ -76,9 +83,12 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     report: probed,
   });
 
+  function applies(): boolean {
+    return options.liveness !== false && (options.liveness !== undefined || echoApplies(connection));
+  }
+
   function checked(): boolean {
-    if (options.liveness === false || cannotTell) return false;
-    return options.liveness !== undefined || echoApplies(connection);
+    return applies() && !cannotTell;
   }
 
   function feed(event: HealEvent): void {
@@ -146,22 +156,27 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   }
 
   function watchData(): void {
-    cannotTell = false;
+    if (deadUnheard <= trustUnheard) cannotTell = false;
     if (life.signal.aborted) return;
-    if (checked()) probe.watch(connection);
+    if (applies()) probe.watch(connection);
     else probe.stop();
   }
 
   function probed(report: LivenessReport, problem?: unknown): void {
-    if (report !== "cannot-tell") {
+    if (report === "alive") {
+      everAlive = true;
+      cannotTell = false;
+    } else if (report === "dead" && !everAlive) {
+      deadUnheard += 1;
+    }
+    if (report !== "cannot-tell" && (everAlive || deadUnheard <= trustUnheard)) {
       feed({ kind: report });
       return;
     }
+    if (cannotTell) return;
     cannotTell = true;
-    log.warn("the data path cannot be probed; the reports of the control plane must do", {
-      connectionId: wish.id,
-      error: problem,
-    });
+    const why = problem ?? "no echo was ever answered: something on the way filters ICMP, or the service does not answer it";
+    log.warn("the data path cannot be probed; the reports of the control plane must do", { connectionId: wish.id, error: why });
     // A verification that is waited for would otherwise wait for ever.
     feed({ kind: "alive" });
   }
