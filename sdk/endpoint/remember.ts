@@ -46,7 +46,14 @@ export function remember(folder: string | undefined, log: Log): Memory {
   }
   function forget(id: string): void {
     written.delete(id);
-    rmSync(fileOf(id), { force: true });
+    try {
+      rmSync(fileOf(id), { force: true });
+    } catch (error) {
+      log.warn("cannot forget the connection: after a restart its addresses stay reserved for a while", {
+        connectionId: id,
+        error,
+      });
+    }
   }
 
   return {
