@@ -4,7 +4,7 @@ import { systemClock } from "../sdk/clock.js";
 import { readSettings } from "../sdk/config/table.js";
 import { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { silentLog } from "../sdk/telemetry/log.js";
-import { createDialer } from "../sdk/transport/dial.js";
+import { createDialer, type Dialer, type RemoteRegistry } from "../sdk/transport/dial.js";
 import { type RegistryConfig, registrySettings } from "./config.js";
 import { type RegistryDeps, startRegistry } from "./main.js";
 
@@ -19,7 +19,21 @@ export function registryConfig(changes: Partial<RegistryConfig> = {}): RegistryC
   return { ...read.values, insecure: true, listenOn: ["tcp://127.0.0.1:0"], store: "memory", ...changes };
 }
 
-export async function testRegistry(scope: Scope, changes: Partial<RegistryConfig> = {}, deps: Partial<RegistryDeps> = {}) {
+export interface TestRegistry {
+  readonly url: string;
+  readonly dialer: Dialer;
+  readonly services: RemoteRegistry<NetworkService>;
+  readonly endpoints: RemoteRegistry<NetworkServiceEndpoint>;
+  /** Never aborted. */
+  readonly signal: AbortSignal;
+  stop(): Promise<void>;
+}
+
+export async function testRegistry(
+  scope: Scope,
+  changes: Partial<RegistryConfig> = {},
+  deps: Partial<RegistryDeps> = {},
+): Promise<TestRegistry> {
   const stopping = new AbortController();
   const running = await startRegistry(registryConfig(changes), {
     log: silentLog,
