@@ -27,7 +27,7 @@ import { type Connections, encodeRecord, type HeldConnection } from "./connectio
 import type { CrossConnect, DataPlane, Port } from "./dataplane/dataplane.js";
 import { classOf } from "./locality.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
-import { defaultMtuBytes, lowestMtuBytes, minMtuBytes } from "./mtu.js";
+import { defaultMtuBytes, lowestMtuBytes, maxMtuBytes, minMtuBytes } from "./mtu.js";
 import { withPortMetrics } from "./path-metrics.js";
 import type { VniPool } from "./vni.js";
 
@@ -188,7 +188,8 @@ async function agreedMtu(
   mechanism: Mechanism,
 ): Promise<number> {
   const limits = [await asker.kind.mtuBytes(connection, asker.mechanism), await kind.mtuBytes(connection, mechanism)];
-  const mtuBytes = lowestMtuBytes(connection.context?.MTU, answer.context?.MTU, ...limits) ?? defaultMtuBytes;
+  const lowest = lowestMtuBytes(connection.context?.MTU, answer.context?.MTU, ...limits) ?? defaultMtuBytes;
+  const mtuBytes = Math.min(lowest, maxMtuBytes);
   if (mtuBytes >= minMtuBytes) return mtuBytes;
   throw statusError(
     Code.FAILED_PRECONDITION,

@@ -9,6 +9,8 @@ import { tunnelOverheadBytes } from "../sdk/mechanisms/overhead.js";
 export const defaultMtuBytes = 1500;
 /** Least that a link may have: what every IPv4 node forwards without fragments (RFC 791). */
 export const minMtuBytes = 68;
+/** Most that a link of the kernel may have (ETH_MAX_MTU, linux/if_ether.h). */
+export const maxMtuBytes = 65_535;
 
 /** Largest packet of the workload that fits into one packet of the underlay. */
 export function tunnelMtuBytes(type: string, underlayMtuBytes: number, localAddress: string): number {

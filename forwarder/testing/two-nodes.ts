@@ -60,6 +60,8 @@ export interface Asking {
   readonly id?: string;
   readonly payload?: string;
   readonly preferences?: readonly Mechanism[];
+  /** Makes something else of the connection before it is sent. */
+  readonly change?: (connection: Connection) => Connection;
 }
 
 export async function createMesh(t: { after(end: () => void): void }, options: MeshOptions = {}) {
@@ -151,7 +153,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
         payload: asking.payload ?? "ETHERNET",
         path: { index: 0, path_segments: [{ name: "client", id, expires: timestampOf(clock.nowMs() + 60_000) }] },
       });
-      const connection = asking.connection ?? fresh;
+      const connection = asking.change?.(asking.connection ?? fresh) ?? asking.connection ?? fresh;
       const mechanism_preferences = [...(asking.preferences ?? [kernel(options.netns?.client)])];
       return { a, b }[name].handler.request({ connection, mechanism_preferences }, call);
     },
