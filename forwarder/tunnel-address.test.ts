@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "../sdk/status.js";
-import { chooseTunnelAddress, localAddresses } from "./tunnel-address.js";
+import { chooseTunnelAddress, localAddresses, tunnelAddressOf } from "./tunnel-address.js";
 
 const local = [
   { interfaceName: "eth0", address: "fd00::5" },
@@ -32,6 +32,16 @@ test("row 1.22: an address that the machine lacks is refused with those it has",
   assert.throws(() => chooseTunnelAddress("", []), { code: Code.FAILED_PRECONDITION });
 });
 
+test("row 1.22: loopback is taken when it is asked for", () => {
+  assert.equal(tunnelAddressOf("127.0.0.1", "kernel", { warn() {} }), "127.0.0.1");
+  assert.equal(tunnelAddressOf("127.0.0.0/8", "kernel", { warn() {} }), "127.0.0.1");
+});
+
+test("a data plane that builds nothing takes any address", () => {
+  assert.equal(tunnelAddressOf("192.0.2.7", "none", { warn() {} }), "192.0.2.7");
+  assert.throws(() => tunnelAddressOf("192.0.2.7", "kernel", { warn() {} }), { code: Code.FAILED_PRECONDITION });
+});
+
 test("loopback and link-local addresses are not offered", () => {
-  for (const { address } of localAddresses()) assert.doesNotMatch(address, /^(127\.|::1$|fe80:|169\.254\.)/);
+  for (const { address } of localAddresses("reachable")) assert.doesNotMatch(address, /^(127\.|::1$|fe80:|169\.254\.)/);
 });

@@ -12,11 +12,14 @@ export interface LocalAddress {
   readonly address: string;
 }
 
-/** Addresses of the interfaces that are up in this process' network namespace, without loopback and link-local ones. */
-export function localAddresses(): LocalAddress[] {
+/**
+ * Addresses of the interfaces that are up in this process' network namespace: those that other machines can reach, or
+ * with "loopback-too" also those that only this one can.
+ */
+export function localAddresses(which: "reachable" | "loopback-too"): LocalAddress[] {
   return Object.entries(networkInterfaces()).flatMap(([interfaceName, entries]) =>
     (entries ?? [])
-      .filter(({ internal, address }) => !internal && !isLinkLocal(address))
+      .filter(({ internal, address }) => (which === "loopback-too" || !internal) && !isLinkLocal(address))
       .map(({ address }) => ({ interfaceName, address })),
   );
 }
@@ -56,7 +59,8 @@ export function chooseTunnelAddress(setting: string, local: readonly LocalAddres
  * @throws FAILED_PRECONDITION when the machine lacks the one that is asked for
  */
 export function tunnelAddressOf(setting: string, dataPlaneName: string, log: Pick<Log, "warn">): string | undefined {
-  const local = localAddresses();
+  // Loopback is not chosen by ourselves, but who asks for it gets it: two forwarders may share a machine.
+  const local = localAddresses(setting === "" ? "reachable" : "loopback-too");
   if (dataPlaneName === "none") {
     const given = parseAddress(setting);
     if (given !== undefined) return formatAddress(given);
