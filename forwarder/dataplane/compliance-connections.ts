@@ -7,6 +7,7 @@ import { formatAddress } from "../../sdk/linux/netlink/ip-address.js";
 import { listNeighbors } from "../../sdk/linux/netlink/neighbors.js";
 import { withNetns } from "../../sdk/linux/netns.js";
 import { Code } from "../../sdk/status.js";
+import * as faults from "./compliance-faults.js";
 import * as world from "./compliance-world.js";
 import {
   connected,
@@ -51,10 +52,22 @@ export function localConnections(define: Define, start: Start): void {
     }
   });
 
+  define("row 4.7: IPv6 works where the namespace switches it off for new interfaces", async (t) => {
+    const [client, endpoint] = [namespace(t, "client"), namespace(t, "endpoint")];
+    for (const place of [client, endpoint]) faults.switchOffIpv6(place);
+    const routes = [{ prefix: "fd99::/16", nextHop: "fd16:0::0" }];
+    const ports = numbered(client, endpoint);
+    await start(t).ensure(crossConnect("c1", { ...ports, client: { ...ports.client, routes } }), noSignal);
+    assert.ok((await pings(client, "fd16:0::0")) && (await pings(client, "172.16.0.0")));
+    assert.equal(faults.linkTowards(client, "fd99::1"), "nsm-1");
+  });
+
   define("row 1.24: both ends have the MTU asked for, and a full packet passes", async (t) => {
     const { client, endpoint } = await connected(t, start, { mtuBytes: 1446 });
     assert.equal(linkIn(client, "nsm-1")?.mtuBytes, 1446);
     assert.equal(linkIn(endpoint, "nse-1")?.mtuBytes, 1446);
+    assert.ok(await pings(client, "172.16.0.0", "", 1446 - 28), "IPv4");
+    assert.ok(await pings(client, "fd16:0::0", "", 1446 - 48), "IPv6");
   });
 
   define("row 10.2: counters grow with traffic, seen from the client", async (t) => {
@@ -111,6 +124,7 @@ export function remoteConnections(define: Define, make: MakeDataPlane): void {
       );
       assert.ok(await pings(client, "172.16.0.0"), "IPv4 inside");
       assert.ok(await pings(endpoint, "fd16:0::1"), "IPv6 inside");
+      assert.ok(await pings(client, "172.16.0.0", "", 1400 - 28), "a full packet");
       const seen = listNeighbors(endpoint.socket, linkIn(endpoint, "nse-1")?.index ?? 0).find(
         (each) => formatAddress(each.address) === "172.16.0.1",
       );

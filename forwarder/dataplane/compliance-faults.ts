@@ -1,11 +1,13 @@
 /**
  * What others do to a pod's namespace, for the compliance suite: damage, foreign interfaces and routes; and how to see where packets go.
  */
+import { writeFileSync } from "node:fs";
 import { addAddress, deleteAddress, listAddresses } from "../../sdk/linux/netlink/addresses.js";
 import { parseAddress, parsePrefix } from "../../sdk/linux/netlink/ip-address.js";
 import { createVeth, deleteLink, getLink, setLink } from "../../sdk/linux/netlink/links.js";
 import { randomMac } from "../../sdk/linux/netlink/mac-address.js";
 import { addRoute, deleteRoute, listRoutes, lookUpRoute, mainTable, weftProtocol } from "../../sdk/linux/netlink/routes.js";
+import { withNetns } from "../../sdk/linux/netns.js";
 import { type Cleanup, families, type Namespace, namespace } from "./compliance-world.js";
 
 /** Sets an interface down, takes its addresses and routes away and changes its MTU and alias. */
@@ -27,6 +29,11 @@ export function damage({ socket }: Namespace, name: string): void {
 
 export async function deleteByHand({ socket }: Namespace, name: string): Promise<void> {
   await socket.performOnThread([deleteLink(indexOf({ socket }, name))]);
+}
+
+/** As container runtimes do: interfaces made later have no IPv6. */
+export function switchOffIpv6({ netns }: Namespace): void {
+  withNetns(netns, () => writeFileSync("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"));
 }
 
 /** An interface that is not ours. */

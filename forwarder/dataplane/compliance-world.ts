@@ -152,8 +152,10 @@ export async function connected(t: Cleanup, start: Start, change: Partial<CrossC
 }
 
 /** Whether `destination` answers an echo request sent in that namespace. A missing answer takes half a second. */
-export async function pings(from: Namespace, destination: string, source = ""): Promise<boolean> {
-  return (await icmpEcho({ netnsUrl: from.url, source, destination, timeoutMs: 500, signal: noSignal })) !== undefined;
+export async function pings(from: Namespace, destination: string, source = "", payloadBytes = 16): Promise<boolean> {
+  return (
+    (await icmpEcho({ netnsUrl: from.url, source, destination, timeoutMs: 500, payloadBytes, signal: noSignal })) !== undefined
+  );
 }
 
 export function linkIn(place: Namespace, name: string): Link | undefined {

@@ -17,12 +17,15 @@ export interface EchoOptions {
   readonly source: string;
   readonly destination: string;
   readonly timeoutMs: number;
+  /** Bytes behind the ICMP header, at least 16; default 16. With 28 (IPv4) or 48 (IPv6) less than the MTU a packet is full. */
+  readonly payloadBytes?: number;
   readonly signal: AbortSignal;
 }
 
 const IPPROTO_ICMP = 1;
 const IPPROTO_ICMPV6 = 58;
-const maxPacketBytes = 2048;
+const maxPacketBytes = 65536;
+const tokenBytes = 16;
 
 /**
  * Sends one echo request and waits for its answer. Undefined: none came in time, or the address cannot be reached or used.
@@ -35,7 +38,7 @@ export async function icmpEcho(options: EchoOptions): Promise<{ rttMs: number } 
   const source = options.source === "" ? undefined : parseAddress(options.source);
   const { fd, raw } = openEchoSocket(options.netnsUrl, destination);
   try {
-    const token = randomBytes(16);
+    const token = randomBytes(Math.max(tokenBytes, options.payloadBytes ?? tokenBytes) & ~1);
     const startMs = performance.now();
     try {
       if (source !== undefined) libc.bindSocket(fd, socketAddress(source, 0), `bind ${options.source}`);

@@ -1,0 +1,28 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { test } from "node:test";
+import { probeMachine } from "./capabilities.js";
+import { listLinks } from "./netlink/links.js";
+import { openNetlinkSocket } from "./netlink/socket.js";
+
+test("what was tried out works here, and the trials leave nothing behind", async () => {
+  const socket = openNetlinkSocket();
+  try {
+    const before = [listLinks(socket).map(({ name }) => name), readdirSync("/proc/self/fd").length];
+    const found = await probeMachine();
+    for (const name of ["namespaces", "veth", "vxlan", "ipv6", "policy-rules", "neighbors"]) {
+      const capability = found.find((each) => each.name === name);
+      assert.equal(capability?.supported, "yes", `${name}: ${capability?.detail}`);
+    }
+    assert.deepEqual([listLinks(socket).map(({ name }) => name), readdirSync("/proc/self/fd").length], before);
+  } finally {
+    socket.close();
+  }
+});
+
+test("every line says how it was found out, and what is missing how to get it", async () => {
+  for (const { name, supported, detail } of await probeMachine()) {
+    assert.ok(detail.length > 10, `${name}: ${detail}`);
+    if (supported === "no") assert.match(detail, /;|free/, name);
+  }
+});
