@@ -18,6 +18,8 @@ const weft = fileURLToPath(new URL("../scripts/weft.mjs", import.meta.url));
 const workers = 8;
 const perService = 10;
 const perUrl = 100;
+/** Into which the Finds of each kind are divided. */
+const rounds = 4;
 /** Of the watchers; divides their numbers. */
 const connections = 10;
 
@@ -25,6 +27,12 @@ interface Registry {
   readonly pid: number;
   readonly url: string;
   stop(): Promise<void>;
+}
+
+interface Filled {
+  readonly registry: Registry;
+  readonly endpoints: RemoteRegistry<NetworkServiceEndpoint>;
+  readonly size: number;
 }
 
 interface Cost {
@@ -37,33 +45,9 @@ export const bench: Bench = {
   missing: async () => undefined,
   async run({ quick, progress }) {
     const sizes = quick ? [1_000, 5_000] : [1_000, 100_000];
-    const finds = quick ? 500 : 4_000;
+    const finds = quick ? 400 : 4_000;
     const rows: BenchRow[] = [];
-    for (const store of ["memory", "lmdb"] as const) {
-      const small = new Map<string, Cost>();
-      for (const size of sizes) {
-        progress(`${store}, ${size} endpoints`);
-        await withRegistry(store, async (registry, endpoints) => {
-          await load(endpoints, 2_000, 1_000);
-          const registered = await cost(registry, size, (i) => endpoints.register(entry(i), call()));
-          rows.push(...costRows(`${store}, ${number(size)} endpoints: Register`, registered));
-          for (const [kind, query] of queries) {
-            await cost(registry, 200, (i) => find(endpoints, query((i * 7_919) % size)));
-            const found = await cost(registry, finds, (i) => find(endpoints, query((i * 7_919) % size)));
-            const first = small.get(kind);
-            small.set(kind, first ?? found);
-            rows.push(...costRows(`${store}, ${number(size)} endpoints: Find by ${kind}`, found, first, sizes[0]));
-          }
-          const gate = size === 100_000 ? ({ of: "value", atMost: 300 } as const) : undefined;
-          rows.push({
-            what: `${store}, ${number(size)} endpoints: resident memory`,
-            value: residentMiB(registry.pid),
-            unit: "MiB",
-            ...(gate && { gate }),
-          });
-        });
-      }
-    }
+    for (const store of ["memory", "lmdb"] as const) rows.push(...(await lookUps(store, sizes, finds, progress)));
     for (const watchers of quick ? [100] : [100, 1_000]) {
       progress(`a change to ${watchers} watchers`);
       rows.push(...(await fanOut(watchers, quick ? 10 : 40)));
@@ -74,7 +58,8 @@ export const bench: Bench = {
 
 const method = `The registry as a process of its own on loopback TCP, ${workers} workers in the generator's process, ${perService} endpoints
 per service and ${perUrl} per url. CPU is the user and system time of the registry's process, from /proc, divided by the
-operations. The ratio of a Find is that to the same Find with the first number of endpoints. lmdb is the default store: a Register is answered when
+operations. Registries of both sizes run side by side and are asked in turn (A B A B); the
+ratio of a Find is that to the same Find in the small one. lmdb is the default store: a Register is answered when
 it is on the disk. A change is one Register of an endpoint that all watchers (each a stream, on ${connections} connections) watch by name.`;
 
 const queries: readonly [string, (i: number) => NetworkServiceEndpoint][] = [
@@ -105,10 +90,62 @@ async function find(endpoints: RemoteRegistry<NetworkServiceEndpoint>, query: Ne
   if (found === 0) throw new Error(`nothing found for ${JSON.stringify(query)}`);
 }
 
-/** Registers entries under names of their own and takes them out again: warm code, an empty registry. */
-async function load(endpoints: RemoteRegistry<NetworkServiceEndpoint>, count: number, batch: number): Promise<void> {
-  for (let i = 0; i < count; i += batch) {
-    const entries = Array.from({ length: batch }, (_, k) => ({ ...entry(i + k), name: `warm-${k}` }));
+/** Registries of each size side by side, so that whatever else the machine does falls on all of them (A B A B). */
+async function lookUps(
+  store: "memory" | "lmdb",
+  sizes: readonly number[],
+  finds: number,
+  progress: (text: string) => void,
+  filled: readonly Filled[] = [],
+): Promise<BenchRow[]> {
+  const size = sizes[filled.length];
+  if (size === undefined) return measureFinds(store, filled, finds, progress);
+  return withRegistry(store, async (registry, endpoints) => {
+    progress(`${store}: registering ${number(size)} endpoints`);
+    await warmUp(endpoints);
+    const registered = await cost(registry, size, (i) => endpoints.register(entry(i), call()));
+    const what = `${store}, ${number(size)} endpoints`;
+    const rows = costRows(`${what}: Register`, registered);
+    const memory = { what: `${what}: resident memory`, value: residentMiB(registry.pid), unit: "MiB" };
+    rows.push(size === 100_000 ? { ...memory, gate: { of: "value", atMost: 300 } } : memory);
+    return [...rows, ...(await lookUps(store, sizes, finds, progress, [...filled, { registry, endpoints, size }]))];
+  });
+}
+
+async function measureFinds(
+  store: string,
+  filled: readonly Filled[],
+  finds: number,
+  progress: (text: string) => void,
+): Promise<BenchRow[]> {
+  const rows: BenchRow[] = [];
+  for (const [kind, query] of queries) {
+    progress(`${store}: find by ${kind}`);
+    const totals = filled.map(() => ({ cpuMs: 0, perSecond: 0 }));
+    for (let round = 0; round <= rounds; round++) {
+      for (const [index, { registry, endpoints, size }] of filled.entries()) {
+        const found = await cost(registry, finds / rounds, (i) => find(endpoints, query((i * 7_919 + round) % size)));
+        const total = totals[index];
+        // the first round warms up
+        if (total === undefined || round === 0) continue;
+        total.cpuMs += found.cpuMs / rounds;
+        total.perSecond += found.perSecond / rounds;
+      }
+    }
+    for (const [index, { size }] of filled.entries()) {
+      const what = `${store}, ${number(size)} endpoints: Find by ${kind}`;
+      const total = totals[index];
+      const first = index === 0 ? undefined : totals[0];
+      if (total !== undefined) rows.push(...costRows(what, total, first, filled[0]?.size));
+    }
+  }
+  return rows;
+}
+
+/** Registers entries and takes them out again: warm code, an empty registry. */
+async function warmUp(endpoints: RemoteRegistry<NetworkServiceEndpoint>): Promise<void> {
+  for (let round = 0; round < 4; round++) {
+    const entries = Array.from({ length: 500 }, (_, i) => ({ ...entry(i), name: `warm-${i}` }));
     await Promise.all(entries.map((one) => endpoints.register(one, call())));
     await Promise.all(entries.map((one) => endpoints.unregister(one, call())));
   }
