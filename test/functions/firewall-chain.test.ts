@@ -67,6 +67,14 @@ test("a restart of the firewall does not cut the packets off, and the rules hold
   assert.equal(await tcpProbe(world.client, "172.16.5.0", 80, blockedMs), "timeout");
 });
 
+test("row 2.8: the same chain with payload IP", async (t) => {
+  const { client, responder } = await build(t, "IP");
+  assert.ok(await pings(client, "fd16:5::1", "fd16:5::"));
+  await tcpServer(t, responder, [80, 8080], "172.16.5.0");
+  assert.match(await tcpProbe(client, "172.16.5.0", 8080, openMs), /^open hello/);
+  assert.equal(await tcpProbe(client, "172.16.5.0", 80, blockedMs), "timeout");
+});
+
 test("row 1.30: the end of the client takes everything away, in all three namespaces", async (t) => {
   const world = await build(t);
   assert.equal(await world.clientProcess.stop(), 0);
@@ -87,13 +95,13 @@ interface World {
 }
 
 /** One node; the service's matches put the firewall before the responder. */
-async function build(context: TestContext): Promise<World> {
+async function build(context: TestContext, payload: "ETHERNET" | "IP" = "ETHERNET"): Promise<World> {
   const t = cleanUp(context);
   const [client, firewallNetns, responder] = [temporaryNetns(t, "c"), temporaryNetns(t, "f"), temporaryNetns(t, "r")];
   const node = await startOneNode(t);
   const service = NetworkService.fromPartial({
     name: "web",
-    payload: "ETHERNET",
+    payload,
     matches: [
       { source_selector: { app: "firewall" }, routes: [{ destination_selector: { app: "responder" } }] },
       { routes: [{ destination_selector: { app: "firewall" } }] },
@@ -102,11 +110,12 @@ async function build(context: TestContext): Promise<World> {
   await node.domain.dialer.serviceRegistry(node.domain.nodes[0].url).register(service, { signal });
   const rulesFile = join(node.folder, "rules.yaml");
   writeFileSync(rulesFile, rules);
-  const pools = { NSM_CIDR_PREFIX: "172.16.5.0/24,fd16:5::/64" };
+  const pools = { NSM_CIDR_PREFIX: "172.16.5.0/24,fd16:5::/64", NSM_PAYLOAD: payload };
   await node.start("responder", "responder-1", responder, { NSM_SERVICE_NAMES: "web", NSM_LABELS: "app:responder", ...pools });
   const startFirewall = (): Promise<RunningWorkload> =>
     node.start("firewall", "firewall-1", firewallNetns, {
       NSM_SERVICE_NAME: "web",
+      NSM_PAYLOAD: payload,
       NSM_LABELS: "app:firewall",
       NSM_ACL_CONFIG_PATH: rulesFile,
     });
