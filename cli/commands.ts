@@ -68,6 +68,14 @@ function addMeshCommands(program: Command, context: CliContext, act: Act): void 
     .description("take the local mesh down and remove everything it made, also after a crash")
     .action(act(async () => (await import("./commands/down.js")).down(context)));
   program
+    .command("new")
+    .description("print the source of a smallest endpoint or client, to start your own from")
+    .argument("<what>", "endpoint | client")
+    .argument("<service>", "name of the network service")
+    .action(
+      act(async (what: string, service: string) => (await import("./commands/new.js")).printSkeleton(what, service, context)),
+    );
+  program
     .command("supervise", { hidden: true })
     .requiredOption("--nodes <number>", "number of nodes", nodeCount)
     .action(

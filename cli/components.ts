@@ -25,4 +25,8 @@ export const components: ReadonlyMap<string, Component> = new Map([
     "firewall",
     { summary: "a passthrough endpoint that filters by rules from a file", load: () => import("../apps/firewall/main.js") },
   ],
+  [
+    "egress-gateway",
+    { summary: "an endpoint that leads out of the mesh, with NAT", load: () => import("../apps/egress-gateway/main.js") },
+  ],
 ]);

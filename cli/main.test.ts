@@ -55,6 +55,8 @@ for (const { argv, says } of wrong) {
 const refused: readonly { argv: string[]; says: RegExp }[] = [
   { argv: ["get", "things"], says: /there is no kind "things"; there are services, endpoints, connections, forwarders, pods/ },
   { argv: ["describe", "thing", "x"], says: /there is no kind "thing"/ },
+  { argv: ["new", "pod", "x"], says: /"pod" cannot be made; there are endpoint, client/ },
+  { argv: ["new", "client", "a`b"], says: /is no name of a network service/ },
   { argv: ["log-level", "loud"], says: /"loud" is no log level; there are trace, debug, info, warn, error/ },
   { argv: ["get", "services", "--registry", "tcp://127.0.0.1:1"], says: /127\.0\.0\.1:1/ },
 ];

@@ -32,9 +32,10 @@ if (stale !== undefined) {
   if (!writable(existsSync(join(top, "dist")) ? join(top, "dist") : top)) {
     say(`dist/${stale} is stale and may not be written by this user: the sources will be run, which starts more slowly`);
   } else {
-    say(`dist/${stale} is stale: npm run build`);
-    const { status } = run(process.execPath, [join(top, "node_modules", "typescript", "bin", "tsc"), "-b"]);
-    if (status !== 0) say("the build reports errors (above); the sources will be run through tsx instead");
+    say(`dist/${stale} is stale: tsc -b cli`);
+    // cli refers to all that the command weft consists of
+    run(process.execPath, [join(top, "node_modules", "typescript", "bin", "tsc"), "-b", "cli"]);
+    if (staleFolder(top) !== undefined) say("the build failed (above); the sources will be run through tsx instead");
   }
 }
 

@@ -70,7 +70,7 @@ async function provePackets(stage: Stage, record: Record, view: ConnectionView):
   try {
     await record.prove(chainProofs[4], () => proofs.permittedTcp(stage, view));
     await record.prove(chainProofs[5], () => proofs.deniedTcp(stage, view));
-    await record.prove(chainProofs[6], () => proofs.throughput(stage, pods.client, far));
+    await record.prove(chainProofs[6], () => proofs.throughput(stage, pods.client, far, "over the underlay"));
   } finally {
     await listener.stop();
   }
@@ -80,7 +80,7 @@ async function proveLocalThroughput(stage: Stage, record: Record, view: Connecti
   const listener = await proofs.answering(stage, pods.localResponder);
   try {
     await record.prove("TCP throughput of the local connection", () =>
-      proofs.throughput(stage, pods.localClient, view.endpointAddresses),
+      proofs.throughput(stage, pods.localClient, view.endpointAddresses, "inside the node"),
     );
   } finally {
     await listener.stop();

@@ -111,19 +111,43 @@ async function firewallCounters(stage: Stage): Promise<string> {
   }
 }
 
-/** TCP from the client to the responder for a while, measured where it arrives. */
-export async function throughput(stage: Stage, from: PodRequest, far: readonly string[]): Promise<string> {
+/**
+ * TCP from one pod for a while, measured where it arrives, and beside it what the underlay carried meanwhile: all of it
+ * when the way leads over the other node, next to nothing when it does not.
+ */
+export async function throughput(
+  stage: Stage,
+  from: PodRequest,
+  far: readonly string[],
+  expect: "over the underlay" | "inside the node",
+): Promise<string> {
   const host = addressOf(far, 4);
+  const carriedBefore = underlayBytes(from.node);
   const answer = await sendTraffic(
     netnsOf(from),
     { mode: "send", host, port: bulkPort, durationMs: throughputMs },
     stage.context,
   );
+  const carried = underlayBytes(from.node) - carriedBefore;
   if (answer.kind !== "sent" || answer.bytes === 0) refute("nothing arrived");
   const { bytes, elapsedMs } = answer as { bytes: number; elapsedMs: number };
   const gigabits = (bytes * 8) / elapsedMs / 1e6;
   if (gigabits < 0.01) refute(`only ${(gigabits * 1000).toFixed(1)} Mbit/s`);
-  return `${gigabits.toFixed(2)} Gbit/s of TCP (${(bytes / 1e6).toFixed(0)} MB in ${(elapsedMs / 1000).toFixed(1)} s), one stream, node to node in one kernel`;
+  const underlay = `${from.node} sent ${megabytes(carried)} over the underlay`;
+  if (expect === "over the underlay" && carried < bytes) refute(`${megabytes(bytes)} arrived, but ${underlay}`);
+  if (expect === "inside the node" && carried > bytes / 10) refute(`the way should stay on the node, but ${underlay}`);
+  return `${gigabits.toFixed(2)} Gbit/s, one TCP stream, ${megabytes(bytes)} in ${(elapsedMs / 1000).toFixed(1)} s; meanwhile ${underlay}`;
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(bytes < 1e6 ? 3 : 0)} MB`;
+}
+
+/** What a node has sent to the underlay so far. */
+function underlayBytes(nodeName: string): number {
+  const node = requireMesh().nodes.find(({ name }) => name === nodeName);
+  const uplink = readLinks(node?.netns ?? "").find(({ name }) => name === "eth0");
+  return Number(uplink?.statistics?.txBytes ?? 0n);
 }
 
 export function answering(stage: Stage, pod: PodRequest): Promise<{ stop(): Promise<void> }> {

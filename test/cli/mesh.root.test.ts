@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { parse } from "yaml";
-import { openPlace, type Place } from "./isolated.js";
+import { openPlace, type Place, top } from "./isolated.js";
 
 test("without a mesh: questions say how to start one, down has nothing to do, doctor finds nothing wrong", async (t) => {
   const place = await openPlace(t);
@@ -81,6 +84,7 @@ test("row 9.8: up, serve, connect, get, describe, why, exec, log-level, down", {
       /no pod or node "nobody"; there are hello, client, node-1, node-2/,
     );
   });
+  await t.test("row 9.8: the skeletons that are printed run as they are", () => checkSkeletons(place));
   const { code } = await place.weft("doctor");
   assert.equal(code, 0);
   const down = await place.weft("down");
@@ -128,12 +132,14 @@ async function checkDescribe(place: Place): Promise<void> {
     ["forwarder", "forwarder-1", /Connections: 1[\s\S]*vxlan +yes/],
     ["pod", "client", /vxlan vni \d+ +up +1\d\d\d[\s\S]*172\.16\.0\.1\/32/],
   ];
-  for (const [kind, name, pattern] of expected) {
-    const { code, out, err } = await place.weft("describe", kind, name);
-    assert.equal(code, 0, err);
-    assert.match(out, pattern);
-    assert.match((await place.weft("describe", kind, "no-such")).err, /no .+ "no-such"; there are /);
-  }
+  await Promise.all(
+    expected.map(async ([kind, name, pattern]) => {
+      const { code, out, err } = await place.weft("describe", kind, name);
+      assert.equal(code, 0, err);
+      assert.match(out, pattern);
+      assert.match((await place.weft("describe", kind, "no-such")).err, /no .+ "no-such"; there are /);
+    }),
+  );
   const why = await place.weft("why", "client");
   assert.match(
     why.out,
@@ -155,6 +161,29 @@ async function checkLogLevel(place: Place): Promise<void> {
   const read = await place.weft("log-level");
   for (const name of ["registry", "nsmgr-1", "nsmgr-2", "forwarder-1", "forwarder-2", "hello", "client"]) {
     assert.ok(new RegExp(`^${name} +debug$`, "m").test(read.out), read.out);
+  }
+}
+
+async function checkSkeletons(place: Place): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), "weft-new-"));
+  const node = [process.execPath, "--import", import.meta.resolve("tsx")];
+  const nsmgr = "unix:///run/weft/node-1/nsm.io.sock";
+  try {
+    for (const what of ["endpoint", "client"]) {
+      const { out } = await place.weft("new", what, "web");
+      writeFileSync(join(folder, `${what}.mts`), out.replace("@weft/sdk", `${top}sdk/entry.ts`));
+    }
+    const endpoint = await place.begin("exec", "hello", "--", ...node, join(folder, "endpoint.mts"), nsmgr);
+    await endpoint.said(/web-1 serves web/);
+    const client = await place.begin("exec", "client", "--", ...node, join(folder, "client.mts"), nsmgr);
+    await client.said(/connected: web-\w+ \[ '172\.16\.1\.1\/32'/);
+    await endpoint.said(/is on web-/);
+    const pids = await place.run("sh", "-c", `for p in $(pgrep -f ${folder}); do [ "$p" != $$ ] && kill -INT "$p"; done; true`);
+    assert.equal(pids.code, 0);
+    assert.equal((await client.finished).code, 0);
+    assert.equal((await endpoint.finished).code, 0);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }
 
