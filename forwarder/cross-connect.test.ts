@@ -124,6 +124,20 @@ test("two connections of one node never get one VNI, even when chance repeats it
   assert.equal(vnis.size, 5);
 });
 
+test("a VNI that another connection of this node has is negotiated away, and the first one keeps it", async (t) => {
+  const mesh = await createMesh(t, { random: [givesVni2, givesVni2, 0.5] });
+  const first = await mesh.request("a", "remote", { id: "client-1" });
+  // The far side forgets what it has given, as another node would not know of it.
+  mesh.b.vnis.release([...mesh.b.plane.built.keys()][0] ?? "");
+  const second = await mesh.request("a", "remote", { id: "client-2" });
+  const vnis = () => [...mesh.a.plane.built.values()].map(({ endpoint }) => endpoint.kind === "vxlan" && endpoint.vni);
+  assert.deepEqual(vnis(), [2, 2 ** 23]);
+  await mesh.request("a", "remote", { connection: second });
+  mesh.b.vnis.release([...mesh.b.plane.built.keys()][1] ?? "");
+  await mesh.request("a", "remote", { connection: first });
+  assert.deepEqual(vnis(), [2, 2 ** 23]);
+});
+
 test("payload IP between nodes is refused with the reason, and works on one node", async (t) => {
   const mesh = await createMesh(t);
   await mesh.request("a", "local", { payload: "IP" });

@@ -113,6 +113,7 @@ async function negotiate(options: CrossConnectOptions, asked: Asked): Promise<Co
       const taken = takenVni(asker, answer, error);
       if (taken === undefined || tries === maxTries || context.signal.aborted) throw error;
       options.log.info(`VNI ${taken.vni} is taken on this node; negotiating another`, { connectionId: connection.id, tries });
+      asked.tell(`VXLAN with VNI ${taken.vni}`, "REFUSED", "the VNI is in use on this node");
       options.vnis.release(connection.id);
       options.vnis.avoid(taken.udpPort, taken.vni);
       if (taken.side === "asker") {

@@ -76,3 +76,14 @@ test("no number left is RESOURCE_EXHAUSTED", () => {
     details: /odd/,
   });
 });
+
+test("a number that a connection here holds does not count as a stranger's", () => {
+  const pool = createVniPool(Math.random);
+  assert.equal(pool.claim({ owner: "a", udpPort: 4789, vni: 7 }), true);
+  pool.avoid(4789, 7);
+  assert.equal(pool.claim({ owner: "a", udpPort: 4789, vni: 7 }), true);
+  pool.release("a");
+  assert.equal(pool.claim({ owner: "b", udpPort: 4789, vni: 7 }), true);
+  pool.avoid(4789, 8);
+  assert.equal(pool.claim({ owner: "a", udpPort: 4789, vni: 8 }), false);
+});

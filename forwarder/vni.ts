@@ -26,7 +26,7 @@ export interface VniPool {
   /** What the connection holds on that port. */
   held(owner: string, udpPort: number): number | undefined;
   release(owner: string): void;
-  /** The kernel refuses this number, so somebody else has it: it is not given out any more. */
+  /** The kernel refuses this number: unless a connection here holds it, a stranger does, and it is not given out any more. */
   avoid(udpPort: number, vni: number): void;
 }
 
@@ -66,8 +66,9 @@ export function createVniPool(random: () => number, last = maxVni): VniPool {
     },
     claim({ owner, udpPort, vni }) {
       const holder = ownerOf.get(key(udpPort, vni));
-      if ((holder !== undefined && holder !== owner) || foreign.has(key(udpPort, vni))) return false;
-      if (holder === undefined) take(owner, udpPort, vni);
+      if (holder === owner) return true;
+      if (holder !== undefined || foreign.has(key(udpPort, vni))) return false;
+      take(owner, udpPort, vni);
       return true;
     },
     held: (owner, udpPort) => heldBy.get(owner)?.get(udpPort),
@@ -76,6 +77,7 @@ export function createVniPool(random: () => number, last = maxVni): VniPool {
       heldBy.delete(owner);
     },
     avoid(udpPort, vni) {
+      if (ownerOf.has(key(udpPort, vni))) return;
       if (foreign.size >= maxForeign) foreign.clear();
       foreign.add(key(udpPort, vni));
     },

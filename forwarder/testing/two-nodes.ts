@@ -131,7 +131,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
       vnis,
       mechanismPriority: options.priority ?? [],
     });
-    return { plane, handler, hub };
+    return { plane, handler, hub, vnis };
   }
 
   const a = await forwarder("a", { "nse-local": "unix:///nse", "nse-remote": "tcp://198.18.0.2:5001", ...options.urls });
