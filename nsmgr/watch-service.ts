@@ -45,6 +45,8 @@ interface Tracked {
 interface Watched {
   readonly connections: Map<string, Tracked>;
   readonly stop: AbortController;
+  /** Aborts with `stop` and at shutdown. */
+  readonly signal: AbortSignal;
   /** Disarms the end of the watch; set while nobody uses it. */
   linger: Disarm | undefined;
   /** As the watch told it last. */
@@ -78,7 +80,9 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
     if (serviceById.get(id) !== name) untrack(id);
     let entry = watched.get(name);
     if (entry === undefined) {
-      entry = { connections: new Map(), stop: new AbortController(), linger: undefined, service: undefined };
+      const stop = new AbortController();
+      const signal = AbortSignal.any([deps.signal, stop.signal]);
+      entry = { connections: new Map(), stop, signal, linger: undefined, service: undefined };
       watched.set(name, entry);
       void follow(name, entry, deps);
     }
@@ -148,7 +152,7 @@ async function mustMove(
 
 /** Keeps the watch of one service open until nobody uses it. */
 async function follow(name: string, entry: Watched, deps: WatchServiceDeps): Promise<void> {
-  const signal = AbortSignal.any([deps.signal, entry.stop.signal]);
+  const { signal } = entry;
   let pauseMs = retryMs.first;
   while (!signal.aborted) {
     try {
@@ -169,14 +173,13 @@ async function follow(name: string, entry: Watched, deps: WatchServiceDeps): Pro
 /** Measures connections against the service as it is now. Never rejects. */
 async function moveMisplaced(entry: Watched, ids: readonly string[], deps: WatchServiceDeps): Promise<void> {
   const endpointOf = askOnce(deps.endpointOf);
-  const signal = AbortSignal.any([deps.signal, entry.stop.signal]);
   for (const id of ids) {
     const { service } = entry;
     const tracked = entry.connections.get(id);
     if (service === undefined || tracked === undefined || tracked.verified === service) continue;
     const { connection, labels, events } = tracked;
     const endpoint = connection.network_service_endpoint_name;
-    const misplaced = await mustMove(service, endpoint, labels, { ...deps, endpointOf }, signal);
+    const misplaced = await mustMove(service, endpoint, labels, { ...deps, endpointOf }, entry.signal);
     // it may have been moved or closed while we looked
     if (entry.connections.get(id) !== tracked) continue;
     tracked.verified = service;
