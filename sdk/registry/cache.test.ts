@@ -60,6 +60,8 @@ test("the last known answer stands in while the registry is away, but not for ev
   fake.endWatches(fake.failure);
   await until(() => fake.openWatches === 0);
   assert.deepEqual(await names("s"), ["a"]);
+  const [standIn] = await collect(cache.find(ofService("s"), { ...call(), watch: false }));
+  assert.equal(standIn?.expiration_time, undefined, "a lease that nobody can refresh does not count");
   await assert.rejects(collect(cache.find(ofService("s"), { ...call(), watch: false, fresh: true })), { code: Code.UNAVAILABLE });
   await assert.rejects(names("never asked"), { code: Code.UNAVAILABLE });
   clock.advance(61_000);
@@ -131,7 +133,7 @@ async function start(t: TestContext, options: Partial<CacheOptions> = {}) {
   t.after(() => stopping.abort());
   const clock = manualClock();
   const fake = createFakeRegistry<NetworkServiceEndpoint>(matchesEndpoint);
-  fake.entries.set("a", endpoint("a"));
+  fake.entries.set("a", { ...endpoint("a"), expiration_time: { seconds: 60, nanos: 0 } });
   const cache = watchedCache(fake, { log: silentLog, signal: stopping.signal, clock, random: () => 0, ...options });
   return {
     fake,

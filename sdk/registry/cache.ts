@@ -142,7 +142,7 @@ export function watchedCache<T extends { readonly name: string }>(registry: Regi
       const usable = !fresh && last !== undefined && last.entries.length > 0 && last.atMs + staleMs > clock.nowMs();
       if (caller.aborted || !usable || !isAway(error)) throw error;
       log.debug("the registry does not answer; the last known answer stands in", { error });
-      return last.entries;
+      return last.entries.map(withoutLease);
     }
   }
 
@@ -193,6 +193,12 @@ async function collect<T>(registry: Registry<T>, query: T, signal: AbortSignal):
   const entries: T[] = [];
   for await (const { entry, deleted } of registry.find(query, { watch: false, signal })) if (!deleted) entries.push(entry);
   return entries;
+}
+
+/** Nobody can refresh a lease while the registry is away, so its end says nothing. */
+function withoutLease<T>(entry: T): T {
+  const { expiration_time } = entry as { expiration_time?: unknown };
+  return expiration_time === undefined ? entry : { ...entry, expiration_time: undefined };
 }
 
 /** Did the call fail because nobody answered? */
