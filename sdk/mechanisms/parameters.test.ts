@@ -9,7 +9,7 @@ import { kernelMechanism, parseKernel } from "./kernel.js";
 import { memifMechanism, parseMemif } from "./memif.js";
 import { noopMechanism } from "./noop.js";
 import { tunnelOverheadBytes } from "./overhead.js";
-import { readParameters, sameMechanism, withParameters } from "./parameters.js";
+import { readParameters, withParameters } from "./parameters.js";
 import { parseVxlan, vxlanOffer } from "./vxlan.js";
 import { parseWireguard, wireguardOffer } from "./wireguard.js";
 
@@ -104,14 +104,6 @@ test("inherited names are no parameters", () => {
     assert.equal(read.has(name), false);
     assert.equal(read.text(name), "");
   }
-});
-
-test("equality looks at class, type and every parameter", () => {
-  assert.equal(sameMechanism(vxlan, { ...vxlan, parameters: { ...vxlan.parameters } }), true);
-  assert.equal(sameMechanism(vxlan, withParameters(vxlan, { vni: 1 })), false);
-  assert.equal(sameMechanism(withParameters(vxlan, { vni: 1 }), vxlan), false);
-  assert.equal(sameMechanism(vxlan, undefined), false);
-  assert.equal(sameMechanism(undefined, undefined), true);
 });
 
 test("any parameters are parsed or refused with INVALID_ARGUMENT", () => {

@@ -99,15 +99,3 @@ export function withParameters(mechanism: Mechanism, changes: Readonly<Record<st
   }
   return { ...mechanism, parameters: Object.fromEntries(parameters) };
 }
-
-/** True if both say the same: class, type and every parameter. */
-export function sameMechanism(a: Mechanism | undefined, b: Mechanism | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  const keys = Object.keys(a.parameters);
-  return (
-    a.cls === b.cls &&
-    a.type === b.type &&
-    keys.length === Object.keys(b.parameters).length &&
-    keys.every((key) => Object.hasOwn(b.parameters, key) && a.parameters[key] === b.parameters[key])
-  );
-}
