@@ -49,6 +49,8 @@ export interface MeshOptions {
   readonly onEvent: (text: string) => void;
 }
 
+/** With PROMETHEUS=true in the environment of `weft up`; a node's processes share its namespace. Upstream's port is the forwarder's. */
+const metricsPort = { forwarder: ":8081", nsmgr: ":8082", registry: ":8083" };
 const startTimeoutMs = 60_000;
 const graceMs = 5000;
 
@@ -122,6 +124,7 @@ function registrySpec(self: readonly string[]): ProcessSpec {
       NSM_NAME: "registry",
       NSM_LISTEN_ON: `${registryPlan.socketUrl},${registryPlan.tcpUrl}`,
       WEFT_STATE_DIR: join(runFolder, "registry"),
+      PROMETHEUS_LISTEN_ON: metricsPort.registry,
     },
     restart: true,
   };
@@ -140,6 +143,7 @@ function nsmgrSpec(node: NodePlan, self: readonly string[]): ProcessSpec {
       NSM_LISTEN_ON: `${node.nsmgr.socketUrl},tcp://${node.address4}:5001`,
       NSM_REGISTRY_URL: registryPlan.tcpUrl,
       WEFT_STATE_DIR: join(runFolder, node.name, "nsmgr"),
+      PROMETHEUS_LISTEN_ON: metricsPort.nsmgr,
     },
     restart: true,
   };
@@ -159,6 +163,7 @@ function forwarderSpec(node: NodePlan, self: readonly string[]): ProcessSpec {
       NSM_CONNECT_TO: node.nsmgr.socketUrl,
       NSM_TUNNEL_IP: node.address4,
       WEFT_STATE_DIR: join(runFolder, node.name, "forwarder"),
+      PROMETHEUS_LISTEN_ON: metricsPort.forwarder,
     },
     restart: true,
   };

@@ -12,7 +12,7 @@ export interface Metrics {
   /** For gauges and counters of the component itself: pass as `registers: [metrics.registry]`. */
   readonly registry: Registry;
   readonly calls: CallMeter;
-  /** Publishes the numeric metrics that path segments of a connection carry; replaces its earlier ones. */
+  /** From now on the numbers that the path of this connection carries are published; replaces its earlier ones. */
   recordConnection(connection: Connection): void;
   forgetConnection(connectionId: string): void;
 }
@@ -27,43 +27,39 @@ export function createMetrics(component: string): Metrics {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15],
     registers: [registry],
   });
-  const perConnection = new Gauge({
+  // connections change far more often than anybody looks: keeping the newest is all that happens until a scrape
+  const connections = new Map<string, Connection>();
+  new Gauge({
     name: "weft_connection_metric",
     help: "Counters that the hops of a connection report in its path: bytes, packets, drops",
     labelNames: ["connection", "network_service", "segment", "metric"],
     registers: [registry],
+    collect() {
+      this.reset();
+      for (const connection of connections.values()) {
+        for (const { labels, value } of pathMetrics(connection)) this.set(labels, value);
+      }
+    },
   });
-  const published = new Map<string, Record<string, string>[]>();
-  const forgetConnection = (id: string): void => {
-    for (const labels of published.get(id) ?? []) perConnection.remove(labels);
-    published.delete(id);
-  };
   return {
     registry,
     calls: {
       observe: (chain, method, code, durationMs) => duration.observe({ chain, method, code }, durationMs / 1000),
     },
-    recordConnection(connection) {
-      forgetConnection(connection.id);
-      const all: Record<string, string>[] = [];
-      for (const segment of connection.path?.path_segments ?? []) {
-        for (const [metric, text] of Object.entries(segment.metrics)) {
-          const value = Number(text);
-          if (text === "" || !Number.isFinite(value)) continue;
-          const labels = {
-            connection: connection.id,
-            network_service: connection.network_service,
-            segment: segment.name,
-            metric,
-          };
-          perConnection.set(labels, value);
-          all.push(labels);
-        }
-      }
-      published.set(connection.id, all);
-    },
-    forgetConnection,
+    recordConnection: (connection) => void connections.set(connection.id, connection),
+    forgetConnection: (connectionId) => void connections.delete(connectionId),
   };
+}
+
+/** The numbers in the path; texts (interface names) are left out. */
+function* pathMetrics(connection: Connection): Iterable<{ labels: Record<string, string>; value: number }> {
+  const about = { connection: connection.id, network_service: connection.network_service };
+  for (const segment of connection.path?.path_segments ?? []) {
+    for (const [metric, text] of Object.entries(segment.metrics)) {
+      const value = Number(text);
+      if (text !== "" && Number.isFinite(value)) yield { labels: { ...about, segment: segment.name, metric }, value };
+    }
+  }
 }
 
 /** Adds the figures of the process itself: CPU, memory, event-loop lag, garbage collection. */
