@@ -12,7 +12,7 @@ import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
 import type { Connection, Mechanism } from "../gen/connection.js";
 import { findNetns } from "../linux/find-netns.js";
-import { parseNetnsUrl } from "../linux/netns-url.js";
+import { type NetnsUrl, parseNetnsUrl } from "../linux/netns-url.js";
 import { kernelParameter } from "../mechanisms/kernel.js";
 import type { Peer } from "../peer.js";
 import { describePeer } from "../peer.js";
@@ -89,8 +89,7 @@ function namespaceOf(mechanism: Mechanism | undefined): string | undefined {
 
 function pathUrl(url: string, peer: Peer, find: typeof findNetns): string {
   const parsed = parseNetnsUrl(url);
-  const inode = parsed.kind === "inode" ? parsed : inodeOf(parsed.path);
-  if (inode !== undefined) refuseForeign(url, inode, peer);
+  refuseForeign(url, parsed, peer);
   if (parsed.kind === "file") return url;
   const path = find(parsed.dev, parsed.ino, peer.kind === "unix" ? peer.pid : undefined);
   if (path === undefined) {
@@ -103,10 +102,11 @@ function pathUrl(url: string, peer: Peer, find: typeof findNetns): string {
 }
 
 /** An ordinary user gets interfaces into the namespace its own process is in, and into no other. */
-function refuseForeign(url: string, inode: { dev: bigint; ino: bigint }, peer: Peer): void {
+function refuseForeign(url: string, parsed: NetnsUrl, peer: Peer): void {
   if (peer.kind !== "unix" || peer.uid === 0 || peer.pid <= 0) return;
+  const asked = parsed.kind === "inode" ? parsed : inodeOf(parsed.path);
   const own = inodeOf(`/proc/${peer.pid}/ns/net`);
-  if (own === undefined || (own.dev === inode.dev && own.ino === inode.ino)) return;
+  if (own === undefined || asked === undefined || (own.dev === asked.dev && own.ino === asked.ino)) return;
   throw statusError(
     Code.PERMISSION_DENIED,
     `${describePeer(peer)} is not in network namespace ${url}; ask from inside it, or as root`,

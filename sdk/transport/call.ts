@@ -193,5 +193,6 @@ function failure(error: Error | ServiceError, address: Address, signal: AbortSig
   if (lease.lost.aborted) return statusError(Code.UNAVAILABLE, `${url}: the connection is dead`, error);
   const status = toStatusError(error);
   if (status.code !== Code.UNAVAILABLE && status.code !== Code.DEADLINE_EXCEEDED) return status;
-  return status.details.includes(url) ? status : statusError(status.code, `${url}: ${status.details}`, error);
+  // without a cause: that of gRPC says the same, and its stack is that of gRPC's own calls
+  return statusError(status.code, status.details.includes(url) ? status.details : `${url}: ${status.details}`);
 }

@@ -4,6 +4,7 @@
  * the process are logged here, once. A stream that this process ends is UNAVAILABLE, never CANCELLED: NSM clients stop
  * healing on CANCELLED (behaviour of NSM's heal element).
  */
+import { performance } from "node:perf_hooks";
 import { Metadata, type Server, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
 import type { CallContext } from "../chain.js";
 import { describePeer, type Peer } from "../peer.js";
