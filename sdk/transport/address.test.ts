@@ -35,7 +35,7 @@ const refused = [
   { url: `tcp://${"x".repeat(5000)}:1`, says: /longer than/ },
 ];
 for (const { url, says } of refused) {
-  test(`"${url.slice(0, 30)}" is refused with a reason`, () => {
+  test(`${JSON.stringify(url.slice(0, 30))} is refused with a reason`, () => {
     assert.throws(
       () => parseAddress(url),
       (error) => isStatusError(error) && error.code === 3 && says.test(error.details),
