@@ -1,6 +1,7 @@
 /**
  * The ledger in the kernel data plane's words: `Built` to JSON and back.
  */
+import type { Log } from "../../../sdk/telemetry/log.js";
 import type { CrossConnect, Port } from "../dataplane.js";
 import { type Ledger, openLedger } from "../ledger.js";
 import type { Built, BuiltLink } from "./built.js";
@@ -17,17 +18,66 @@ export interface Book extends Omit<Ledger, "load" | "begin" | "update"> {
   load(): { readonly entries: ReadonlyMap<string, BookEntry>; readonly unreadable: readonly string[] };
   begin(built: Built): void;
   update(built: Built): void;
+  /**
+   * Like `update`, within a second: for a refresh, of which the next one tells the same again. Never fails; a full disk must
+   * not end a living connection, which then is in the book as it was.
+   */
+  updateSoon(built: Built): void;
+  /** Writes what waits. */
+  close(): void;
 }
+
+const writeDelayMs = 1_000;
+/** Between two turns of the event loop. */
+const writesPerTurn = 16;
 
 /** Raised when the form of an entry changes; entries of another version are put aside. */
 const version = 1;
 
-export function openBook(folder: string): Book {
+export function openBook(folder: string, log: Log): Book {
   const ledger = openLedger(folder);
+  const waiting = new Map<string, Built>();
+  let timer: NodeJS.Timeout | undefined;
+  const write = (id: string, built: Built): void => {
+    waiting.delete(id);
+    try {
+      ledger.update(id, encode(built));
+    } catch (error) {
+      log.warn("could not note a refresh in the ledger", { connectionId: id, error });
+    }
+  };
+  const writeSome = (): void => {
+    let count = 0;
+    for (const [id, built] of waiting) {
+      if (count++ === writesPerTurn) break;
+      write(id, built);
+    }
+    timer = waiting.size === 0 ? undefined : setTimeout(writeSome, count > writesPerTurn ? 0 : writeDelayMs);
+  };
   return {
     ...ledger,
     begin: (built) => ledger.begin(built.crossConnect.id, encode(built)),
-    update: (built) => ledger.update(built.crossConnect.id, encode(built)),
+    commit(id) {
+      ledger.commit(id);
+      waiting.delete(id);
+    },
+    update(built) {
+      waiting.delete(built.crossConnect.id);
+      ledger.update(built.crossConnect.id, encode(built));
+    },
+    updateSoon(built) {
+      waiting.set(built.crossConnect.id, built);
+      timer ??= setTimeout(writeSome, writeDelayMs);
+    },
+    retire(id) {
+      // What waits tells of a later expiry only; its objects are those in the book.
+      waiting.delete(id);
+      ledger.retire(id);
+    },
+    close() {
+      clearTimeout(timer);
+      for (const [id, built] of waiting) write(id, built);
+    },
     load() {
       const { entries, unreadable } = ledger.load();
       const read = new Map<string, BookEntry>();

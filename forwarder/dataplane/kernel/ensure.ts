@@ -11,7 +11,7 @@ import { type Built, type BuiltLink, buildLink, linkOf, type OwnedTable, parkedN
 import { freeTables } from "./configure.js";
 import { type Plan, planOf } from "./plan.js";
 import { settle } from "./settle.js";
-import { canUpdate, demolish, makeWire, parkLink, unparkLink, updateWire, type Workshop } from "./wire.js";
+import { demolish, type Existing, findUpdatable, makeWire, parkLink, unparkLink, updateWire, type Workshop } from "./wire.js";
 
 export interface Job {
   readonly shop: Workshop;
@@ -35,7 +35,8 @@ export async function bringAbout(job: Job, crossConnect: CrossConnect, before: B
 async function change(job: Job, plan: Plan, built: Built, before: Built | undefined): Promise<boolean> {
   if (before !== undefined) {
     const planBefore = planOf(before.crossConnect);
-    if (canUpdate(job.shop, plan, built, before, planBefore)) return await update(job, plan, built, before, planBefore);
+    const existing = findUpdatable(job.shop, plan, built, before, planBefore);
+    if (existing !== undefined) return await update(job, plan, built, before, planBefore, existing);
     if (sharesTunnel(plan, planBefore)) await makeAgain(job, plan, built, before, planBefore);
     else await replace(job, plan, built, before);
   } else await makeNew(job, plan, built);
@@ -64,17 +65,24 @@ async function makeNew({ shop, book, log }: Job, plan: Plan, built: Built): Prom
   }
 }
 
-async function update({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<boolean> {
+async function update(
+  { shop, book, log }: Job,
+  plan: Plan,
+  built: Built,
+  before: Built,
+  planBefore: Plan,
+  existing: Existing,
+): Promise<boolean> {
   const { id } = built.crossConnect;
   if (samePorts(built, before)) {
-    // A refresh: the same again, so nothing can be left half made. A full disk must not end a living connection.
-    const changed = updateWire(shop, plan, built, before, planBefore);
-    await attempt(log, id, "note the refresh in the ledger", () => book.update(built));
+    // A refresh: the same again, so nothing can be left half made.
+    const changed = updateWire(shop, plan, built, before, planBefore, existing);
+    book.updateSoon(built);
     return changed;
   }
   book.begin(built);
   try {
-    const changed = updateWire(shop, plan, built, before, planBefore);
+    const changed = updateWire(shop, plan, built, before, planBefore, existing);
     book.commit(id);
     return changed;
   } catch (error) {
@@ -96,7 +104,8 @@ async function replace({ shop, book, log }: Job, plan: Plan, built: Built, befor
       const parked = leftovers[index];
       if (parked !== undefined && parked.name !== link.name) unparkLink(shop, parked, link.name);
     });
-    if (canUpdate(shop, planBefore, before, before, planBefore)) updateWire(shop, planBefore, before, built, plan);
+    const existing = findUpdatable(shop, planBefore, before, before, planBefore);
+    if (existing !== undefined) updateWire(shop, planBefore, before, built, plan, existing);
   };
   book.begin({ ...built, leftovers });
   let parked = false;

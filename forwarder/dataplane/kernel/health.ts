@@ -2,7 +2,7 @@
  * Notices when an interface of a cross-connect vanishes or loses its link, and tells those who listen, once per break.
  * An event is only a hint to look: what is reported is what is found then.
  */
-import { type LinkEventHandlers, watchLinks } from "../../../sdk/linux/netlink/link-events.js";
+import { type LinkEventHandlers, type LinkWatch, watchLinks } from "../../../sdk/linux/netlink/link-events.js";
 import { namespaceId } from "../../../sdk/linux/netlink/namespace-ids.js";
 import type { NetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
 import { type NetnsHandle, withNetns } from "../../../sdk/linux/netns.js";
@@ -39,7 +39,7 @@ export function createHealth(needs: HealthNeeds): Health {
   const linksById = new Map<string, { readonly keys: readonly string[]; readonly namespaces: readonly number[] }>();
   const broken = new Map<string, string>();
   const subscribers = new Set<Subscriber>();
-  let watch: { close(): void } | undefined;
+  let watch: LinkWatch | undefined;
   let closed = false;
 
   const forget = (id: string): void => {
@@ -60,9 +60,9 @@ export function createHealth(needs: HealthNeeds): Health {
     }
   };
   const handlers: LinkEventHandlers = {
-    link({ namespace, gone, link }) {
-      const id = idsByLink.get(`${namespace ?? "own"}/${link.index}`);
-      if (id !== undefined && (gone || !link.up || !link.carrier || broken.has(id))) suspect(id);
+    link({ namespace, gone, index, up, carrier }) {
+      const id = idsByLink.get(`${namespace ?? "own"}/${index}`);
+      if (id !== undefined && (gone || !up || !carrier || broken.has(id))) suspect(id);
     },
     namespaceEnded(namespace) {
       for (const [id, { namespaces }] of linksById) if (namespaces.includes(namespace)) suspect(id);
@@ -91,6 +91,8 @@ export function createHealth(needs: HealthNeeds): Health {
       if (namespace !== undefined) namespaces.push(namespace);
       keys.push(`${namespace ?? "own"}/${index}`);
     }
+    // What has happened until now is our own work.
+    watch?.drain();
     for (const key of keys) idsByLink.set(key, id);
     linksById.set(id, { keys, namespaces });
   };

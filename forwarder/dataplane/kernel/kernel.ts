@@ -38,7 +38,7 @@ export interface KernelDataPlaneOptions {
  * @throws ALREADY_EXISTS when another data plane uses the folder
  */
 export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions): DataPlane {
-  const book = openBook(join(stateDir, "cross-connects"));
+  const book = openBook(join(stateDir, "cross-connects"), log);
   const unlock = lockFile(join(stateDir, "dataplane.lock"), `the data plane's ledger in ${stateDir}`);
   const home = openOwnNetns();
   const own = openNetlinkSocket(home);
@@ -148,6 +148,7 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
     async close() {
       health.close();
       await reaper.idle();
+      book.close();
       own.close();
       home.close();
       unlock();
@@ -160,8 +161,9 @@ function countersOf(built: Built | undefined): Promise<Counters | undefined> {
   return withPlaces((places) => {
     const link = built?.links[0];
     const place = link && places.find(link);
-    const statistics = place && link && findLink(place, link)?.statistics;
-    if (built === undefined || statistics === undefined) return undefined;
+    const index = place && link && findLink(place, link)?.index;
+    const statistics = place && index && getLink(place.socket, index)?.statistics;
+    if (built === undefined || !statistics) return undefined;
     if (planOf(built.crossConnect).links[0]?.role === "client") return statistics;
     const { rxBytes, txBytes, rxPackets, txPackets, drops } = statistics;
     return { rxBytes: txBytes, txBytes: rxBytes, rxPackets: txPackets, txPackets: rxPackets, drops };

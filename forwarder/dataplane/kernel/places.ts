@@ -68,7 +68,7 @@ export function findLink(place: Place, built: Pick<BuiltLink, "name" | "macAddre
 
 /** The interface with that name, if it is ours. */
 export function findExactLink({ socket }: Place, { name, macAddress }: Pick<BuiltLink, "name" | "macAddress">): Link | undefined {
-  const link = getLink(socket, name);
+  const link = getLink(socket, name, "without-statistics");
   return link?.macAddress === macAddress && isOurKind(link) ? link : undefined;
 }
 

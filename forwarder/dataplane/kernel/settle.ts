@@ -23,7 +23,7 @@ export async function settle(places: Places, plan: Plan, built: Built): Promise<
     for (const link of waiting) {
       const made = built.links.find(({ role }) => role === link.role);
       const place = made && places.find(made);
-      const found = place && getLink(place.socket, made.name);
+      const found = place && getLink(place.socket, made.name, "without-statistics");
       if (place === undefined || found === undefined || (isOperational(found) && hearsSolicitations(place, found, link)))
         waiting.delete(link);
     }

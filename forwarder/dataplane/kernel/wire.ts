@@ -16,7 +16,7 @@ import { Code, statusError } from "../../../sdk/status.js";
 import { type Built, type BuiltLink, linkOf, sameNamespace } from "./built.js";
 import { configureLink, removeRules } from "./configure.js";
 import { findExactLink, findLink, type Place, type Places } from "./places.js";
-import type { LinkPlan, Plan } from "./plan.js";
+import type { LinkPlan, Plan, Role } from "./plan.js";
 import type { Reaper } from "./reaper.js";
 
 /** What an operation works with. */
@@ -43,12 +43,8 @@ export function makeWire(shop: Workshop, plan: Plan, built: Built): void {
     throw takenBy(error, plan, ends);
   }
   const link = freshLink(first);
-  const peer = second && { ...freshLink(second), index: link.peerIndex ?? freshLink(second).index };
-  // A veth has a carrier when both ends are up.
-  if (peer !== undefined) second?.place.socket.perform([setLink(peer.index, { up: true })]);
+  if (second !== undefined) configureLink(second.place, peerOf(link, second), second.plan, second.built, "fresh", []);
   configureLink(first.place, link, first.plan, first.built, "fresh", []);
-  if (peer !== undefined && second !== undefined)
-    configureLink(second.place, { ...peer, up: true }, second.plan, second.built, "fresh", []);
 }
 
 /**
@@ -58,13 +54,20 @@ export function makeWire(shop: Workshop, plan: Plan, built: Built): void {
  * @returns whether anything had to be changed
  * @throws SystemError; NOT_FOUND when an interface has vanished meanwhile
  */
-export function updateWire(shop: Workshop, plan: Plan, built: Built, before: Built, planBefore: Plan): boolean {
+export function updateWire(
+  shop: Workshop,
+  plan: Plan,
+  built: Built,
+  before: Built,
+  planBefore: Plan,
+  existing: Existing = new Map(),
+): boolean {
   let changed = false;
   for (const link of plan.links) {
     const wanted = builtFor(built, link);
     const earlier = linkOf(before, link.role);
     const place = shop.places.find(wanted);
-    const found = place && (findLink(place, earlier ?? wanted) ?? findLink(place, wanted));
+    const found = existing.get(link.role) ?? (place && (findLink(place, earlier ?? wanted) ?? findLink(place, wanted)));
     if (place === undefined || found === undefined) {
       throw statusError(Code.NOT_FOUND, `interface ${wanted.name} in ${wanted.netnsUrl} has vanished; ask again`);
     }
@@ -83,20 +86,29 @@ function sameTarget(plan: Plan & { kind: "vxlan" }, before: Plan): boolean {
   return localAddress === before.tunnel.localAddress && remoteAddress === before.tunnel.remoteAddress;
 }
 
-/** Whether the interfaces of `built` can become those of the plan without being made anew. */
-export function canUpdate(shop: Workshop, plan: Plan, planned: Built, built: Built, planBefore: Plan): boolean {
-  if (plan.kind !== planBefore.kind || planned.links.length !== built.links.length) return false;
-  if (plan.kind === "vxlan" && planBefore.kind === "vxlan") {
-    const [now, then] = [plan.tunnel, planBefore.tunnel];
-    if (now.vni !== then.vni || now.udpPort !== then.udpPort) return false;
-    if (now.localAddress.includes(":") !== then.localAddress.includes(":")) return false;
-  }
-  return planned.links.every((link) => {
+/** Interfaces that were looked up a moment ago. */
+export type Existing = ReadonlyMap<Role, Link>;
+
+/** The interfaces of `built`, if they can become those of the plan without being made anew. */
+export function findUpdatable(shop: Workshop, plan: Plan, planned: Built, built: Built, planBefore: Plan): Existing | undefined {
+  if (plan.kind !== planBefore.kind || planned.links.length !== built.links.length) return undefined;
+  if (plan.kind === "vxlan" && planBefore.kind === "vxlan" && !canRetarget(plan, planBefore)) return undefined;
+  const existing = new Map<Role, Link>();
+  for (const link of planned.links) {
     const before = linkOf(built, link.role);
-    if (before === undefined || !sameNamespace(link, before)) return false;
-    const place = shop.places.find(before);
-    return place !== undefined && findLink(place, before) !== undefined;
-  });
+    const place = before && sameNamespace(link, before) ? shop.places.find(before) : undefined;
+    const found = place && before && findLink(place, before);
+    if (found === undefined) return undefined;
+    existing.set(link.role, found);
+  }
+  return existing;
+}
+
+/** The kernel changes the addresses of a VXLAN interface, but neither its VNI nor its port nor their family. */
+function canRetarget({ tunnel: now }: Plan & { kind: "vxlan" }, { tunnel: then }: Plan & { kind: "vxlan" }): boolean {
+  return (
+    now.vni === then.vni && now.udpPort === then.udpPort && now.localAddress.includes(":") === then.localAddress.includes(":")
+  );
 }
 
 /** Gives an interface that must make room another name; it goes on carrying packets. Undefined: it does not exist. */
@@ -164,10 +176,18 @@ function builtFor(built: Built, plan: LinkPlan): BuiltLink {
 }
 
 function freshLink({ place, built }: End): Link {
-  const link = getLink(place.socket, built.name);
+  const link = getLink(place.socket, built.name, "without-statistics");
   if (link === undefined)
     throw statusError(Code.NOT_FOUND, `interface ${built.name} vanished while it was being made; ask again`);
   return link;
+}
+
+/** What the other end of a new pair looks like, without asking. */
+function peerOf(link: Link, { plan, built }: End): Link {
+  const index = link.peerIndex;
+  if (index === undefined)
+    throw statusError(Code.NOT_FOUND, `interface ${built.name} vanished while it was being made; ask again`);
+  return { ...link, index, name: built.name, macAddress: built.macAddress, mtuBytes: plan.mtuBytes, peerIndex: link.index };
 }
 
 function renameLink({ socket }: Place, link: Link, name: string): void {

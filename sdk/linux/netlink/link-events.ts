@@ -5,12 +5,12 @@
 import * as libc from "../libc.js";
 import { hasErrno } from "../system-error.js";
 import { decodeMessages } from "./codec.js";
-import { decodeLinkEvent, type Link } from "./links.js";
+import { decodeLinkEvent, type LinkEvent } from "./links.js";
 import { decodeNamespaceEnd } from "./namespace-ids.js";
 
 export interface LinkEventHandlers {
   /** An interface has changed or gone. `namespace`: the number of its namespace; undefined = our own. */
-  link(event: { readonly namespace: number | undefined; readonly gone: boolean; readonly link: Link }): void;
+  link(event: LinkEvent & { readonly namespace: number | undefined }): void;
   /** A namespace has ended, and all in it. Its number may be given to another. */
   namespaceEnded(namespace: number): void;
   /** Events were lost: look at everything again. */
@@ -25,11 +25,17 @@ const RTNLGRP_LINK = 1;
 const RTNLGRP_NSID = 28;
 const receiveBufferBytes = 4 * 1024 * 1024;
 
+export interface LinkWatch {
+  /** Handles what has happened until now at once, instead of in the next turn of the event loop. */
+  drain(): void;
+  close(): void;
+}
+
 /**
  * Listens until closed; the process stays alive meanwhile. Handlers run on the event loop and must not throw.
  * @throws SystemError EPERM without CAP_NET_BROADCAST in the own namespace
  */
-export function watchLinks(handlers: LinkEventHandlers): { close(): void } {
+export function watchLinks(handlers: LinkEventHandlers): LinkWatch {
   const fd = libc.openSocket(libc.AF_NETLINK, libc.SOCK_RAW, NETLINK_ROUTE, "open a netlink socket for link events");
   try {
     libc.setSocketOption(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 1, "listen to link events of all namespaces");
@@ -43,6 +49,9 @@ export function watchLinks(handlers: LinkEventHandlers): { close(): void } {
   const poll = libc.pollReadable(fd, () => drain(fd, buffer, handlers));
   let open = true;
   return {
+    drain() {
+      if (open) drain(fd, buffer, handlers);
+    },
     close() {
       if (!open) return;
       open = false;
@@ -68,7 +77,7 @@ function drain(fd: number, buffer: Buffer, handlers: LinkEventHandlers): void {
       const ended = decodeNamespaceEnd(message);
       if (ended !== undefined && namespace === undefined) handlers.namespaceEnded(ended);
       const event = decodeLinkEvent(message);
-      if (event !== undefined) handlers.link({ namespace, ...event });
+      if (event !== undefined) handlers.link({ ...event, namespace });
     }
   }
 }

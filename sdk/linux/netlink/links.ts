@@ -79,6 +79,8 @@ const IFLA_IFALIAS = 20;
 const IFLA_STATS64 = 23;
 const IFLA_GROUP = 27;
 const IFLA_NET_NS_FD = 28;
+const IFLA_EXT_MASK = 29;
+const RTEXT_FILTER_SKIP_STATS = 8;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
 const VETH_INFO_PEER = 1;
@@ -194,15 +196,23 @@ export function deleteLinkGroup(group: number): NetlinkRequest {
   };
 }
 
-/** One interface by name or index; undefined: there is none. Equivalent: `ip -s -d link show dev NAME`. */
-export function getLink(socket: NetlinkSocket, which: string | number): Link | undefined {
+/** One interface by name or index; undefined: there is none. Equivalent: `ip [-s] -d link show dev NAME`. */
+export function getLink(
+  socket: NetlinkSocket,
+  which: string | number,
+  statistics: "with-statistics" | "without-statistics" = "with-statistics",
+): Link | undefined {
   const byName = typeof which === "string";
   const request: NetlinkRequest = {
     verb: `get link ${which}`,
     type: RTM_GETLINK,
     flags: 0,
     tolerate: ["ENODEV"],
-    body: Buffer.concat([header(byName ? 0 : which, 0, 0), ...(byName ? [codec.text(IFLA_IFNAME, which)] : [])]),
+    body: Buffer.concat([
+      header(byName ? 0 : which, 0, 0),
+      ...(byName ? [codec.text(IFLA_IFNAME, which)] : []),
+      ...(statistics === "without-statistics" ? [codec.u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)] : []),
+    ]),
   };
   const reply = socket.perform([request])[0]?.[0];
   return reply === undefined ? undefined : decodeLink(reply.body);
@@ -214,10 +224,24 @@ export function listLinks(socket: NetlinkSocket): Link[] {
   return socket.dump(request).map(({ body }) => decodeLink(body));
 }
 
-/** What a message of the link event group says. */
-export function decodeLinkEvent(message: codec.IncomingMessage): { readonly gone: boolean; readonly link: Link } | undefined {
-  if (message.type !== RTM_NEWLINK && message.type !== RTM_DELLINK) return undefined;
-  return { gone: message.type === RTM_DELLINK, link: decodeLink(message.body) };
+/** What a message of the link event group says; only its header is read, because most events concern nobody. */
+export interface LinkEvent {
+  readonly gone: boolean;
+  readonly index: number;
+  readonly up: boolean;
+  readonly carrier: boolean;
+}
+
+export function decodeLinkEvent({ type, body }: codec.IncomingMessage): LinkEvent | undefined {
+  if (type !== RTM_NEWLINK && type !== RTM_DELLINK) return undefined;
+  if (body.length < headerLength) throw codec.formatError(`link of ${body.length} bytes`);
+  const flags = body.readUInt32LE(8);
+  return {
+    gone: type === RTM_DELLINK,
+    index: body.readInt32LE(4),
+    up: (flags & IFF_UP) !== 0,
+    carrier: (flags & IFF_LOWER_UP) !== 0,
+  };
 }
 
 /**

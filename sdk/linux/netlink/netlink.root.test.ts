@@ -177,12 +177,12 @@ test("events of another namespace arrive: a peer that is set down, a link that i
   const { a, b, end } = twoNamespaces(t);
   const own = openNetlinkSocket();
   t.after(() => own.close());
-  const seen: { namespace: number | undefined; gone: boolean; name: string; carrier: boolean }[] = [];
+  const seen: Parameters<LinkEventHandlers["link"]>[0][] = [];
   const ended: number[] = [];
   const { wake, until } = waiting();
   const handlers: LinkEventHandlers = {
-    link({ namespace, gone, link }) {
-      seen.push({ namespace, gone, name: link.name, carrier: link.carrier });
+    link(event) {
+      seen.push(event);
       wake();
     },
     namespaceEnded(namespace) {
@@ -201,12 +201,12 @@ test("events of another namespace arrive: a peer that is set down, a link that i
   assert.ok(one?.peerIndex);
   a.socket.perform([links.setLink(one.index, { up: true })]);
   b.socket.perform([links.setLink(one.peerIndex, { up: true })]);
-  await until(() => seen.some((event) => event.namespace === namespace && event.name === "one" && event.carrier));
+  await until(() => seen.some((event) => event.namespace === namespace && event.index === one.index && event.carrier));
   seen.length = 0;
   b.socket.perform([links.setLink(one.peerIndex, { up: false })]);
-  await until(() => seen.some((event) => event.namespace === namespace && event.name === "one" && !event.carrier));
+  await until(() => seen.some((event) => event.namespace === namespace && event.index === one.index && !event.carrier));
   await b.socket.performOnThread([links.deleteLink(one.peerIndex)]);
-  await until(() => seen.some((event) => event.namespace === namespace && event.name === "one" && event.gone));
+  await until(() => seen.some((event) => event.namespace === namespace && event.index === one.index && event.gone));
   a.socket.close();
   a.netns.close();
   await until(() => ended.includes(namespace));
