@@ -4,8 +4,7 @@
  */
 import * as libc from "../libc.js";
 import { hasErrno } from "../system-error.js";
-import { decodeMessages } from "./codec.js";
-import { decodeLinkEvent, type LinkEvent } from "./links.js";
+import { decodeMessages, formatError, type IncomingMessage } from "./codec.js";
 import { decodeNamespaceEnd } from "./namespace-ids.js";
 
 export interface LinkEventHandlers {
@@ -23,6 +22,12 @@ const NETLINK_LISTEN_ALL_NSID = 8;
 const SO_RCVBUF = 8;
 const RTNLGRP_LINK = 1;
 const RTNLGRP_NSID = 28;
+const RTM_NEWLINK = 16;
+const RTM_DELLINK = 17;
+const IFF_UP = 0x1;
+const IFF_LOWER_UP = 0x10000;
+/** struct ifinfomsg */
+const linkHeaderLength = 16;
 const receiveBufferBytes = 4 * 1024 * 1024;
 
 export interface LinkWatch {
@@ -99,4 +104,24 @@ function groupAddress(...groups: readonly number[]): Uint8Array {
     8,
   );
   return bytes;
+}
+
+/** What a message of the link event group says; only its header is read, because most events concern nobody. */
+export interface LinkEvent {
+  readonly gone: boolean;
+  readonly index: number;
+  readonly up: boolean;
+  readonly carrier: boolean;
+}
+
+export function decodeLinkEvent({ type, body }: IncomingMessage): LinkEvent | undefined {
+  if (type !== RTM_NEWLINK && type !== RTM_DELLINK) return undefined;
+  if (body.length < linkHeaderLength) throw formatError(`link of ${body.length} bytes`);
+  const flags = body.readUInt32LE(8);
+  return {
+    gone: type === RTM_DELLINK,
+    index: body.readInt32LE(4),
+    up: (flags & IFF_UP) !== 0,
+    carrier: (flags & IFF_LOWER_UP) !== 0,
+  };
 }

@@ -224,26 +224,6 @@ export function listLinks(socket: NetlinkSocket): Link[] {
   return socket.dump(request).map(({ body }) => decodeLink(body));
 }
 
-/** What a message of the link event group says; only its header is read, because most events concern nobody. */
-export interface LinkEvent {
-  readonly gone: boolean;
-  readonly index: number;
-  readonly up: boolean;
-  readonly carrier: boolean;
-}
-
-export function decodeLinkEvent({ type, body }: codec.IncomingMessage): LinkEvent | undefined {
-  if (type !== RTM_NEWLINK && type !== RTM_DELLINK) return undefined;
-  if (body.length < headerLength) throw codec.formatError(`link of ${body.length} bytes`);
-  const flags = body.readUInt32LE(8);
-  return {
-    gone: type === RTM_DELLINK,
-    index: body.readInt32LE(4),
-    up: (flags & IFF_UP) !== 0,
-    carrier: (flags & IFF_LOWER_UP) !== 0,
-  };
-}
-
 /**
  * Reads the body of RTM_NEWLINK.
  * @throws Error when it does not follow the format
