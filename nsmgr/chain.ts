@@ -52,6 +52,9 @@ export interface NsmgrChainDeps {
   readonly signal: AbortSignal;
 }
 
+/** Bound of one Close, in milliseconds: a reselect waits for it, and a hop that hangs lets go by expiry. */
+const closeTimeoutMs = 5_000;
+
 export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
   const { config, clock, log, directory, journal, signal } = deps;
   return (
@@ -59,7 +62,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       // Who asks, and may they?
       .use(validateRequest())
       .use(enterPath(config.name))
-      .use(serialize({ log }))
+      .use(serialize({ log, closeTimeoutMs }))
       .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.mintToken }))
       .use(authorize(deps.authorize))
       // Keep it alive, let it go, tell who watches.

@@ -78,7 +78,7 @@ test("row 1.30: 300 random requests, refreshes, closes and deaths leave nothing 
     else if (choice < 9) await mesh.close("n1", known);
     else {
       abandoned++;
-      await mesh.refresh("n1", withLifetime(known, 200));
+      await mesh.refresh("n1", withLifetime(known, 3_000));
     }
     if (known !== undefined && choice < 5) live.push(known);
   });

@@ -61,8 +61,8 @@ test("row 1.29: the connection of a client that died without a word goes at ever
   const mesh = await startMesh(t);
   const node = mesh.node("n1");
   const endpoint = await node.serve({ name: "nse-1" });
-  const short = await mesh.request("n1", { service: "service", lifetimeMs: 1_500 });
-  const kept = await mesh.request("n1", { service: "service", lifetimeMs: 1_500 });
+  const short = await mesh.request("n1", { service: "service", lifetimeMs: 3_000 });
+  const kept = await mesh.request("n1", { service: "service", lifetimeMs: 3_000 });
   await mesh.refresh("n1", withLifetime(kept, 600_000));
   await until("the dead client's connection is gone", async () => (await node.connections()).length === 1);
   assert.equal((await node.connections())[0]?.path?.path_segments[0]?.id, kept.id);

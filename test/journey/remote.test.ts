@@ -28,7 +28,7 @@ test("row 1.2: a request to an endpoint of another node passes both managers and
 test("row 1.29: a dead client's connection goes on both nodes", async (t) => {
   const mesh = await startMesh(t, { nodes: ["n1", "n2"] });
   const endpoint = await mesh.node("n2").serve({ name: "nse-1" });
-  await mesh.request("n1", { service: "service", lifetimeMs: 1_500 });
+  await mesh.request("n1", { service: "service", lifetimeMs: 3_000 });
   for (const node of ["n1", "n2"]) {
     await until(`${node} has let it go`, async () => (await mesh.node(node).connections()).length === 0);
   }
