@@ -44,7 +44,10 @@ export interface ServeOptions {
   readonly idleTimeoutMs?: number;
   /** Enters the services into the registry where they are missing; default true. */
   readonly registerService?: boolean;
-  /** Takes the endpoint out of the registry at the end; default true. Else its entry goes when its lease ends. */
+  /**
+   * Leaves for good at the end: takes itself out of the registry and sends its clients to other endpoints; default true.
+   * Else it may be restarted: the entry goes when its lease ends, and clients wait for it to come back.
+   */
   readonly unregisterItself?: boolean;
   /** Name servers for the client. */
   readonly dns?: readonly DNSConfig[];
@@ -82,6 +85,6 @@ export interface Serving {
   refresh(): void;
   /** Resolves when the endpoint has ended, with why. */
   readonly closed: Promise<"closed" | "idle">;
-  /** Leaves the registry, then stops answering. Connections are not closed: their clients look for another endpoint. */
+  /** Ends the endpoint, within seconds. */
   close(): Promise<void>;
 }

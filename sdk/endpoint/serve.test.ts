@@ -83,7 +83,7 @@ for (const unregisterItself of [true, false]) {
 test("row 1.32: an endpoint nobody uses leaves; a connection keeps it, and requests come too late afterwards", async (t) => {
   const mesh = await startRegistry(t);
   const clock = manualClock(Date.now());
-  const endpoint = await startEndpoint(t, mesh, { idleTimeoutMs: 15_000, clock });
+  const endpoint = await startEndpoint(t, mesh, { idleTimeoutMs: 15_000, clock, unregisterItself: true });
   const answer = await mesh.request(endpoint, { id: "c1" });
   clock.advance(60_000);
   assert.ok(mesh.endpoints.entries.has("nse-1"));

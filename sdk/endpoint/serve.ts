@@ -40,6 +40,8 @@ const defaultTokenLifetimeMs = 10 * 60_000;
 /** Bounds of ending, in milliseconds. */
 const drainMs = 2_000;
 const dialTimeoutMs = 5_000;
+const sendAwayMs = 1_000;
+const sendAwayStepMs = 10;
 
 /**
  * Starts an endpoint. Resolves when it is registered; until the node manager answers it tries again.
@@ -91,9 +93,7 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
 
   const leaving = new AbortController();
   stops.push(() => leaving.abort());
-  const onAbort = (): void => void end("closed");
-  options.signal.addEventListener("abort", onAbort);
-  stops.push(() => options.signal.removeEventListener("abort", onAbort));
+  onAbort(options.signal, stops, () => void end("closed"));
   const nsmgr = options.nsmgr ?? defaultNsmgr;
   const registration = await register({
     name,
@@ -108,7 +108,10 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
     clock,
     signal: AbortSignal.any([leaving.signal, options.signal]),
   });
-  if (options.unregisterItself ?? true) stops.push(() => registration.unregister());
+  if (options.unregisterItself ?? true) {
+    stops.push(() => answering.sendAway());
+    stops.push(() => registration.unregister());
+  }
   health.set("", true);
   stops.push(() => health.set("", false));
   log.info(`endpoint ${name} serves ${services.join(", ")}`, { url });
@@ -131,6 +134,8 @@ interface Answering {
   readonly owner: Owner;
   readonly setPolicies: (policies: readonly PolicyRoute[]) => void;
   readonly refresh: () => void;
+  /** Asks every client to choose another endpoint, and waits a while for them to go. */
+  readonly sendAway: () => Promise<void>;
 }
 
 /** The endpoint without its sockets: what it says to a request. */
@@ -188,14 +193,22 @@ function answer(options: ServeOptions, stops: Stops, onIdle: () => void): Answer
       });
     });
   }
-  const refresh = (): void => {
-    for (const connection of serializer.connections()) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
+  const ask = (state: State): void => {
+    for (const connection of serializer.connections()) hub.publish({ ...connection, state });
   };
+  const refresh = (): void => ask(State.REFRESH_REQUESTED);
   return {
     handler,
     hub,
     owner,
     refresh,
+    async sendAway() {
+      ask(State.RESELECT_REQUESTED);
+      const endMs = performance.now() + sendAwayMs;
+      while (!isEmpty(serializer.connections()) && performance.now() < endMs) {
+        await new Promise((resolve) => setTimeout(resolve, sendAwayStepMs));
+      }
+    },
     setPolicies(next) {
       policies = next;
       refresh();
@@ -228,6 +241,16 @@ function ownFolder(stops: Stops): string {
   const folder = mkdtempSync(join(tmpdir(), "weft-endpoint-"));
   stops.push(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+function onAbort(signal: AbortSignal, stops: Stops, action: () => void): void {
+  signal.addEventListener("abort", action);
+  stops.push(() => signal.removeEventListener("abort", action));
+}
+
+function isEmpty(items: Iterable<unknown>): boolean {
+  for (const _ of items) return false;
+  return true;
 }
 
 function once(run: () => Promise<void>): () => Promise<void> {

@@ -83,6 +83,8 @@ export async function startEndpoint(t: TestSubject, mesh: Mesh, options: Partial
     payload: Payload.ETHERNET,
     nsmgr: mesh.url,
     signal: stop.signal,
+    // Its clients here do not listen, so there is nobody to send away.
+    unregisterItself: false,
     ...options,
   });
   t.after(() => endpoint.close());
