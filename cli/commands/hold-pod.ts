@@ -17,9 +17,10 @@ export async function holdPod(
 ): Promise<number> {
   const { signal, out } = context;
   const gone = new AbortController();
-  const events = askForPod(spec, signal);
+  // hanging up on the supervisor takes the pod away
+  const giveUp = new AbortController();
   const follow = async (): Promise<string> => {
-    for await (const event of events) {
+    for await (const event of askForPod(spec, AbortSignal.any([signal, giveUp.signal]))) {
       if (event.event === "started") out.write(`pod ${spec.name} on ${spec.node} (pid ${event.pid})\n`);
       if (event.event === "ended") return event.how;
     }
@@ -30,17 +31,20 @@ export async function holdPod(
     // a detached pod's events end at once: then only the time is a bound
     const limit = spec.detach ? signal : AbortSignal.any([signal, gone.signal]);
     if (spec.detach) await ended;
-    out.write(`${await waitFor(spec.name, undefined, ready, { timeoutMs: readyTimeoutMs, signal: limit })}\n`);
+    out.write(`${await waitFor(spec.role, undefined, ready, { timeoutMs: readyTimeoutMs, signal: limit })}\n`);
   } catch (error) {
     const how = gone.signal.aborted && !spec.detach ? await ended : "";
     signal.throwIfAborted();
-    if (spec.detach && (error as { code?: unknown }).code === Code.UNAVAILABLE) {
-      const log = lastLogLines(spec.name);
-      await askToRemovePod(spec.name, { kill: false, signal });
-      throw statusError(Code.UNAVAILABLE, `${(error as Error).message}${log}`, error);
-    }
-    if (how === "") throw error;
-    throw statusError(Code.UNAVAILABLE, `${spec.name} ended with ${how}${lastLogLines(spec.name)}`, error);
+    if (how === "" && (error as { code?: unknown }).code !== Code.UNAVAILABLE) throw error;
+    const log = lastLogLines(spec.name);
+    giveUp.abort();
+    await ended.catch(() => {});
+    if (spec.detach) await askToRemovePod(spec.name, { kill: false, signal });
+    throw statusError(
+      Code.UNAVAILABLE,
+      `${how === "" ? (error as Error).message : `${spec.name} ended with ${how}`}${log}`,
+      error,
+    );
   }
   if (spec.detach) return 0;
   out.write("Ctrl-C ends it\n");

@@ -57,12 +57,30 @@ export async function waitUntilServing(
   );
 }
 
-/** The last lines of a process's log, indented, or nothing. */
-export function lastLogLines(processName: string, count = 12): string {
+/** What a process's log says at its end, for people: the last lines that differ, or nothing. */
+export function lastLogLines(processName: string, count = 6): string {
   try {
-    const lines = readFileSync(logFileOf(processName), "utf8").trimEnd().split("\n").slice(-count);
-    return lines.join("") === "" ? "" : `\n  end of ${logFileOf(processName)}:\n${lines.map((line) => `    ${line}`).join("\n")}`;
+    const lines = readFileSync(logFileOf(processName), "utf8").trimEnd().split("\n").map(readableLine);
+    const distinct = lines.filter((line, index) => line !== "" && lines.lastIndexOf(line) === index).slice(-count);
+    return distinct.length === 0
+      ? ""
+      : `\n  end of ${logFileOf(processName)}:\n${distinct.map((line) => `    ${line}`).join("\n")}`;
   } catch {
     return "";
+  }
+}
+
+/** One JSON line of a log as "warn not connected yet: NOT_FOUND …"; anything else (a crash) as it is. */
+function readableLine(line: string): string {
+  try {
+    const { level, message, error } = JSON.parse(line) as {
+      level?: string;
+      message?: string;
+      error?: { code?: string; message?: string };
+    };
+    const why = error?.message === undefined ? "" : `: ${error.code ?? ""} ${error.message}`;
+    return `${level ?? ""} ${message ?? ""}${why}`;
+  } catch {
+    return line;
   }
 }

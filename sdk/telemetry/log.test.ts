@@ -76,6 +76,15 @@ test("an error is written with code and cause; the stack only when it is not a s
   assert.match(String((error["cause"] as Record<string, unknown>)["stack"]), /EEXIST/);
 });
 
+test("an answer of another component is written without the stack of the gRPC library, and once", () => {
+  const { log, lines } = capture();
+  const answer = Object.assign(new Error("5 NOT_FOUND: no such service"), { code: Code.NOT_FOUND, details: "no such service" });
+  log.warn("not connected yet", { error: statusError(Code.NOT_FOUND, "no such service", answer) });
+  log.warn("not connected yet", { error: answer });
+  assert.deepEqual(lines[0]?.["error"], { message: "no such service", code: "NOT_FOUND" });
+  assert.deepEqual(lines[1]?.["error"], { message: "5 NOT_FOUND: no such service", code: "NOT_FOUND" });
+});
+
 test("upstream's words for levels are understood", () => {
   assert.equal(parseLogLevel("WARNING"), "warn");
   assert.equal(parseLogLevel("INFO"), "info");

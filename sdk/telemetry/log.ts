@@ -80,9 +80,16 @@ export function describeError(error: unknown): unknown {
   const { code } = error as { code?: unknown };
   if (typeof code === "number") fields["code"] = codeName(code);
   else if (code !== undefined) fields["code"] = code;
-  if (!isStatusError(error)) fields["stack"] = error.stack;
-  if (error.cause !== undefined) fields["cause"] = describeError(error.cause);
+  if (!isStatusError(error) && !isGrpcAnswer(error)) fields["stack"] = error.stack;
+  // the gRPC library's error behind ours says the same again
+  if (error.cause !== undefined && !isGrpcAnswer(error.cause)) fields["cause"] = describeError(error.cause);
   return fields;
+}
+
+/** A status that came over the wire, as @grpc/grpc-js throws it: its stack is the library's and says nothing. */
+function isGrpcAnswer(error: unknown): boolean {
+  const { code, details } = error as { code?: unknown; details?: unknown };
+  return error instanceof Error && typeof code === "number" && typeof details === "string" && !isStatusError(error);
 }
 
 function wrap(target: pino.Logger, shared: { rank: number }): Log {
