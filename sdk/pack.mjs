@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Packs @weft/sdk from compiled output: node sdk/pack.mjs [FOLDER]. Prints the path of the tarball.
+// Packs @weft/sdk or @weft/testing from compiled output: node sdk/pack.mjs sdk|testing [FOLDER]. Prints the tarball's path.
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,14 +7,22 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const top = fileURLToPath(new URL("..", import.meta.url));
-const destination = resolve(process.argv[2] ?? ".");
-const compiled = join(top, "dist", "sdk");
+// The SDK is one folder; the test domain is all components, each in its own folder as in the checkout.
+const packages = {
+  sdk: { from: "dist/sdk", entry: "entry" },
+  testing: { from: "dist", entry: "testing/start-domain" },
+};
+const name = process.argv[2] ?? "sdk";
+const wanted = packages[name];
+if (wanted === undefined) throw new Error(`nothing to pack is called ${name}; use sdk or testing`);
+const destination = resolve(process.argv[3] ?? ".");
+const compiled = join(top, wanted.from);
 const staging = mkdtempSync(join(tmpdir(), "weft-pack-"));
 try {
-  run(process.execPath, [join(top, "node_modules", "typescript", "bin", "tsc"), "-b", "sdk"], top);
-  for (const file of reachable("entry")) cpSync(join(compiled, file), join(staging, file));
+  run(process.execPath, [join(top, "node_modules", "typescript", "bin", "tsc"), "-b", name], top);
+  for (const file of reachable(wanted.entry)) cpSync(join(compiled, file), join(staging, file));
   cpSync(join(top, "LICENSE"), join(staging, "LICENSE"));
-  writeFileSync(join(staging, "package.json"), readFileSync(join(top, "sdk", "package.json")));
+  for (const file of ["package.json", "README.md"]) writeFileSync(join(staging, file), readFileSync(join(top, name, file)));
   const packed = run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", destination], staging);
   const [{ filename }] = JSON.parse(packed);
   console.log(join(destination, filename));

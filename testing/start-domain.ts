@@ -50,7 +50,10 @@ export interface Domain extends AsyncDisposable {
   readonly nodes: readonly [DomainNode, ...DomainNode[]];
   /** For asking any component directly. */
   readonly dialer: Dialer;
-  /** Stops everything that is still running, newest first, and removes the folder. */
+  /**
+   * Stops everything that is still running, newest first, what was made with the nodes' `connect`, `serve` and
+   * `passthrough` too, and removes the folder.
+   */
   stop(): Promise<void>;
 }
 
@@ -100,7 +103,7 @@ export async function startDomain(options: DomainOptions = {}): Promise<Domain> 
       };
       const forwarder = await started(forwarderComponent(forwarderEnv, log));
       await serving(dialer, url);
-      nodes.push(nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log }));
+      nodes.push(nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log, stops }));
     }
     const [first, ...others] = nodes;
     if (first === undefined) throw new RangeError("a domain has at least one node");
@@ -128,18 +131,24 @@ interface Parts {
   readonly dialer: Dialer;
   readonly dataplane: "none" | "kernel";
   readonly log: Log;
+  readonly stops: (() => Promise<void> | void)[];
 }
 
-function nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log }: Parts): DomainNode {
+function nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log, stops }: Parts): DomainNode {
   // An echo would find no packets where nothing is built, and healing would never end.
   const unprobed = dataplane === "none" ? { liveness: false as const } : {};
+  const closedAtEnd = <T extends { close(): Promise<void> }>(made: T): T => {
+    stops.push(() => made.close());
+    return made;
+  };
   return {
     name,
     url,
     nsmgr,
     forwarder,
-    connect: (options) => connect({ nsmgr: url, dialer, log, workload: { nodeName: name }, ...unprobed, ...options }),
-    serve: (options) => serve({ nsmgr: url, log, ...options }),
-    passthrough: (options) => passthrough({ nsmgr: url, log, ...options }),
+    connect: async (options) =>
+      closedAtEnd(await connect({ nsmgr: url, dialer, log, workload: { nodeName: name }, ...unprobed, ...options })),
+    serve: async (options) => closedAtEnd(await serve({ nsmgr: url, log, ...options })),
+    passthrough: async (options) => closedAtEnd(await passthrough({ nsmgr: url, log, ...options })),
   };
 }
