@@ -4,6 +4,7 @@ import { type ClientConnection, connect } from "../../sdk/client/connect.js";
 import type { Whereabouts } from "../../sdk/elements/label-workload.js";
 import { ConnectionContext } from "../../sdk/gen/connectioncontext.js";
 import type { ServiceUrl } from "../../sdk/mechanisms/service-url.js";
+import { Code, toStatusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
 import { excludedFor, type Granted } from "./excluded-prefixes.js";
 
@@ -26,15 +27,46 @@ export interface ConnectAllOptions {
   readonly onConnected: (connection: ClientConnection) => void;
 }
 
+/** How long one service may keep the others waiting, in milliseconds. */
+const turnMs = 5_000;
+
 /**
  * One after another, because a later service must not be given the addresses of an earlier one. Each is tried until it is
- * there. What has been connected stays so when the signal ends the rest.
+ * there; one that is not there yet lets the others go first. What has been connected stays so when the signal ends the rest.
  */
 export async function connectAll(options: ConnectAllOptions): Promise<void> {
   const granted: Granted[] = [];
-  for (const [index, service] of options.services.entries()) {
-    const excluded_prefixes = excludedFor(service, granted, options.awarenessGroups);
-    const connection = await connect({
+  const waiting = options.services.map((service, index) => ({ service, index }));
+  for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+    const { service, index } = next;
+    const connection = await connectOne(options, service, index, granted, waiting.length > 0 ? turnMs : undefined);
+    if (connection === undefined) {
+      options.log.warn(`${service.networkService} is not there yet; the others go first`);
+      waiting.push(next);
+      continue;
+    }
+    granted.push({ service, context: connection.context });
+    options.log.info(`connected to ${service.networkService}`, {
+      connectionId: connection.id,
+      interface: connection.interfaceName,
+      addresses: connection.context.ip_context?.src_ip_addrs ?? [],
+      endpoint: connection.connection.network_service_endpoint_name,
+    });
+    options.onConnected(connection);
+  }
+}
+
+/** Undefined: not connected in time. */
+async function connectOne(
+  options: ConnectAllOptions,
+  service: ServiceUrl,
+  index: number,
+  granted: readonly Granted[],
+  timeoutMs: number | undefined,
+): Promise<ClientConnection | undefined> {
+  const excluded_prefixes = excludedFor(service, granted, options.awarenessGroups);
+  try {
+    return await connect({
       url: service,
       // The same names as upstream's, so that sidecar and init container mean the same connection.
       id: `${options.name}-${index}`,
@@ -45,6 +77,7 @@ export async function connectAll(options: ConnectAllOptions): Promise<void> {
       context: ConnectionContext.fromPartial({ ip_context: { excluded_prefixes } }),
       requestTimeoutMs: options.requestTimeoutMs,
       maxTokenLifetimeMs: options.maxTokenLifetimeMs,
+      ...(timeoutMs === undefined ? {} : { connectTimeoutMs: timeoutMs }),
       ...(options.liveness === undefined
         ? { liveness: false as const }
         : { livenessIntervalMs: options.liveness.intervalMs, livenessTimeoutMs: options.liveness.timeoutMs }),
@@ -53,13 +86,8 @@ export async function connectAll(options: ConnectAllOptions): Promise<void> {
       observer: options.observer,
       signal: options.signal,
     });
-    granted.push({ service, context: connection.context });
-    options.log.info(`connected to ${service.networkService}`, {
-      connectionId: connection.id,
-      interface: connection.interfaceName,
-      addresses: connection.context.ip_context?.src_ip_addrs ?? [],
-      endpoint: connection.connection.network_service_endpoint_name,
-    });
-    options.onConnected(connection);
+  } catch (error) {
+    if (timeoutMs === undefined || options.signal.aborted || toStatusError(error).code !== Code.DEADLINE_EXCEEDED) throw error;
+    return undefined;
   }
 }

@@ -7,10 +7,14 @@ import { type NetlinkSocket, openNetlinkSocket } from "../../sdk/linux/netlink/s
 import type { NetnsHandle } from "../../sdk/linux/netns.js";
 import type { Wire } from "../../sdk/passthrough/passthrough.js";
 import type { Log } from "../../sdk/telemetry/log.js";
+import { checkFilterInterface } from "./nft-script.js";
 import type { PacketFilter } from "./packet-filter.js";
 
 export interface JoinedWires {
-  /** Joins the wire until it closes. Resolves at once: the client's interface is made after our answer. */
+  /**
+   * Joins the wire until it closes. Returns at once: the client's interface is made after our answer.
+   * @throws INVALID_ARGUMENT an interface has a name that cannot be filtered
+   */
   join(wire: Wire): void;
   stop(): Promise<void>;
 }
@@ -31,6 +35,8 @@ export function joinWires(options: {
   const following = new Set<Promise<void>>();
   return {
     join(wire) {
+      checkFilterInterface(wire.inInterface);
+      checkFilterInterface(wire.outInterface);
       const run = follow(wire, socket, filter, log, AbortSignal.any([stopping.signal, wire.closed])).finally(() => {
         following.delete(run);
       });

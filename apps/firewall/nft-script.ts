@@ -192,14 +192,21 @@ function numbers(key: string, range: Numbers | undefined): string {
   return range === undefined ? "" : `${key} ${range.first}${range.last === range.first ? "" : `-${range.last}`}`;
 }
 
-/** nft has no escapes in quoted names. */
-function quoteInterface(name: string): string {
+/**
+ * nft has no escapes in quoted names.
+ * @throws INVALID_ARGUMENT
+ */
+export function checkFilterInterface(name: string): void {
   if (!/^[A-Za-z0-9_.@+-]{1,15}$/.test(name)) {
     throw statusError(
       Code.INVALID_ARGUMENT,
       `interface name ${JSON.stringify(name)} is not one a firewall can use; use letters, digits and _ . @ + -`,
     );
   }
+}
+
+function quoteInterface(name: string): string {
+  checkFilterInterface(name);
   return `"${name}"`;
 }
 

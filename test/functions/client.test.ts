@@ -82,6 +82,19 @@ test("row 1.26: one service heals while the other goes on", async (context) => {
   await watching;
 });
 
+test("a service that is not there yet does not keep the others waiting, and still gets other addresses", async (context) => {
+  const t = cleanUp(context);
+  const [client, one, two] = [temporaryNetns(t, "c"), temporaryNetns(t, "e1"), temporaryNetns(t, "e2")];
+  const node = await startOneNode(t);
+  const env = { NSM_CIDR_PREFIX: "172.16.1.0/24" };
+  await node.start("responder", "nse-2", two, { NSM_SERVICE_NAMES: "two", ...env });
+  const starting = node.start("client", "pod-1", client, { NSM_NETWORK_SERVICES: "kernel://one/nsm-1,kernel://two/nsm-2" });
+  await until("the second service", () => pings(client, "172.16.1.1", "172.16.1.0"), 20_000);
+  await node.start("responder", "nse-1", one, { NSM_SERVICE_NAMES: "one", ...env });
+  await starting;
+  assert.ok(await pings(client, "172.16.1.3", "172.16.1.2"));
+});
+
 test("row 9.5: the init container exits when all is connected; the sidecar takes the connection over", async (context) => {
   const t = cleanUp(context);
   const [client, server] = [temporaryNetns(t, "c"), temporaryNetns(t, "e")];

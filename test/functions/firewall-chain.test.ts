@@ -51,6 +51,18 @@ test("rows 2.8, 2.9, 2.10: client → firewall → responder; ping and TCP 8080 
   await until("the edit to work", async () => (await tcpProbe(client, "172.16.5.0", 80, blockedMs)).startsWith("open"));
 });
 
+test("row 2.10: two clients of one firewall are filtered and counted apart, and do not meet", async (t) => {
+  const world = await build(t);
+  const other = await world.addClient();
+  assert.ok(await pings(other, "172.16.5.3", "172.16.5.2"));
+  assert.ok(await pings(world.client, "172.16.5.1", "172.16.5.0"));
+  assert.equal(await pings(other, "172.16.5.3", "172.16.5.1"), false);
+  const { facts } = await world.domain.dialer.inspect(world.firewall.url).getReport({ section: "counters" }, { signal });
+  const echoes = facts.filter(({ name, detail }) => name === 'rule "allow icmp"' && detail.includes("from the client"));
+  assert.equal(new Set(echoes.map(({ connection_id }) => connection_id)).size, 2);
+  assert.ok(echoes.every(({ value }) => Number(value) > 0));
+});
+
 test("a restart of the firewall does not cut the packets off, and the rules hold on", async (t) => {
   const world = await build(t);
   await tcpServer(t, world.responder, [80], "172.16.5.0");
@@ -91,6 +103,8 @@ interface World {
   firewall: RunningWorkload;
   readonly responder: TestNetns;
   readonly rulesFile: string;
+  /** A second client; its namespace. */
+  addClient(): Promise<TestNetns>;
   startFirewall(): Promise<void>;
 }
 
@@ -129,6 +143,11 @@ async function build(context: TestContext, payload: "ETHERNET" | "IP" = "ETHERNE
     firewall,
     responder,
     rulesFile,
+    async addClient() {
+      const netns = temporaryNetns(t, "c2");
+      await node.start("client", "client-2", netns, { NSM_NETWORK_SERVICES: "kernel://web/nsm-1" });
+      return netns;
+    },
     async startFirewall() {
       world.firewall = await startFirewall();
     },

@@ -11,6 +11,8 @@ import type { Dialer } from "../../sdk/transport/dial.js";
 
 const commands = { client: runClient, egress: runEgress, firewall: runFirewall, responder: runResponder } as const;
 
+const readyTimeoutMs = 40_000;
+
 export type WorkloadKind = keyof typeof commands;
 
 export interface RunningWorkload {
@@ -39,10 +41,14 @@ export async function startWorkload(
     return exited;
   };
   t.after(stop);
-  await until(`${kind} to be ready`, async () => {
-    if (ended) throw new Error(`${kind} ended with ${await exited}`);
-    const limit = AbortSignal.timeout(1_000);
-    return (await dialer.health(url, "", limit).catch(() => ServingStatus.UNKNOWN)) === ServingStatus.SERVING;
-  });
+  await until(
+    `${kind} to be ready`,
+    async () => {
+      if (ended) throw new Error(`${kind} ended with ${await exited}`);
+      const limit = AbortSignal.timeout(1_000);
+      return (await dialer.health(url, "", limit).catch(() => ServingStatus.UNKNOWN)) === ServingStatus.SERVING;
+    },
+    readyTimeoutMs,
+  );
   return { url, stop, exited };
 }
