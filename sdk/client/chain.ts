@@ -3,7 +3,7 @@ import type { ConnectionApi } from "../api.js";
 import { type ChainObserver, chain, type Handler } from "../chain.js";
 import type { Clock } from "../clock.js";
 import { enterPath } from "../elements/enter-path.js";
-import { exchangeTokens } from "../elements/exchange-tokens.js";
+import { type ExchangeTokensOptions, exchangeTokens } from "../elements/exchange-tokens.js";
 import { labelWorkload, type Whereabouts } from "../elements/label-workload.js";
 import type { ConnectionClient } from "../transport/dial.js";
 
@@ -14,6 +14,8 @@ export interface ClientDeps {
   readonly workload: Whereabouts;
   readonly clock: Clock;
   readonly maxTokenLifetimeMs: number;
+  /** Makes our token; undefined = no identity. */
+  readonly mintToken: ExchangeTokensOptions["mintToken"];
   readonly nodeManager: ConnectionClient;
   readonly observer: ChainObserver | undefined;
 }
@@ -25,7 +27,7 @@ export function clientChain(deps: ClientDeps): Handler<ConnectionApi> {
       .use(enterPath(deps.name))
       .use(labelWorkload(deps.workload))
       // How long may it live without a refresh?
-      .use(exchangeTokens({ clock: deps.clock, maxTokenLifetimeMs: deps.maxTokenLifetimeMs }))
+      .use(exchangeTokens({ clock: deps.clock, maxTokenLifetimeMs: deps.maxTokenLifetimeMs, mintToken: deps.mintToken }))
       .end(toNodeManager(deps.nodeManager))
   );
 }

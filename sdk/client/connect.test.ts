@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { type TestContext, test } from "node:test";
 import { type Connection, State } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
@@ -246,6 +247,16 @@ test("60 connections that lose their node manager at once come back without a st
   await until("all to heal", () => healed.every((heard) => heard.some(({ kind }) => kind === "healed")));
   assert.ok(most <= 16, `${most} Requests at once`);
   assert.ok(node.requests.length - before <= 2 * connections.length, `${node.requests.length - before} Requests`);
+});
+
+test("twenty connections that came and went leave no listener on the caller's signal", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const { signal } = new AbortController();
+  for (let n = 0; n < 20; n += 1) {
+    const connection = await start(t, node, { liveness: false, signal });
+    await connection.close();
+  }
+  assert.equal(getEventListeners(signal, "abort").length, 0);
 });
 
 test("the signal closes the connection", async (t) => {

@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { MechanismType } from "../api.js";
 import { backgroundCall, type ChainObserver } from "../chain.js";
 import { type Clock, systemClock } from "../clock.js";
+import type { ExchangeTokensOptions } from "../elements/exchange-tokens.js";
 import type { Whereabouts } from "../elements/label-workload.js";
 import type { Connection } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
@@ -63,7 +64,9 @@ export interface ConnectOptions {
   readonly backoff?: Backoff;
   /** Life of the connection without a refresh. Default ten minutes. */
   readonly maxTokenLifetimeMs?: number;
-  /** Default: one that all connections of this process share. */
+  /** Makes the token that vouches for us. Default: none, as in a mesh without identities. */
+  readonly mintToken?: ExchangeTokensOptions["mintToken"];
+  /** Default: one that all connections of this process share, without credentials. */
   readonly dialer?: Dialer;
   readonly clock?: Clock;
   readonly log?: Log;
@@ -198,6 +201,7 @@ function keepOptionsOf(options: ConnectOptions, wish: Wish, dialer: Dialer, gate
     workload: options.workload ?? {},
     clock,
     maxTokenLifetimeMs: options.maxTokenLifetimeMs ?? 10 * 60_000,
+    mintToken: options.mintToken,
     nodeManager: dialer.connections(options.nsmgr ?? defaultNodeManagerUrl),
     observer: options.observer,
   });
