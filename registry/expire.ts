@@ -1,13 +1,13 @@
 /**
- * Takes endpoints out when their lease ends. One timer for all: names wait in buckets by the time they are due; a
- * refresh moves nothing, a name that is not due after all is put into its next bucket when its old one comes up.
+ * Takes endpoints out when their lease ends. One timer for all: places wait in buckets by the time they are due; a
+ * refresh moves nothing, a place that is not due after all is put into its next bucket when its old one comes up.
  */
 import type { Clock, Disarm } from "../sdk/clock.js";
 import type { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { Code, toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import { timestampMs, timestampOf } from "../sdk/timestamp.js";
-import type { Store } from "./store/store.js";
+import type { Place, Store } from "./store/store.js";
 
 export interface Expiry {
   /** Stops and waits for the removals under way. */
@@ -24,32 +24,21 @@ export function expireEndpoints(
   options: { readonly clock: Clock; readonly log: Log },
 ): Expiry {
   const { clock, log } = options;
-  const buckets = new Map<number, Set<string>>();
-  /** In which bucket a name waits. */
-  const waiting = new Map<string, number>();
+  const buckets = new Map<number, Place<NetworkServiceEndpoint>[]>();
   const removals = new Set<Promise<void>>();
   let armed: { readonly atMs: number; readonly disarm: Disarm } | undefined;
   let stopped = false;
 
-  function wait(name: string, dueMs: number): void {
-    const atMs = Math.ceil(Math.max(dueMs, clock.nowMs()) / bucketMs) * bucketMs;
-    const old = waiting.get(name);
-    if (old !== undefined) {
-      if (old <= atMs) return;
-      leave(name, old);
-    }
-    waiting.set(name, atMs);
+  /** A place waits in one bucket; if its lease becomes shorter in one more, and the later one finds nothing to do. */
+  function wait(place: Place<NetworkServiceEndpoint>, dueMs: number): void {
+    const nowMs = clock.nowMs();
+    const atMs = Math.ceil(Math.max(dueMs, nowMs) / bucketMs) * bucketMs;
+    if (place.dueMs !== 0 && place.dueMs <= atMs) return;
+    place.dueMs = atMs;
     const bucket = buckets.get(atMs);
-    if (bucket === undefined) buckets.set(atMs, new Set([name]));
-    else bucket.add(name);
+    if (bucket === undefined) buckets.set(atMs, [place]);
+    else bucket.push(place);
     arm(atMs);
-  }
-
-  function leave(name: string, atMs: number): void {
-    waiting.delete(name);
-    const bucket = buckets.get(atMs);
-    bucket?.delete(name);
-    if (bucket?.size === 0) buckets.delete(atMs);
   }
 
   function arm(atMs: number): void {
@@ -61,48 +50,44 @@ export function expireEndpoints(
   function fire(): void {
     armed = undefined;
     const nowMs = clock.nowMs();
-    for (const [atMs, names] of [...buckets].filter(([atMs]) => atMs <= nowMs)) {
+    for (const [atMs, places] of [...buckets].filter(([atMs]) => atMs <= nowMs)) {
       buckets.delete(atMs);
-      for (const name of names) {
-        waiting.delete(name);
-        const entry = store.table.get(name);
-        if (entry === undefined) continue;
-        const dueMs = leaseEndMs(entry);
-        if (dueMs > nowMs) wait(name, dueMs);
-        else remove(entry);
-      }
+      for (const place of places) if (place.dueMs === atMs) look(place, nowMs);
     }
     let nextMs = Number.POSITIVE_INFINITY;
     for (const atMs of buckets.keys()) nextMs = Math.min(nextMs, atMs);
     if (nextMs !== Number.POSITIVE_INFINITY) arm(nextMs);
   }
 
-  function remove(entry: NetworkServiceEndpoint): void {
+  function look(place: Place<NetworkServiceEndpoint>, nowMs: number): void {
+    place.dueMs = 0;
+    if (place.entry === undefined) return;
+    const endMs = leaseEndMs(place.entry);
+    if (endMs > nowMs) follow(place);
+    else remove(place, place.entry);
+  }
+
+  function follow(place: Place<NetworkServiceEndpoint>): void {
+    const endMs = place.entry === undefined ? Number.POSITIVE_INFINITY : leaseEndMs(place.entry);
+    if (endMs !== Number.POSITIVE_INFINITY) wait(place, endMs);
+  }
+
+  function remove(place: Place<NetworkServiceEndpoint>, entry: NetworkServiceEndpoint): void {
     const removal = store.replace(entry.name, entry, undefined).then(
       () => log.debug("the lease of an endpoint has ended", { endpoint: entry.name }),
       (error: unknown) => {
         // ABORTED: it was refreshed just now, and its change has put it into a bucket again
         if (stopped || toStatusError(error).code === Code.ABORTED) return;
         log.warn("an endpoint whose lease has ended cannot be removed; trying again", { endpoint: entry.name, error });
-        wait(entry.name, clock.nowMs() + retryMs);
+        wait(place, clock.nowMs() + retryMs);
       },
     );
     removals.add(removal);
     void removal.then(() => removals.delete(removal));
   }
 
-  const watch = (entry: NetworkServiceEndpoint): void => {
-    const dueMs = leaseEndMs(entry);
-    if (dueMs !== Number.POSITIVE_INFINITY) wait(entry.name, dueMs);
-  };
-  const unsubscribe = store.table.subscribe(({ previous, next }) => {
-    if (next !== undefined) watch(next);
-    else if (previous !== undefined) {
-      const atMs = waiting.get(previous.name);
-      if (atMs !== undefined) leave(previous.name, atMs);
-    }
-  });
-  for (const entry of store.table.all()) watch(entry);
+  const unsubscribe = store.table.subscribe(({ place }) => follow(place));
+  for (const place of store.table.places()) follow(place);
 
   return {
     async stop() {

@@ -42,9 +42,9 @@ test("entries of both kinds are there after closing and opening, endpoints oldes
   await first.close();
   const second = openLmdbStores({ dir, log: silentLog, restore: (entry) => ({ ...entry, url: "restored" }) });
   assert.equal(second.services.table.get("s")?.payload, "IP");
-  const all = [...second.endpoints.table.all()];
+  const all = second.endpoints.table.select(NetworkServiceEndpoint.fromPartial({})).map(({ entry }) => entry);
   assert.deepEqual(
-    all.map(({ name, url }) => `${name} ${url}`),
+    all.map((entry) => `${entry?.name} ${entry?.url}`),
     ["z restored", "m restored", "a restored"],
   );
   await second.close();

@@ -12,6 +12,8 @@ export interface Place<T> {
   readonly order: number;
   /** The entry as it is now; undefined once it is removed. Entries never change, they are replaced. */
   readonly entry: T | undefined;
+  /** Of whoever expires the entries: when it looks at this place next. Here because a map beside would weigh more. */
+  dueMs: number;
 }
 
 /** One change of the table. Without `previous` the name is new; without `next` it is gone. */
@@ -30,8 +32,8 @@ export interface Table<T extends Entry> {
    * query's name, services and url mean; only a query with none of these looks at every entry.
    */
   select(query: T): readonly Place<T>[];
-  /** Every entry, oldest first. */
-  all(): Iterable<T>;
+  /** Every place, oldest first. */
+  places(): Iterable<Place<T>>;
   /** Is told of each change at the moment it becomes visible, in order. Must not throw. Returns how to stop it. */
   subscribe(listener: (change: Change<T>) => void): () => void;
 }

@@ -12,6 +12,7 @@ export interface WritableTable<T extends Entry> extends Table<T> {
 interface MutablePlace<T> {
   readonly order: number;
   entry: T | undefined;
+  dueMs: number;
 }
 
 export function createTable<T extends Entry>(kind: Kind<T>): WritableTable<T> {
@@ -97,7 +98,7 @@ export function createTable<T extends Entry>(kind: Kind<T>): WritableTable<T> {
     put(entry) {
       const place = byName.get(entry.name);
       if (place === undefined) {
-        const made: MutablePlace<T> = { order: ++lastOrder, entry: kind.compact(entry, undefined) };
+        const made: MutablePlace<T> = { order: ++lastOrder, entry: kind.compact(entry, undefined), dueMs: 0 };
         const kept = made.entry as T;
         byName.set(kept.name, made);
         enter(made, kept);
@@ -123,9 +124,7 @@ export function createTable<T extends Entry>(kind: Kind<T>): WritableTable<T> {
       place.entry = undefined;
       tell(place, previous, undefined);
     },
-    *all() {
-      for (const { entry } of byName.values()) if (entry !== undefined) yield entry;
-    },
+    places: () => byName.values(),
   };
 }
 
