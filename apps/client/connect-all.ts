@@ -2,7 +2,7 @@
 import type { ChainObserver } from "../../sdk/chain.js";
 import { type ClientConnection, connect } from "../../sdk/client/connect.js";
 import type { Whereabouts } from "../../sdk/elements/label-workload.js";
-import { ConnectionContext } from "../../sdk/gen/connectioncontext.js";
+import { ConnectionContext, IPContext } from "../../sdk/gen/connectioncontext.js";
 import type { ServiceUrl } from "../../sdk/mechanisms/service-url.js";
 import { Code, toStatusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
@@ -28,7 +28,7 @@ export interface ConnectAllOptions {
 }
 
 /** How long one service may keep the others waiting, in milliseconds. */
-const turnMs = 5_000;
+const turnMs = 2_000;
 
 /**
  * One after another, because a later service must not be given the addresses of an earlier one. Each is tried until it is
@@ -45,7 +45,12 @@ export async function connectAll(options: ConnectAllOptions): Promise<void> {
       waiting.push(next);
       continue;
     }
-    granted.push({ service, context: connection.context });
+    granted.push({
+      service,
+      get context() {
+        return connection.context; // it may have changed since
+      },
+    });
     options.log.info(`connected to ${service.networkService}`, {
       connectionId: connection.id,
       interface: connection.interfaceName,
@@ -64,7 +69,14 @@ async function connectOne(
   granted: readonly Granted[],
   timeoutMs: number | undefined,
 ): Promise<ClientConnection | undefined> {
-  const excluded_prefixes = excludedFor(service, granted, options.awarenessGroups);
+  const context: ConnectionContext = {
+    ...ConnectionContext.fromPartial({}),
+    // Read at each request for an endpoint, so that a connection that heals later leaves out what others have by then.
+    get ip_context() {
+      const others = granted.filter((other) => other.service !== service);
+      return IPContext.fromPartial({ excluded_prefixes: excludedFor(service, others, options.awarenessGroups) });
+    },
+  };
   try {
     return await connect({
       url: service,
@@ -74,7 +86,7 @@ async function connectOne(
       nsmgr: options.nsmgr,
       labels: { ...options.labels, ...service.labels },
       workload: options.workload,
-      context: ConnectionContext.fromPartial({ ip_context: { excluded_prefixes } }),
+      context,
       requestTimeoutMs: options.requestTimeoutMs,
       maxTokenLifetimeMs: options.maxTokenLifetimeMs,
       ...(timeoutMs === undefined ? {} : { connectTimeoutMs: timeoutMs }),
