@@ -92,6 +92,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
           serviceName: config.forwarderServiceName,
           serviceOf: directory.serviceOf,
           isRegisteredHere: directory.isRegisteredHere,
+          clock,
           explain: (id, candidate, verdict, rule) => journal.note(id, "choose-forwarder", candidate, verdict, rule),
         }),
       )

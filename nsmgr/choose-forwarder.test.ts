@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ConnectionApi } from "../sdk/api.js";
 import { backgroundCall, type CallContext, chain, type Element } from "../sdk/chain.js";
+import { manualClock } from "../sdk/clock.js";
 import type { HasConnection } from "../sdk/elements/serialize.js";
 import { Connection, State } from "../sdk/gen/connection.js";
 import type { NetworkServiceRequest } from "../sdk/gen/networkservice.js";
@@ -16,6 +17,20 @@ test("row 2.6: a forwarder that cannot do it is followed by the next one", async
   await ask({});
   assert.deepEqual(tried, ["unix:///run/a", "unix:///run/b"]);
   assert.deepEqual(explained, ["a FAILED FAILED_PRECONDITION: no mechanism in common", "b CHOSEN the ones before it failed"]);
+});
+
+test("row 2.6: a forwarder that did not answer is tried last for a while", async () => {
+  const { ask, tried, failing, clock } = start(["a", "b"]);
+  failing.set("a", statusError(Code.DEADLINE_EXCEEDED, "hangs"));
+  await ask({});
+  await ask({});
+  failing.clear();
+  clock.advance(10_000);
+  await ask({});
+  assert.deepEqual(
+    tried.map((url) => url.at(-1)),
+    ["a", "b", "b", "a"],
+  );
 });
 
 test("all fail: the text names each with its reason, the code is theirs if they agree", async () => {
@@ -95,6 +110,7 @@ interface Asked {
 }
 
 function start(names: readonly string[], service: Parameters<typeof NetworkService.fromPartial>[0] = {}) {
+  const clock = manualClock();
   const locals = createLocalEndpoints();
   for (const name of names) {
     locals.set(NetworkServiceEndpoint.fromPartial({ name, network_service_names: ["forwarder"], url: `unix:///run/${name}` }));
@@ -121,6 +137,7 @@ function start(names: readonly string[], service: Parameters<typeof NetworkServi
         serviceName: "forwarder",
         serviceOf: async () => NetworkService.fromPartial({ name: "s", ...service }),
         isRegisteredHere: async (name) => registered.has(name),
+        clock,
         explain: (_id, candidate, verdict, rule) => void explained.push(`${candidate} ${verdict} ${rule}`),
       }),
     )
@@ -150,6 +167,7 @@ function start(names: readonly string[], service: Parameters<typeof NetworkServi
   };
   const call = (asked: Asked): CallContext => ({ ...backgroundCall(new AbortController().signal), deadlineMs: asked.deadlineMs });
   return {
+    clock,
     ask: (asked: Asked) => handler.request({ connection: connectionOf(asked), mechanism_preferences: [] }, call(asked)),
     close: (asked: Asked) => handler.close(connectionOf(asked), call(asked)),
     tried,

@@ -2,12 +2,14 @@
  * choose-forwarder — finds the forwarder of this node that carries the connection.
  * Needs:  context.previous (from `serialize`): a connection stays with its forwarder
  * Adds:   context.nextHop
- * Does:   tries the forwarders that rank-forwarders allows one after another, each with its share of the time left
+ * Does:   tries the forwarders that rank-forwarders allows one after another, each with its share of the time left; one
+ *         that did not answer is tried last for a while
  * Fails:  NOT_FOUND no such service; UNAVAILABLE no forwarder is there (yet) or none could do it;
  *         FAILED_PRECONDITION the connection's forwarder is gone: ask again with RESELECT_REQUESTED
  */
 import type { ConnectionApi } from "../sdk/api.js";
 import type { CallContext, Element } from "../sdk/chain.js";
+import type { Clock } from "../sdk/clock.js";
 import type { HasConnection } from "../sdk/elements/serialize.js";
 import { type Connection, State } from "../sdk/gen/connection.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
@@ -30,17 +32,25 @@ export interface ChooseForwarderDeps {
   readonly serviceOf: (name: string, payload: string, signal: AbortSignal) => Promise<NetworkService>;
   /** Whether the registry has a forwarder of this name for this node, registered with us or not. */
   readonly isRegisteredHere: (name: string, signal: AbortSignal) => Promise<boolean>;
+  readonly clock: Pick<Clock, "nowMs">;
   readonly explain: (connectionId: string, candidate: string, verdict: "CHOSEN" | "REFUSED" | "FAILED", rule: string) => void;
 }
 
+/** How long a forwarder that did not answer is tried last, in milliseconds. */
+const avoidMs = 10_000;
+
 export function chooseForwarder(deps: ChooseForwarderDeps): Element<ConnectionApi, HasPrevious, NextHop> {
+  /** Until when, by name; only forwarders registered here get in. */
+  const avoided = new Map<string, number>();
+  const isAvoided = ({ name }: NetworkServiceEndpoint): boolean => (avoided.get(name) ?? 0) > deps.clock.nowMs();
   return {
     name: "choose-forwarder",
     steps: {
       async request(request, context, rest) {
         const { connection } = request;
         if (connection === undefined) throw statusError(Code.INVALID_ARGUMENT, "the request has no connection");
-        const candidates = await candidatesFor(connection, context, deps);
+        const ranked = await candidatesFor(connection, context, deps);
+        const candidates = [...ranked.filter((one) => !isAvoided(one)), ...ranked.filter(isAvoided)];
         const failures: { name: string; error: StatusError }[] = [];
         for (const [index, candidate] of candidates.entries()) {
           const turn = turnOf(context, candidates.length - index);
@@ -58,6 +68,8 @@ export function chooseForwarder(deps: ChooseForwarderDeps): Element<ConnectionAp
             const error = toStatusError(thrown);
             deps.explain(connection.id, candidate.name, "FAILED", `${codeName(error.code)}: ${error.details}`);
             failures.push({ name: candidate.name, error });
+            if (error.code === Code.UNAVAILABLE || error.code === Code.DEADLINE_EXCEEDED)
+              avoided.set(candidate.name, deps.clock.nowMs() + avoidMs);
             if (context.signal.aborted || error.code === Code.INVALID_ARGUMENT) break;
           }
         }
