@@ -78,7 +78,9 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
         answer = checked(await ask({ ...input, connection }, nextHop.url, context), connection, nextHop);
       } catch (error) {
         if (isNew && outcomeUnknown(error)) {
-          await closeAt(nextHop.url, connection, "the outcome of the request is unknown", traceparent);
+          const closed = closeAt(nextHop.url, connection, "the outcome of the request is unknown", traceparent);
+          // A hop that let the deadline pass may hang: who asks next must not wait for it as well. The close bounds itself.
+          if (toStatusError(error).code !== Code.DEADLINE_EXCEEDED) await closed;
         }
         throw error;
       }
