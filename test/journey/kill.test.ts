@@ -49,13 +49,14 @@ test("row 7.4: kill -9 of a registry that keeps nothing: everybody has registere
   await mesh.registry.kill();
   await mesh.registry.start();
   await usable(mesh);
-  const found: string[] = [];
-  for await (const { entry } of mesh.dialer
-    .endpointRegistry(mesh.registryUrl)
-    .find(NetworkServiceEndpoint.fromPartial({}), { watch: false, signal: mesh.signal })) {
-    found.push(entry.name);
-  }
-  assert.deepEqual(found.sort(), ["forwarder-n1", "nse-1"]);
+  const registered = async (): Promise<string[]> => {
+    const found: string[] = [];
+    const registry = mesh.dialer.endpointRegistry(mesh.registryUrl);
+    const call = { watch: false, signal: mesh.signal };
+    for await (const { entry } of registry.find(NetworkServiceEndpoint.fromPartial({}), call)) found.push(entry.name);
+    return found.sort();
+  };
+  await until("forwarder and endpoint are registered", async () => (await registered()).join() === "forwarder-n1,nse-1");
 });
 
 test("row 7.2: kill -9 of the other node's manager: the connection comes back by itself", async (t) => {

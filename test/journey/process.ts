@@ -47,7 +47,7 @@ export function componentProcess(
       child = spawn(process.execPath, ["--import", "tsx", program, name], {
         cwd: top,
         env: { PATH: process.env["PATH"], HOME: process.env["HOME"], WEFT_INSECURE: "true", ...env },
-        stdio: ["ignore", "ignore", "pipe"],
+        stdio: ["pipe", "ignore", "pipe"],
       });
       child.stderr?.on("data", (chunk) => (output += chunk));
       const started = child;

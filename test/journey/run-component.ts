@@ -1,10 +1,15 @@
-/** One component as a process of its own: `run-component.ts nsmgr`, settings in the environment, SIGTERM stops it. */
+/**
+ * One component as a process of its own: `run-component.ts nsmgr`, settings in the environment. It stops at SIGTERM, and
+ * when standard input ends: a test that is cut off leaves no process behind.
+ */
 const [, , name, ...argv] = process.argv;
 const signals = new AbortController();
 process.once("SIGTERM", () => signals.abort());
+process.stdin.once("close", () => signals.abort()).resume();
 
 const { run } = await load(name ?? "");
 process.exitCode = await run({ argv, env: process.env, signal: signals.signal });
+process.stdin.destroy();
 
 function load(component: string) {
   switch (component) {
