@@ -1,4 +1,5 @@
 /** The life of a registry process: store → chains → listen → wait for the end → drain → close. */
+import { setFlagsFromString } from "node:v8";
 import type { ServerCredentials } from "@grpc/grpc-js";
 import type { ChainObserver } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
@@ -114,6 +115,9 @@ export async function run(options: {
     process.stderr.write(refused);
     return 2;
   }
+  // Entries live long and calls leave much garbage behind: left alone, V8 lets the heap grow to four times what lives.
+  // Collecting after a quarter instead costs a few per cent of processor time and halves the memory.
+  setFlagsFromString("--heap-growing-percent=25");
   const telemetry = await startTelemetry({ name: config.name, settings: config });
   const { log, observer } = telemetry;
   try {
