@@ -82,6 +82,23 @@ test("the entry is registered again at once when its watch ends or it is removed
   await until(() => fake.entries.has("nse"));
 });
 
+test("row 7.2: an entry that was lost between two watches is registered again", async (t) => {
+  const { fake, keep, clock, until } = start(t);
+  await keep();
+  await until(() => fake.openWatches === 1);
+  clock.advance(5_000);
+  fake.endWatches();
+  await until(() => fake.counts.register === 2);
+  fake.entries.clear();
+  clock.advance(200);
+  await until(() => fake.openWatches === 1);
+  clock.advance(1_000);
+  await until(() => fake.counts.register === 3);
+  clock.advance(5_000);
+  await turns();
+  assert.equal(fake.counts.register, 3);
+});
+
 test("a registry that answers but ends every watch is not asked in a loop", async (t) => {
   const { fake, keep, clock, until } = start(t);
   await keep();
@@ -134,6 +151,7 @@ test("row 2.14: a service has no lease and is registered once", async (t) => {
   const fake = createFakeRegistry<NetworkService>(matchesService);
   const service = NetworkService.fromPartial({ name: "s", payload: "IP" });
   const registration = await keepRegistered(fake, service, { log: silentLog, signal: stopping.signal, clock, random: () => 0 });
+  await turns();
   clock.advance(3_600_000);
   await turns();
   assert.equal(fake.counts.register, 1);

@@ -39,6 +39,8 @@ const shortestRefreshMs = 1_000;
 const eventGapMs = 1_000;
 /** A watch that has lived so long was a good one: its end is answered at once. */
 const goodWatchMs = 10_000;
+/** A watch tells of an entry that is there at once; after so long it is not there. */
+const unseenMs = 500;
 
 /** The answers that another try will not change. */
 const final: readonly number[] = [Code.INVALID_ARGUMENT, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED, Code.UNIMPLEMENTED];
@@ -155,19 +157,26 @@ interface Watching<T> extends Omit<Keeping<T>, "entry" | "registerUntilDone"> {
   readonly log: Log;
 }
 
-/** Reports the loss of the entry: the watch ends (restart of the registry), or says that the entry was removed. */
+/**
+ * Reports the loss of the entry: the watch ends (restart of the registry), says that the entry was removed, or does not
+ * tell of it (the registry, or the manager before it, was restarted between two watches).
+ */
 async function watchOwnName<T extends NetworkService | NetworkServiceEndpoint>(watching: Watching<T>): Promise<void> {
   const { registry, entry, loss, log, clock, random, signal } = watching;
   const query = { ...emptyLike(entry), name: entry.name };
   const backOff = createBackOff(random);
   while (!signal.aborted) {
     const openedMs = clock.nowMs();
+    const disarm = clock.at(openedMs + unseenMs, () => loss.set());
     try {
       for await (const found of registry.find(query, { watch: true, signal })) {
         if (found.deleted) loss.set();
+        else disarm();
       }
     } catch (error) {
       if (!signal.aborted) log.debug(`the watch of ${entry.name} has ended`, { error });
+    } finally {
+      disarm();
     }
     if (signal.aborted) return;
     loss.set();
