@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { type Connection, State } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
 import { Code, statusError } from "../status.js";
-import { grant, type ScriptedNodeManager, startScriptedNodeManager } from "../testing/scripted-node-manager.js";
+import { listenTo, start } from "../testing/scripted-client.js";
+import { grant, startScriptedNodeManager } from "../testing/scripted-node-manager.js";
 import { until } from "../testing/until.js";
 import { createDialer } from "../transport/dial.js";
-import type { Change } from "./changes.js";
-import { type ClientConnection, type ConnectOptions, connect } from "./connect.js";
 
 const withAddresses = ConnectionContext.fromPartial({
   ip_context: { src_ip_addrs: ["10.0.0.1/32"], dst_ip_addrs: ["10.0.0.2/32"] },
@@ -104,38 +103,6 @@ test("row 7.3: reported down and not to be had again: another endpoint", async (
   );
 });
 
-test("row 7.7, 7.14: a check of the user's own finds that no packet passes", async (t) => {
-  const node = await startScriptedNodeManager(t);
-  let passes = true;
-  const connection = await start(t, node, { liveness: async () => passes, livenessIntervalMs: 5, livenessTimeoutMs: 50 });
-  const heard = listenTo(connection);
-  node.answer = (request) => {
-    if (request.connection?.state === State.RESELECT_REQUESTED) passes = true;
-    return grant(request);
-  };
-  passes = false;
-  const healed = await until("healing", () => heard.find((change) => change.kind === "healed"));
-  assert.equal(healed.kind === "healed" && healed.how, "reselect");
-});
-
-test("row 7.8: reports of faults while packets pass: the connection is neither closed nor reselected", async (t) => {
-  const node = await startScriptedNodeManager(t);
-  let checks = 0;
-  const connection = await start(t, node, { liveness: async () => ++checks > 0, livenessIntervalMs: 5 });
-  await until("a check", () => checks > 1);
-  await until("the stream", () => node.watchers() === 1);
-  node.answer = () => Promise.reject(statusError(Code.UNAVAILABLE, "the forwarder is away"));
-  node.report(connection.id, State.DOWN);
-  await until("some tries", () => node.requests.length > 4);
-  await node.stop();
-  await node.start();
-  node.answer = (request) => grant(request);
-  const before = node.requests.length;
-  await until("a granted refresh", () => node.requests.length > before && node.held.has(connection.id));
-  assert.ok(node.requests.every(({ connection }) => connection?.state === State.UP));
-  assert.deepEqual(node.closes, []);
-});
-
 test("row 7.15: RESELECT_REQUESTED moves a healthy connection, REFRESH_REQUESTED refreshes it", async (t) => {
   const node = await startScriptedNodeManager(t);
   const connection = await start(t, node, { liveness: false });
@@ -144,19 +111,6 @@ test("row 7.15: RESELECT_REQUESTED moves a healthy connection, REFRESH_REQUESTED
   await until("the refresh", () => node.requests.length === 2);
   node.report(connection.id, State.RESELECT_REQUESTED);
   await until("the reselect", () => node.requests.at(-1)?.connection?.state === State.RESELECT_REQUESTED);
-});
-
-test("row 7.7: a path on which no probe was ever answered is tried anew, then left alone: ICMP may be filtered", async (t) => {
-  const node = await startScriptedNodeManager(t);
-  let checks = 0;
-  const connection = await start(t, node, { liveness: async () => ++checks < 0, livenessIntervalMs: 5, livenessTimeoutMs: 20 });
-  const heard = listenTo(connection);
-  await until("healing to end", () => heard.at(-1)?.kind === "healed");
-  const asked = node.requests.map((request) => request.connection?.state);
-  const seen = checks;
-  await until("further checks", () => checks > seen + 5);
-  assert.deepEqual(asked, [State.UP, State.UP, State.RESELECT_REQUESTED]);
-  assert.equal(node.requests.length, 3);
 });
 
 test("healing ends: after the time allowed it closes and says so", async (t) => {
@@ -268,28 +222,6 @@ test("the signal closes the connection", async (t) => {
   await until("the close", () => node.closes.length === 1);
   await until("the end", () => heard.some(({ kind }) => kind === "closed"));
 });
-
-const neverAborted = new AbortController().signal;
-
-async function start(t: TestContext, node: ScriptedNodeManager, options: Partial<ConnectOptions>): Promise<ClientConnection> {
-  const connection = await connect({
-    url: "kernel://icmp-responder/nsm-1",
-    id: "c-1",
-    nsmgr: node.url,
-    signal: neverAborted,
-    ...options,
-  });
-  t.after(() => connection.close());
-  return connection;
-}
-
-function listenTo(connection: ClientConnection): Change[] {
-  const heard: Change[] = [];
-  void (async () => {
-    for await (const change of connection.changes) heard.push(change);
-  })();
-  return heard;
-}
 
 function shortLived(connection: Connection, lifeMs: number): Connection {
   const path = connection.path ?? { index: 0, path_segments: [] };

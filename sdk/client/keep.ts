@@ -51,7 +51,7 @@ export interface Kept {
 const healTimeoutMs = 3_000;
 const closeTimeoutMs = 5_000;
 /**
- * So many verdicts "dead" are believed of a connection that was never seen alive: enough to try the same endpoint and
+ * So many grants are believed to be dead of a connection that was never seen alive: enough to try the same endpoint and
  * another one. After that it is the probe that does not work, and healing would only cut what may well carry traffic.
  */
 const trustUnheard = 2;
@@ -71,6 +71,8 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   let cannotTell = false;
   let everAlive = false;
   let deadUnheard = 0;
+  /** Further verdicts about the same grant, as they come in while a Request is under way, are no news. */
+  let grantJudged = false;
   let settleClosed = (): void => {};
   const closed = new Promise<void>((resolve) => {
     settleClosed = resolve;
@@ -145,6 +147,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   function granted(answer: Connection, how: Ask): void {
     const before = connection;
     connection = answer;
+    grantJudged = false;
     const samePairs = isDeepStrictEqual(addressPairs(before), addressPairs(answer));
     if (how === "reselect" || state.data === "dead" || !samePairs) watchData();
     if (!isDeepStrictEqual(before.context, answer.context)) changes.tell({ kind: "updated", connection });
@@ -166,8 +169,9 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     if (report === "alive") {
       everAlive = true;
       cannotTell = false;
-    } else if (report === "dead" && !everAlive) {
+    } else if (report === "dead" && !everAlive && !grantJudged) {
       deadUnheard += 1;
+      grantJudged = true;
     }
     if (report !== "cannot-tell" && (everAlive || deadUnheard <= trustUnheard)) {
       feed({ kind: report });
