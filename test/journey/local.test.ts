@@ -111,6 +111,29 @@ test("row 1.27: labels of the request reach the endpoint", async (t) => {
   assert.equal(served?.connection.labels["odd key"], "{{.x}}");
 });
 
+test("the manager explains a connection: the endpoint and the forwarder, with the rule that chose each", async (t) => {
+  const mesh = await startMesh(t);
+  const node = mesh.node("n1");
+  await node.addForwarder("bridge", "p2mp:true");
+  await mesh.registerService({
+    name: "service",
+    payload: "ETHERNET",
+    matches: [{ routes: [{ destination_selector: { colour: "blue" } }], metadata: { labels: { p2mp: "true" } } }],
+  });
+  for (const colour of ["blue", "green"]) await node.serve({ name: colour, labels: { colour } });
+  const connection = await mesh.request("n1", { service: "service" });
+  const connection_id = connection.path?.path_segments[1]?.id ?? "";
+  const { component, decisions } = await mesh.dialer.inspect(node.url).explain({ connection_id }, { signal: mesh.signal });
+  assert.equal(component, "nsmgr-n1");
+  assert.deepEqual(decisions.map(({ step, candidate, verdict }) => `${step}: ${candidate} ${verdict}`).sort(), [
+    "choose-endpoint: blue CHOSEN",
+    "choose-endpoint: green REFUSED",
+    "choose-forwarder: bridge CHOSEN",
+    "choose-forwarder: forwarder-n1 REFUSED",
+  ]);
+  assert.ok(decisions.every(({ rule }) => rule !== ""));
+});
+
 test("row 7.3: an endpoint that dies makes its connections DOWN for who watches the manager", async (t) => {
   const mesh = await startMesh(t);
   const node = mesh.node("n1");

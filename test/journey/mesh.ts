@@ -209,7 +209,9 @@ async function startNode(parts: NodeParts): Promise<MeshNode> {
     forwarders,
     addForwarder,
     async serve(options) {
-      const serving = await serve({ services: ["service"], cidrs: ["172.16.0.0/24"], nsmgr: url, signal, ...options });
+      // closed, it is gone without a word, as one that was killed
+      const quiet = { unregisterItself: false };
+      const serving = await serve({ services: ["service"], cidrs: ["172.16.0.0/24"], nsmgr: url, signal, ...quiet, ...options });
       stops.push(() => serving.close());
       return serving;
     },

@@ -87,6 +87,23 @@ test("row 7.2: the manager is stopped and started; ids, endpoint and address sta
   assert.equal(endpoint.connections.length, 1);
 });
 
+test("row 7.2: ten restarts in a row, of manager and registry, and the connection is up after each", async (t) => {
+  const mesh = await startMesh(t);
+  const node = mesh.node("n1");
+  const endpoint = await node.serve({ name: "nse-1" });
+  const connection = await client(mesh, { url: "kernel://service/nsm-1" });
+  const before = ids(connection);
+  for (let turn = 0; turn < 10; turn++) {
+    const part = turn % 3 === 2 ? mesh.registry : node.nsmgr;
+    await part.stop();
+    await part.start();
+    // well below the 40 s in which an entry is refreshed anyway
+    await until("it is up again", async () => (await node.connections())[0]?.state === State.UP, 20_000);
+  }
+  assert.deepEqual(ids(connection), before);
+  assert.equal(endpoint.connections.length, 1);
+});
+
 test("row 7.1: the forwarder is stopped and started; the connection goes on through it", async (t) => {
   const mesh = await startMesh(t);
   const node = mesh.node("n1");
