@@ -9,6 +9,7 @@ import { readSettings, reportUnread } from "../sdk/config/table.js";
 import { toStatusError } from "../sdk/status.js";
 import { createHealth } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
+import type { Metrics } from "../sdk/telemetry/metrics.js";
 import { startTelemetry } from "../sdk/telemetry/telemetry.js";
 import { listen } from "../sdk/transport/listen.js";
 import {
@@ -24,6 +25,7 @@ import type { PathOptions } from "./enter-path.js";
 import { expireEndpoints, renewLease } from "./expire.js";
 import { createFinder } from "./find.js";
 import { endpointKind, serviceKind } from "./kind.js";
+import { publishFigures } from "./metrics.js";
 import { inspectRegistry } from "./report.js";
 import { openLmdbStores } from "./store/lmdb.js";
 import { createMemoryStores } from "./store/memory.js";
@@ -37,6 +39,8 @@ export interface RegistryDeps extends PathOptions {
   readonly clock?: Clock | undefined;
   /** Absent = plain text. */
   readonly credentials?: ServerCredentials | undefined;
+  /** Where the registry's own figures are published. */
+  readonly metrics?: Metrics | undefined;
   /** For the state directory's default. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
@@ -65,6 +69,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const services = createFinder(stores.services.table, serviceKind, finderOptions);
     const endpoints = createFinder(stores.endpoints.table, endpointKind, finderOptions);
     undo.push(services.close, endpoints.close);
+    if (deps.metrics !== undefined) publishFigures(deps.metrics.registry, { stores, services, endpoints });
     const health = createHealth();
     const chainDeps = { ...deps, name: config.name, stores, clock, leasePeriodMs: config.leasePeriodMs };
     const listener = await listen({
@@ -119,12 +124,12 @@ export async function run(options: {
   // Collecting after a quarter instead costs a few per cent of processor time and halves the memory.
   setFlagsFromString("--heap-growing-percent=25");
   const telemetry = await startTelemetry({ name: config.name, settings: config });
-  const { log, observer } = telemetry;
+  const { log, observer, metrics } = telemetry;
   try {
     if (config.insecure) log.warn(insecureWarning);
     // The listener gets a signal of its own: SIGTERM drains, it does not cut.
     const cut = new AbortController();
-    const running = await startRegistry(config, { log, observer, signal: cut.signal, env: options.env });
+    const running = await startRegistry(config, { log, observer, metrics, signal: cut.signal, env: options.env });
     if (!options.signal.aborted) {
       await new Promise((resolve) => options.signal.addEventListener("abort", resolve, { once: true }));
     }

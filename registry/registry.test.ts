@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { manualClock } from "../sdk/clock.js";
 import { Code } from "../sdk/status.js";
 import { silentLog } from "../sdk/telemetry/log.js";
+import { createMetrics } from "../sdk/telemetry/metrics.js";
 import { timestampMs, timestampOf } from "../sdk/timestamp.js";
 import { startRegistry } from "./main.js";
 import { collect, endpoint, pathOf, reader, registryConfig, service, testRegistry, tokenOf, until } from "./test-registry.js";
@@ -227,4 +228,16 @@ test("many registrations of one name at once all succeed, one after the other", 
   const { endpoints, signal } = await testRegistry(t, { store: "lmdb", stateDir });
   await Promise.all(Array.from({ length: 50 }, (_, i) => endpoints.register(endpoint("e", { url: `tcp://h:${i}` }), { signal })));
   assert.equal((await collect(endpoints.find(endpoint("e"), { watch: false, signal }))).length, 1);
+});
+
+test("row 10.3: entries and watches are published as metrics", async (t) => {
+  const metrics = createMetrics("registry");
+  const { endpoints, services, signal } = await testRegistry(t, {}, { metrics });
+  await services.register(service("s"), { signal });
+  await endpoints.register(endpoint("e"), { signal });
+  await reader(endpoints.find(endpoint("e"), { watch: true, signal })).next();
+  const text = await metrics.registry.metrics();
+  assert.match(text, /weft_registry_entries\{kind="service",component="registry"\} 1/);
+  assert.match(text, /weft_registry_entries\{kind="endpoint",component="registry"\} 1/);
+  assert.match(text, /weft_registry_watchers\{kind="endpoint",component="registry"\} 1/);
 });
