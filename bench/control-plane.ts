@@ -33,11 +33,11 @@ export const bench: Bench = {
   async run({ quick, progress }) {
     const scale = quick ? 0.05 : 1;
     const loads: Load[] = [
-      { operation: "cycle", clients: 1, count: 1000 * scale },
-      { operation: "cycle", clients: 8, count: 3000 * scale },
-      { operation: "cycle", clients: 64, count: 6000 * scale },
-      { operation: "refresh", clients: 1, count: 1000 * scale },
-      { operation: "refresh", clients: 64, count: 6000 * scale },
+      { operation: "cycle", clients: 1, count: 600 * scale },
+      { operation: "cycle", clients: 8, count: 2000 * scale },
+      { operation: "cycle", clients: 64, count: 3000 * scale },
+      { operation: "refresh", clients: 1, count: 600 * scale },
+      { operation: "refresh", clients: 64, count: 3000 * scale },
     ];
     const folder = `/tmp/weft-bench-${process.pid}`;
     const dialer = createDialer({ dialTimeoutMs: 5000 });
@@ -49,7 +49,7 @@ export const bench: Bench = {
       const ours = { client: dialer.connections(mesh.url), servers: mesh.servers };
       const peer = { client: dialer.connections(bare.url), servers: bare.servers };
       const rows: BenchRow[] = [];
-      for (const load of [{ operation: "cycle", clients: 8, count: 2000 * scale } as Load, ...loads]) {
+      for (const load of [{ operation: "cycle", clients: 8, count: 1500 * scale } as Load, ...loads]) {
         // A B A B: whatever else the machine does falls on both.
         const costs: [Cost, Cost][] = [];
         for (let round = 0; round < 2; round++) {
