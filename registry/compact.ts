@@ -30,6 +30,22 @@ export function compactEndpoint(entry: NetworkServiceEndpoint, like: NetworkServ
   return compacted;
 }
 
+/** Is `next` (compact, made like `previous`) a mere refresh: the same entry with another end of its lease? */
+export function onlyLeaseDiffers(previous: NetworkServiceEndpoint, next: NetworkServiceEndpoint): boolean {
+  return (
+    next.name === previous.name &&
+    next.network_service_names === previous.network_service_names &&
+    next.network_service_labels === previous.network_service_labels &&
+    next.url === previous.url &&
+    next.initial_registration_time === previous.initial_registration_time &&
+    next.path_ids === previous.path_ids &&
+    previous.expiration_time !== undefined &&
+    next.expiration_time !== undefined &&
+    isPlain(previous) &&
+    isPlain(next)
+  );
+}
+
 function isPlain({ _unknownFields }: { _unknownFields?: object | undefined }): boolean {
   if (_unknownFields === undefined) return true;
   for (const _field in _unknownFields) return false;

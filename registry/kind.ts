@@ -1,7 +1,7 @@
 /** The two kinds of entries a registry holds, and what the store needs to know of each. */
 import { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
-import { compactEndpoint } from "./compact.js";
+import { compactEndpoint, onlyLeaseDiffers } from "./compact.js";
 
 export type Entry = NetworkService | NetworkServiceEndpoint;
 
@@ -18,6 +18,8 @@ export interface Kind<T extends Entry> {
   readonly url: (entry: T) => string;
   /** A copy for long keeping; parts that are equal in `like` are shared with it. */
   readonly compact: (entry: T, like: T | undefined) => T;
+  /** Is `next` (compact, made like `previous`) the same but for the end of its lease? */
+  readonly onlyLeaseDiffers: (previous: T, next: T) => boolean;
 }
 
 const none: readonly string[] = [];
@@ -30,6 +32,7 @@ export const serviceKind: Kind<NetworkService> = {
   services: () => none,
   url: () => "",
   compact: (entry) => entry,
+  onlyLeaseDiffers: () => false,
 };
 
 export const endpointKind: Kind<NetworkServiceEndpoint> = {
@@ -40,4 +43,5 @@ export const endpointKind: Kind<NetworkServiceEndpoint> = {
   services: (entry) => entry.network_service_names,
   url: (entry) => entry.url,
   compact: compactEndpoint,
+  onlyLeaseDiffers,
 };

@@ -50,6 +50,36 @@ test("entries of both kinds are there after closing and opening, endpoints oldes
   await second.close();
 });
 
+test("a refresh that moves only the lease is not written; any other change is", async (t) => {
+  const dir = temporaryDir();
+  t.after(() => rmSync(dir, { recursive: true }));
+  const entry = (seconds: number, url: string) =>
+    NetworkServiceEndpoint.fromPartial({
+      name: "e",
+      network_service_names: ["s"],
+      network_service_labels: { s: { labels: { a: "b" } } },
+      url,
+      path_ids: ["owner"],
+      expiration_time: { seconds, nanos: 0 },
+      initial_registration_time: { seconds: 1, nanos: 0 },
+    });
+  const first = openLmdbStores({ dir, log: silentLog });
+  const { endpoints } = first;
+  const written = () => readFileSync(join(dir, "registry.mdb"));
+  await endpoints.replace("e", undefined, entry(100, "tcp://a:1"));
+  const before = written();
+  await endpoints.replace("e", endpoints.table.get("e"), entry(200, "tcp://a:1"));
+  assert.equal(endpoints.table.get("e")?.expiration_time?.seconds, 200);
+  assert.deepEqual(written(), before);
+  await endpoints.replace("e", endpoints.table.get("e"), entry(300, "tcp://b:1"));
+  await endpoints.replace("e", endpoints.table.get("e"), entry(400, "tcp://b:1"));
+  await first.close();
+  const second = openLmdbStores({ dir, log: silentLog });
+  const { url, expiration_time, path_ids } = second.endpoints.table.get("e") ?? {};
+  assert.deepEqual({ url, seconds: expiration_time?.seconds, path_ids }, { url: "tcp://b:1", seconds: 300, path_ids: ["owner"] });
+  await second.close();
+});
+
 test("a second store on the same directory is refused until the first is closed", async (t) => {
   const dir = temporaryDir();
   t.after(() => rmSync(dir, { recursive: true }));

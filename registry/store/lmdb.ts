@@ -1,7 +1,8 @@
 /**
  * The store that survives: lmdb on disk, everything read from memory. An entry counts as stored when its transaction is
  * on the disk (fsync), so what was acknowledged outlives the process and the power. lmdb writes copies of pages and
- * switches over last: a write that fails (full disk) or is cut off leaves the state before it.
+ * switches over last: a write that fails (full disk) or is cut off leaves the state before it. Ends of leases are not
+ * kept: they mean nothing after a restart, and a refresh every 40 s of each endpoint would be most of the writing.
  */
 import { mkdirSync, statfsSync } from "node:fs";
 import { join } from "node:path";
@@ -21,7 +22,10 @@ export interface LmdbOptions {
   /** Holds registry.mdb; one process at a time uses it. Made if missing. */
   readonly dir: string;
   readonly log: Log;
-  /** Changes an endpoint as it comes back from the disk, in memory only. */
+  /**
+   * Changes an endpoint as it comes back from the disk, in memory only. It must give a whole lease: a refresh that moves
+   * nothing but the lease is not written.
+   */
   readonly restore?: (entry: NetworkServiceEndpoint) => NetworkServiceEndpoint;
 }
 
@@ -113,6 +117,13 @@ function openStore<T extends Entry>(
   const writing = new Map<string, Promise<void>>();
 
   async function write(name: string, expected: T | undefined, next: T | undefined): Promise<void> {
+    if (next !== undefined && expected !== undefined) {
+      const kept = kind.compact(next, expected);
+      if (kind.onlyLeaseDiffers(expected, kept)) {
+        table.put(kept);
+        return;
+      }
+    }
     const key = Buffer.from(name);
     await committed(
       next === undefined ? db.remove(key) : db.put(key, asBuffer(kind.encode(next))),
