@@ -4,7 +4,8 @@
  *         anything in this process closes or changes the connection, in the same queue
  * Does:   a failed first request leaves nothing; a failed refresh keeps what was; Close uses the last stored connection,
  *         outlives its caller and is bounded in time; a reselect first closes what it replaces
- * Fails:  RESOURCE_EXHAUSTED when too many calls wait for one connection; the caller's abort reason when it leaves the queue
+ * Fails:  RESOURCE_EXHAUSTED when too many calls wait for one connection; the caller's abort reason when it leaves the queue;
+ *         what the ownership says, when the connection is somebody else's: such a call neither waits nor changes anything
  */
 import type { ConnectionApi } from "../api.js";
 import type { CallContext, Detachable, Element, Rest } from "../chain.js";
@@ -34,12 +35,22 @@ export interface Serialize extends Element<ConnectionApi, object, HasConnection>
   connections(): Iterable<Connection>;
 }
 
+/** Whose a connection is; the owner comes and goes with the connection. */
+export interface Ownership {
+  /** Of a connection in our own terms; "" = nobody can tell. */
+  ownerOf(connection: Connection): string;
+  /** Throws when the one who asks is not the owner. */
+  demand(owner: string, asked: Connection, method: "request" | "close", context: CallContext): void;
+}
+
 export interface SerializeOptions {
   /** Connections in our own terms that a former run of this process had. */
   readonly restored?: Iterable<Connection>;
   readonly log: Log;
   /** Bound of one Close, in milliseconds. */
   readonly closeTimeoutMs?: number;
+  /** Absent = a connection is whoever's names its id (insecure mode). */
+  readonly ownership?: Ownership | undefined;
 }
 
 type Onward = Rest<ConnectionApi, HasConnection> & Detachable<ConnectionApi, HasConnection>;
@@ -48,6 +59,8 @@ interface Entry {
   readonly id: string;
   readonly events: ConnectionEvents;
   stored: Connection | undefined;
+  /** Whose it is; undefined while nobody has it. */
+  owner: string | undefined;
   /** The way onward, free of the call it came with; undefined for a restored connection nobody has asked for yet. */
   onward: Onward | undefined;
   busy: boolean;
@@ -58,9 +71,13 @@ const maxWaiting = 64;
 const never = new AbortController().signal;
 
 export function serialize(options: SerializeOptions): Serialize {
-  const { log, closeTimeoutMs = 15_000 } = options;
+  const { log, closeTimeoutMs = 15_000, ownership } = options;
   const entries = new Map<string, Entry>();
-  for (const connection of options.restored ?? []) entryOf(connection.id).stored = connection;
+  for (const connection of options.restored ?? []) {
+    const entry = entryOf(connection.id);
+    entry.stored = connection;
+    entry.owner = ownership?.ownerOf(connection);
+  }
 
   function entryOf(id: string): Entry {
     const known = entries.get(id);
@@ -76,7 +93,7 @@ export function serialize(options: SerializeOptions): Serialize {
         if (entry.stored !== undefined) entry.stored = connection;
       },
     };
-    const entry: Entry = { id, events, stored: undefined, onward: undefined, busy: false, queue: [] };
+    const entry: Entry = { id, events, stored: undefined, owner: undefined, onward: undefined, busy: false, queue: [] };
     entries.set(id, entry);
     return entry;
   }
@@ -88,6 +105,7 @@ export function serialize(options: SerializeOptions): Serialize {
     try {
       return await work();
     } finally {
+      if (entry.stored === undefined) entry.owner = undefined;
       const next = entry.queue.shift();
       if (next !== undefined) next();
       else {
@@ -122,14 +140,22 @@ export function serialize(options: SerializeOptions): Serialize {
     );
   }
 
+  /** Before waiting for the turn and again in it: it may have changed hands meanwhile. */
+  function demand(entry: Entry | undefined, asked: Connection, method: "request" | "close", context: CallContext): void {
+    if (entry?.owner !== undefined) ownership?.demand(entry.owner, asked, method, context);
+  }
+
   async function request(
     input: NetworkServiceRequest,
     connection: Connection,
     context: CallContext,
     rest: Onward,
   ): Promise<Connection> {
+    demand(entries.get(connection.id), connection, "request", context);
     const entry = entryOf(connection.id);
     return turn(entry, context.signal, async () => {
+      demand(entry, connection, "request", context);
+      entry.owner ??= ownership?.ownerOf(connection);
       if (connection.state === State.RESELECT_REQUESTED && entry.stored !== undefined) {
         await closeStored(entry, entry.stored, rest, context.traceparent).catch((error) => {
           log.info("close before reselect failed; going on", { connectionId: entry.id, error });
@@ -147,10 +173,12 @@ export function serialize(options: SerializeOptions): Serialize {
     steps: {
       request: (input, context, rest) => request(input, input.connection ?? Connection.fromPartial({}), context, rest),
       async close(connection, context, rest) {
+        demand(entries.get(connection.id), connection, "close", context);
         const entry = entryOf(connection.id);
         // What has been asked to go goes, even when the one who asked does not wait for it.
         await turn(entry, undefined, async () => {
-          const { stored } = entry;
+          demand(entry, connection, "close", context);
+          const stored = entry.stored && withTokensOf(connection, entry.stored);
           if (stored !== undefined) return closeStored(entry, stored, rest, context.traceparent);
           // Unknown, but its path goes on: this process may have restarted while later hops kept theirs.
           if (nextSegment(connection) !== undefined) {
@@ -184,6 +212,18 @@ function standInLine({ id, queue }: Entry, signal: AbortSignal | undefined): Pro
     queue.push(start);
     signal?.addEventListener("abort", leave, { once: true });
   });
+}
+
+/** The stored connection with the tokens that the caller has shown now: the next hop checks them again. */
+function withTokensOf(asked: Connection, stored: Connection): Connection {
+  const path = stored.path;
+  const shown = asked.path?.path_segments.slice(0, asked.path.index + 1) ?? [];
+  if (path === undefined || shown.some(({ id }, i) => id !== path.path_segments[i]?.id)) return stored;
+  const path_segments = path.path_segments.map((segment, i) => {
+    const { token = segment.token, expires = segment.expires } = shown[i] ?? {};
+    return { ...segment, token, expires };
+  });
+  return { ...stored, path: { ...path, path_segments } };
 }
 
 function noMetadata(): readonly string[] {

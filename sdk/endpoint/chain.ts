@@ -55,9 +55,9 @@ export function endpointChain(deps: EndpointDeps): Handler<ConnectionApi> {
       // Who asks, and may they?
       .use(validateRequest())
       .use(enterPath(deps.name))
-      .use(deps.serialize)
       .use(exchangeTokens(deps.tokens))
       .use(authorize(deps.policies))
+      .use(deps.serialize)
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(deps.hub))

@@ -35,7 +35,7 @@ export function connectionService(handler: Handler<ConnectionApi>): ServiceBindi
 
 /** What a monitor of connections offers (monitor/hub.ts). */
 export interface ConnectionWatch {
-  subscribe(selector: MonitorScopeSelector, signal: AbortSignal): AsyncIterable<ConnectionEvent>;
+  subscribe(selector: MonitorScopeSelector, signal: AbortSignal, context: CallContext): AsyncIterable<ConnectionEvent>;
 }
 
 export function monitorService(hub: ConnectionWatch): ServiceBinding {
@@ -43,7 +43,7 @@ export function monitorService(hub: ConnectionWatch): ServiceBinding {
     name: serviceNames.monitor,
     bind(edge) {
       const encode = sharedEncoder<ConnectionEvent>(ConnectionEvent);
-      edge.stream(methods.monitor, (selector, { signal }) => hub.subscribe(selector, signal), encode);
+      edge.stream(methods.monitor, (selector, context) => hub.subscribe(selector, context.signal, context), encode);
     },
   };
 }
@@ -135,18 +135,18 @@ export function healthService(health: Health): ServiceBinding {
 
 /** What an operator may ask of a component (proto/inspect.proto). */
 export interface Inspect {
-  explain(request: ExplainRequest): Promise<Explanation>;
-  getReport(request: ReportRequest): Promise<Report>;
-  setLogLevel(request: LogLevel): Promise<LogLevel>;
+  explain(request: ExplainRequest, context: CallContext): Promise<Explanation>;
+  getReport(request: ReportRequest, context: CallContext): Promise<Report>;
+  setLogLevel(request: LogLevel, context: CallContext): Promise<LogLevel>;
 }
 
 export function inspectService(inspect: Inspect): ServiceBinding {
   return {
     name: serviceNames.inspect,
     bind(edge) {
-      edge.unary(methods.explain, (request) => inspect.explain(request));
-      edge.unary(methods.getReport, (request) => inspect.getReport(request));
-      edge.unary(methods.setLogLevel, (request) => inspect.setLogLevel(request));
+      edge.unary(methods.explain, (request, context) => inspect.explain(request, context));
+      edge.unary(methods.getReport, (request, context) => inspect.getReport(request, context));
+      edge.unary(methods.setLogLevel, (request, context) => inspect.setLogLevel(request, context));
     },
   };
 }

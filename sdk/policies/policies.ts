@@ -1,0 +1,90 @@
+/**
+ * All that a component with an identity demands of its callers, as one object for its chains and services. A component
+ * without identity (--insecure) has none of it.
+ */
+import type { ConnectionPolicy } from "../elements/authorize.js";
+import type { Ownership } from "../elements/serialize.js";
+import { createTokenVerifier } from "../identity/tokens.js";
+import type { MonitorHub } from "../monitor/hub.js";
+import type { Log } from "../telemetry/log.js";
+import type { ConnectionWatch, Inspect } from "../transport/services.js";
+import { type AnswerPolicy, answerPolicy } from "./answers.js";
+import { type Audit, auditTo } from "./audit.js";
+import { builtInPolicies } from "./built-in.js";
+import { connectionOwnership, connectionPolicy } from "./connections.js";
+import { guardInspect } from "./inspect.js";
+import { loadPolicies } from "./load.js";
+import { guardMonitor } from "./monitor.js";
+import type { PolicySource } from "./policy.js";
+import { type RegistryPolicy, registryPolicy } from "./registry.js";
+import type { PolicyMasks } from "./settings.js";
+
+export interface Policies {
+  /** Of Request and Close: for `authorize`, and whose a connection is, for `serialize`. */
+  readonly connections: ConnectionPolicy;
+  readonly ownership: Ownership;
+  /** What a client demands of an answer. */
+  readonly answers: AnswerPolicy;
+  /** Of Register, Unregister and Find. */
+  readonly registry: RegistryPolicy;
+  /** A monitor that shows to each only what it has a part in. */
+  monitor(hub: Pick<MonitorHub, "subscribe" | "connections">): ConnectionWatch;
+  /** What only operators may ask. */
+  inspect(inspect: Inspect): Inspect;
+  /** Ends the watching of policy files. */
+  close(): void;
+}
+
+export interface PoliciesOptions {
+  readonly masks: PolicyMasks;
+  readonly log: Log;
+  readonly nowMs?: () => number;
+  /** For the command `opa`. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+}
+
+/**
+ * @throws INVALID_ARGUMENT when a mask is malformed or selects nothing of the built-in policies; FAILED_PRECONDITION when a
+ *         policy file cannot be used
+ */
+export async function createPolicies(options: PoliciesOptions): Promise<Policies> {
+  const { masks, log, nowMs = Date.now, env = {} } = options;
+  const audit: Audit = auditTo(log);
+  const tools = { nowMs, isSignedBy: createTokenVerifier({ nowMs }).isSignedBy };
+  const builtIn = builtInPolicies(tools);
+  const loaded: { source: PolicySource; close(): void }[] = [];
+  const load = async (list: readonly string[]): Promise<PolicySource> => {
+    const one = await loadPolicies(list, { builtIn, tools, log, env });
+    loaded.push(one);
+    return one.source;
+  };
+  const close = (): void => {
+    for (const one of loaded.splice(0)) one.close();
+  };
+  try {
+    const [server, client, registry, monitor] = [
+      await load(masks.server),
+      await load(masks.client),
+      await load(masks.registryServer),
+      await load(masks.monitor),
+    ];
+    const isOperator = operators(masks.operators);
+    return {
+      connections: connectionPolicy(server, audit),
+      ownership: connectionOwnership(audit),
+      answers: answerPolicy(client, audit),
+      registry: registryPolicy(registry, audit),
+      monitor: (hub) => guardMonitor(hub, { source: monitor, audit, isOperator }),
+      inspect: (inspect) => guardInspect(inspect, { audit, isOperator }),
+      close,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** A name that ends in "/*" stands for all below it. */
+function operators(names: readonly string[]): (spiffeId: string) => boolean {
+  return (spiffeId) => names.some((name) => (name.endsWith("/*") ? spiffeId.startsWith(name.slice(0, -1)) : name === spiffeId));
+}
