@@ -1,6 +1,7 @@
 /** kill -9 of single components, each a process of its own, while a client holds a connection. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { type ClientConnection, connect } from "../../sdk/client/connect.js";
@@ -89,18 +90,22 @@ test("row 7.2: a manager killed while requests are under way leaves nothing behi
 test("SIGTERM: exit code 0, the socket is gone, and a second manager on a living socket ends with 1 and a remedy", async (t) => {
   const mesh = await startMesh(t, { processes: true });
   const node = mesh.node("n1");
-  const second = startSecond(mesh, node);
+  const second = await startSecond(mesh, node);
   assert.equal(second.code, 1);
   assert.match(second.output, /another process listens on unix:.*stop it or choose another path/);
   assert.equal(await node.nsmgr.stop(), 0);
 });
 
 /** A whole process again, on the socket of the node's own manager. */
-function startSecond(mesh: Mesh, node: MeshNode): { code: number | null; output: string } {
+async function startSecond(mesh: Mesh, node: MeshNode): Promise<{ code: number | null; output: string }> {
   const program = fileURLToPath(new URL("./run-component.ts", import.meta.url));
   const env = { NSM_NAME: "second", NSM_LISTEN_ON: node.url, NSM_REGISTRY_URL: mesh.registryUrl, WEFT_INSECURE: "true" };
-  const { status, stderr } = spawnSync(process.execPath, ["--import", "tsx", program, "nsmgr"], { env, encoding: "utf8" });
-  return { code: status, output: stderr };
+  // its input stays open: the end of it would stop the process
+  const child = spawn(process.execPath, ["--import", "tsx", program, "nsmgr"], { env, stdio: ["pipe", "ignore", "pipe"] });
+  let output = "";
+  child.stderr.on("data", (chunk) => (output += chunk));
+  const [code] = (await once(child, "close")) as [number | null];
+  return { code, output };
 }
 
 async function client(mesh: Mesh): Promise<ClientConnection> {
