@@ -35,7 +35,12 @@ test("row 3.1: what was acknowledged survives kill -9 at any moment", { timeout:
     const dialer = createDialer({ dialTimeoutMs: 5_000 });
     try {
       const endpoints = dialer.endpointRegistry(started.url);
-      await check(endpoints, known, round);
+      await check(endpoints, known, round).catch((error: unknown) => {
+        const { exitCode, signalCode } = started.child;
+        throw new Error(`round ${round}, registry ended with ${exitCode ?? signalCode}: ${started.lines.join("\n")}`, {
+          cause: error,
+        });
+      });
       const stopping = new AbortController();
       const load = Promise.all(
         Array.from({ length: workers }, (_, worker) =>
@@ -99,7 +104,7 @@ async function check(endpoints: RemoteRegistry<NetworkServiceEndpoint>, known: M
   assert.equal(byService.length, all.length);
 }
 
-async function startProcess(stateDir: string): Promise<{ child: ChildProcess; url: string }> {
+async function startProcess(stateDir: string): Promise<{ child: ChildProcess; url: string; lines: string[] }> {
   const main = new URL("./main.js", import.meta.url).href;
   const argv = JSON.stringify(["--insecure", "--listen-on", "tcp://127.0.0.1:0", "--state-dir", stateDir]);
   const script = `import { run } from ${JSON.stringify(main)};
@@ -112,8 +117,8 @@ async function startProcess(stateDir: string): Promise<{ child: ChildProcess; ur
     lines.push(line);
     const { message, urls } = parse(line);
     if (message === "registry is up") {
-      child.stderr.resume();
-      return { child, url: urls?.[0] ?? "" };
+      child.stderr.on("data", (text: Buffer) => lines.push(text.toString()));
+      return { child, url: urls?.[0] ?? "", lines };
     }
   }
   throw new Error(`the registry did not start:\n${lines.join("\n")}`);
