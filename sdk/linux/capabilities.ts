@@ -12,6 +12,7 @@ import { addRule } from "./netlink/rules.js";
 import { type NetlinkRequest, type NetlinkSocket, openNetlinkSocket } from "./netlink/socket.js";
 import { inUserNamespace, type NetnsHandle, openNewNetns } from "./netns.js";
 import { hasErrno, isSystemError } from "./system-error.js";
+import { probeWireguard } from "./wireguard-probe.js";
 
 export interface MachineCapability {
   readonly name: string;
@@ -20,9 +21,9 @@ export interface MachineCapability {
   readonly detail: string;
 }
 
-/** Tries everything, a few milliseconds in all. Never rejects: what cannot be found out is "unknown". */
+/** Tries everything, some tens of milliseconds in all. Never rejects: what cannot be found out is "unknown". */
 export async function probeMachine(): Promise<MachineCapability[]> {
-  return [...probeNamespaces(), ...probeFiles()];
+  return [...probeNamespaces(), ...probeFiles(), await probeWireguard()];
 }
 
 interface Trial {
