@@ -1,6 +1,9 @@
 /** The life of a workload: settings → telemetry → start → wait for a signal, or its own end → stop. */
 import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
+import type { IdentitySettings } from "../sdk/config/identity.js";
 import { readSettings, reportUnread, type Table, type Values } from "../sdk/config/table.js";
+import type { Identity } from "../sdk/identity/identity.js";
+import { startIdentity } from "../sdk/identity/start.js";
 import { toStatusError } from "../sdk/status.js";
 import { startTelemetry, type Telemetry, type TelemetrySettings } from "../sdk/telemetry/telemetry.js";
 
@@ -17,7 +20,10 @@ export interface Workload {
   stop(): Promise<void>;
 }
 
-type WorkloadValues = TelemetrySettings & { readonly name: string; readonly insecure: boolean };
+/** What a workload is given by its process. */
+export type Surroundings = Telemetry & { readonly identity: Identity | undefined };
+
+type WorkloadValues = TelemetrySettings & IdentitySettings & { readonly name: string; readonly maxTokenLifetimeMs: number };
 
 /**
  * @param start  gets the typed settings; what it throws is logged and ends the process
@@ -27,7 +33,7 @@ export async function runWorkload<T extends Table>(
   command: { readonly name: string; readonly summary: string },
   table: T,
   options: RunOptions,
-  start: (values: Values<T>, telemetry: Telemetry, signal: AbortSignal) => Promise<Workload>,
+  start: (values: Values<T>, surroundings: Surroundings, signal: AbortSignal) => Promise<Workload>,
 ): Promise<number> {
   const read = readSettings(command, table, options);
   if (!read.ok) return reportUnread(read);
@@ -39,9 +45,11 @@ export async function runWorkload<T extends Table>(
   }
   const telemetry = await startTelemetry({ name: common.name, settings: common });
   const { log } = telemetry;
-  log.warn(insecureWarning);
+  let identity: Identity | undefined;
   try {
-    const workload = await start(read.values, telemetry, options.signal);
+    identity = await startIdentity(common, { log, signal: options.signal });
+    if (identity === undefined) log.warn(insecureWarning);
+    const workload = await start(read.values, { ...telemetry, identity }, options.signal);
     await Promise.race([aborted(options.signal), workload.ended]);
     log.info("stopping");
     await workload.stop();
@@ -51,6 +59,7 @@ export async function runWorkload<T extends Table>(
     log.error(`cannot start: ${error instanceof Error ? error.message : toStatusError(error).details}`, { error });
     return 1;
   } finally {
+    identity?.close();
     await telemetry.stop();
   }
 }

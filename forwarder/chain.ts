@@ -3,10 +3,10 @@ import type { ConnectionApi, Registry } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import { announce } from "../sdk/elements/announce.js";
-import { authorize, type ConnectionPolicy } from "../sdk/elements/authorize.js";
+import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
 import { enterPath } from "../sdk/elements/enter-path.js";
-import { type ExchangeTokensOptions, exchangeTokens } from "../sdk/elements/exchange-tokens.js";
+import { exchangeTokens } from "../sdk/elements/exchange-tokens.js";
 import type { Expire } from "../sdk/elements/expire.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import { forward } from "../sdk/elements/forward.js";
@@ -15,8 +15,10 @@ import type { Serialize } from "../sdk/elements/serialize.js";
 import { undo } from "../sdk/elements/undo.js";
 import { validateRequest } from "../sdk/elements/validate-request.js";
 import type { NetworkService } from "../sdk/gen/registry.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
 import { watchNeighbours } from "../sdk/monitor/neighbours.js";
+import type { Policies } from "../sdk/policies/policies.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Dialer } from "../sdk/transport/dial.js";
 import type { Connections } from "./connections.js";
@@ -33,8 +35,10 @@ export interface ForwarderChainDeps {
   readonly log: Log;
   readonly observer: ChainObserver | undefined;
   readonly maxTokenLifetimeMs: number;
-  readonly mintToken?: ExchangeTokensOptions["mintToken"];
-  readonly policies?: ConnectionPolicy | undefined;
+  /** Absent = no tokens. */
+  readonly identity?: Identity | undefined;
+  /** Absent = whoever reaches a socket may. */
+  readonly policies?: Pick<Policies, "connections"> | undefined;
   readonly serialize: Serialize;
   readonly expire: Expire;
   readonly hub: MonitorHub;
@@ -59,9 +63,9 @@ export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi>
       // Who asks, and may they?
       .use(validateRequest())
       .use(enterPath(name))
+      .use(exchangeTokens({ clock, maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
+      .use(authorize(deps.policies?.connections))
       .use(deps.serialize)
-      .use(exchangeTokens({ clock, maxTokenLifetimeMs, mintToken: deps.mintToken }))
-      .use(authorize(deps.policies))
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(hub))

@@ -1,6 +1,8 @@
 /** Life of the forwarder as a command: settings → telemetry → start → wait → stop. */
 import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
+import type { Identity } from "../sdk/identity/identity.js";
+import { startIdentity } from "../sdk/identity/start.js";
 import { toStatusError } from "../sdk/status.js";
 import { startTelemetry } from "../sdk/telemetry/telemetry.js";
 import { forwarderSettings } from "./config.js";
@@ -25,21 +27,25 @@ export async function run(options: {
   }
   const telemetry = await startTelemetry({ name: values.name, settings: values });
   const { log, observer } = telemetry;
-  log.warn(insecureWarning);
   let forwarder: RunningForwarder | undefined;
+  let identity: Identity | undefined;
   try {
+    identity = await startIdentity(values, { log, signal });
+    if (identity === undefined) log.warn(insecureWarning);
     const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
-    forwarder = await startForwarder(values, { log, observer, metrics, env });
+    forwarder = await startForwarder(values, { log, observer, metrics, env, identity });
     log.info("forwarder is ready", { urls: forwarder.urls, dataPlane: forwarder.dataPlane.name, manager: values.connectTo });
     // A refusal for good (name taken by another identity, …) ends the process: nobody would ever choose it.
     await Promise.race([aborted(signal), forwarder.registered.then(() => aborted(signal))]);
     log.info("forwarder stops; its connections stay");
     return 0;
   } catch (error) {
+    if (signal.aborted) return 0;
     log.error(`forwarder cannot run: ${toStatusError(error).details}`, { error });
     return 1;
   } finally {
     await forwarder?.stop();
+    identity?.close();
     await telemetry.stop();
   }
 }

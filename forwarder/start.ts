@@ -7,7 +7,10 @@ import { expire } from "../sdk/elements/expire.js";
 import { createJournal } from "../sdk/elements/explain.js";
 import { serialize } from "../sdk/elements/serialize.js";
 import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
+import { type Policies, policiesFor } from "../sdk/policies/policies.js";
+import { masksOf } from "../sdk/policies/settings.js";
 import { watchedCache } from "../sdk/registry/cache.js";
 import { keepRegistered } from "../sdk/registry/keep-registered.js";
 import { createHealth } from "../sdk/telemetry/health.js";
@@ -27,6 +30,7 @@ import { restoreConnections } from "./restore.js";
 import { tunnelAddressOf } from "./tunnel-address.js";
 import { createVniPool } from "./vni.js";
 import { publishCounters, reportBroken } from "./watch-data-plane.js";
+import { createWireguardEnds, type WireguardEnds } from "./wireguard-ends.js";
 
 export interface ForwarderDeps {
   readonly log: Log;
@@ -35,6 +39,8 @@ export interface ForwarderDeps {
   readonly clock?: Clock | undefined;
   /** For the default of the state directory. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
+  /** Absent = plain text, no tokens. */
+  readonly identity?: Identity | undefined;
   /** Takes the place of the one that the settings name; it is closed at the end all the same. */
   readonly dataPlane?: DataPlane | undefined;
 }
@@ -60,6 +66,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   const { signal } = stopping;
   const connections = createConnections();
   const vnis = createVniPool(Math.random);
+  const wireguardEnds = createWireguardEnds(config.wireguardPort);
 
   const dataPlane = await phases.run(
     "data plane",
@@ -72,10 +79,12 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     if (mechanisms.length > 0) log.info("mechanisms", { dataPlane: dataPlane.name, mechanisms });
     else log.error("this machine can build no mechanism; the table above says what is missing", { dataPlane: dataPlane.name });
   });
-  await phases.run("recovery", () => restoreConnections({ dataPlane, connections, vnis, nowMs: clock.nowMs(), log, signal }));
+  await phases.run("recovery", () =>
+    restoreConnections({ dataPlane, connections, vnis, wireguardEnds, nowMs: clock.nowMs(), log, signal }),
+  );
   const dialer = await phases.run(
     "connections to others",
-    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs }),
+    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
     (opened) => opened.close(),
   );
   await phases.run(
@@ -85,7 +94,25 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   );
 
   const tunnelAddress = tunnelAddressOf(config.tunnelIp, dataPlane.name, log);
-  const parts = { ...deps, config, clock, connections, dataPlane, dialer, hub: createMonitorHub(), signal, tunnelAddress, vnis };
+  const policies = await phases.run(
+    "policies",
+    () => policiesFor(deps.identity, masksOf(config), { log, nowMs: clock.nowMs, env: deps.env }),
+    (opened) => opened?.close(),
+  );
+  const parts = {
+    ...deps,
+    policies,
+    config,
+    clock,
+    connections,
+    dataPlane,
+    dialer,
+    hub: createMonitorHub(),
+    signal,
+    tunnelAddress,
+    vnis,
+    wireguardEnds,
+  };
   const journal = createJournal();
   const handler = await createHandler({ ...parts, journal });
   const health = createHealth();
@@ -93,8 +120,13 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     "listen",
     () => {
       const inspect = inspectForwarder({ ...parts, journal });
-      const services = [connectionService(handler), monitorService(parts.hub), healthService(health), inspectService(inspect)];
-      return listen({ urls: config.listenOn, services, log, signal: new AbortController().signal });
+      const services = [
+        connectionService(handler),
+        monitorService(policies?.monitor(parts.hub) ?? parts.hub),
+        healthService(health),
+        inspectService(policies?.inspect(inspect) ?? inspect),
+      ];
+      return listen({ urls: config.listenOn, services, identity: deps.identity, log, signal: new AbortController().signal });
     },
     (opened) => opened.drain(config.drainTimeoutMs),
   );
@@ -123,6 +155,7 @@ type Parts = ForwarderDeps & {
   readonly dataPlane: DataPlane;
   readonly dialer: ReturnType<typeof createDialer>;
   readonly hub: MonitorHub;
+  readonly policies: Policies | undefined;
   readonly signal: AbortSignal;
 };
 
@@ -131,20 +164,29 @@ async function createHandler(
   parts: Parts & {
     readonly tunnelAddress: string | undefined;
     readonly vnis: ReturnType<typeof createVniPool>;
+    readonly wireguardEnds: WireguardEnds;
     readonly journal: ReturnType<typeof createJournal>;
   },
 ) {
   const { config, clock, connections, dataPlane, dialer, hub, log, signal, tunnelAddress, vnis } = parts;
   const restored = [...connections.all()].map(([, { answered }]) => answered);
-  const kinds = await mechanismKinds({ dataPlane, tunnelAddress, udpPort: config.vxlanPort, vnis });
+  const kinds = await mechanismKinds({
+    dataPlane,
+    tunnelAddress,
+    udpPort: config.vxlanPort,
+    vnis,
+    wireguardEnds: parts.wireguardEnds,
+  });
   const timers = expire(clock, signal);
   const handler = forwarderChain({
     name: config.name,
     clock,
     log,
     observer: parts.observer,
+    identity: parts.identity,
     maxTokenLifetimeMs: config.maxTokenLifetimeMs,
-    serialize: serialize({ restored, log }),
+    serialize: serialize({ restored, log, ownership: parts.policies?.ownership }),
+    policies: parts.policies,
     expire: timers,
     hub,
     services: watchedCache(dialer.serviceRegistry(config.connectTo), { log, signal, clock }),

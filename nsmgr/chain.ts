@@ -3,10 +3,10 @@ import type { ConnectionApi } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import { type Announcements, announce } from "../sdk/elements/announce.js";
-import { authorize, type ConnectionPolicy } from "../sdk/elements/authorize.js";
+import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
 import { enterPath } from "../sdk/elements/enter-path.js";
-import { exchangeTokens, type Token } from "../sdk/elements/exchange-tokens.js";
+import { exchangeTokens } from "../sdk/elements/exchange-tokens.js";
 import { expire } from "../sdk/elements/expire.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import { forward } from "../sdk/elements/forward.js";
@@ -15,9 +15,10 @@ import { resolveNamespace } from "../sdk/elements/resolve-namespace.js";
 import { serialize } from "../sdk/elements/serialize.js";
 import { undo } from "../sdk/elements/undo.js";
 import { validateRequest } from "../sdk/elements/validate-request.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
 import { watchNeighbours } from "../sdk/monitor/neighbours.js";
-import type { Peer } from "../sdk/peer.js";
+import type { Policies } from "../sdk/policies/policies.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Dialer } from "../sdk/transport/dial.js";
 import { chooseForwarder } from "./choose-forwarder.js";
@@ -34,10 +35,10 @@ export interface NsmgrChainDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly observer?: ChainObserver | undefined;
-  /** Makes our token for who asks; absent = no identity. */
-  readonly mintToken?: ((audience: Peer) => Promise<Token>) | undefined;
-  /** Refuses by throwing; absent = whoever reaches a socket may. */
-  readonly authorize?: ConnectionPolicy | undefined;
+  /** Absent = no tokens. */
+  readonly identity?: Identity | undefined;
+  /** Absent = whoever reaches a socket may. */
+  readonly policies?: Pick<Policies, "connections" | "ownership"> | undefined;
   /** Told of every connection: monitor and metrics. */
   readonly announcements: Announcements;
   readonly hub: MonitorHub;
@@ -62,9 +63,9 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       // Who asks, and may they?
       .use(validateRequest())
       .use(enterPath(config.name))
-      .use(serialize({ log, closeTimeoutMs }))
-      .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.mintToken }))
-      .use(authorize(deps.authorize))
+      .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
+      .use(authorize(deps.policies?.connections))
+      .use(serialize({ log, closeTimeoutMs, ownership: deps.policies?.ownership }))
       // Keep it alive, let it go, tell who watches.
       .use(expire(clock, signal))
       .use(announce(deps.announcements))

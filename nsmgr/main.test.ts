@@ -96,6 +96,16 @@ async function start(t: TestContext, prefixes = "") {
   await writeFile(join(folder, "excluded.yaml"), prefixes);
   const config: NsmgrConfig = {
     insecure: true,
+    spiffeEndpointSocket: undefined,
+    tlsCert: undefined,
+    tlsKey: undefined,
+    tlsBundle: [],
+    caUrl: undefined,
+    joinToken: undefined,
+    serverPolicies: [],
+    registryServerPolicies: [],
+    monitorPolicies: [],
+    operators: [],
     logLevel: "info",
     telemetry: false,
     openTelemetryEndpoint: "",

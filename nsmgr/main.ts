@@ -1,16 +1,16 @@
 /** Life of the node manager: settings → telemetry → registry → chain → listen → wait → drain → close. */
 import { networkInterfaces } from "node:os";
-import type { ChannelCredentials, ServerCredentials } from "@grpc/grpc-js";
 import type { ChainObserver } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
 import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
 import { createPhases } from "../sdk/config/phases.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
-import type { ConnectionPolicy } from "../sdk/elements/authorize.js";
-import type { Token } from "../sdk/elements/exchange-tokens.js";
 import { createJournal } from "../sdk/elements/explain.js";
+import type { Identity } from "../sdk/identity/identity.js";
+import { startIdentity } from "../sdk/identity/start.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
-import type { Peer } from "../sdk/peer.js";
+import { policiesFor } from "../sdk/policies/policies.js";
+import { masksOf } from "../sdk/policies/settings.js";
 import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
 import { toStatusError } from "../sdk/status.js";
 import { createHealth, type Health } from "../sdk/telemetry/health.js";
@@ -36,12 +36,10 @@ export interface NsmgrDeps {
   readonly observer?: ChainObserver | undefined;
   readonly metrics?: Metrics | undefined;
   readonly clock?: Clock | undefined;
-  /** Absent = plain text. */
-  readonly credentials?: { readonly server: ServerCredentials; readonly channel: ChannelCredentials } | undefined;
-  /** Makes our token for who asks; absent = no identity. */
-  readonly mintToken?: ((audience: Peer) => Promise<Token>) | undefined;
-  /** Refuses requests by throwing; absent = whoever reaches a socket may. */
-  readonly authorize?: ConnectionPolicy | undefined;
+  /** Absent = plain text, no tokens. */
+  readonly identity?: Identity | undefined;
+  /** For the command `opa`. */
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 export interface RunningNsmgr {
@@ -75,7 +73,7 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   );
   const dialer = await phases.run(
     "connections to others",
-    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, credentials: deps.credentials?.channel }),
+    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
     (opened) => opened.close(),
   );
   const services = standIn(nameRegistry(dialer.serviceRegistry(config.registryUrl), config.registryUrl), {
@@ -94,14 +92,19 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
     () => createDirectory(registry),
     () => stopping.abort(new DOMException("the manager stops", "AbortError")),
   );
-  const parts = { ...registry, prefixes, dialer, directory, registryState: () => registryState };
+  const policies = await phases.run(
+    "policies",
+    () => policiesFor(deps.identity, masksOf(config), { log, nowMs: clock.nowMs, env: deps.env }),
+    (opened) => opened?.close(),
+  );
+  const parts = { ...registry, policies, prefixes, dialer, directory, registryState: () => registryState };
   const listener = await phases.run(
     "listen",
     () =>
       listen({
         urls: config.listenOn,
         services: nsmgrServices(parts),
-        credentials: deps.credentials?.server,
+        identity: deps.identity,
         log,
         // `drain` stops it
         signal: new AbortController().signal,
@@ -163,19 +166,23 @@ export async function run(options: {
   }
   const telemetry = await startTelemetry({ name: values.name, settings: values });
   const { log, observer } = telemetry;
-  log.warn(insecureWarning);
+  let identity: Identity | undefined;
   try {
+    identity = await startIdentity(values, { log, signal });
+    if (identity === undefined) log.warn(insecureWarning);
     const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
-    const nsmgr = await startNsmgr({ ...values, nodeLabels: nodeLabels(env) }, { log, observer, metrics });
+    const nsmgr = await startNsmgr({ ...values, nodeLabels: nodeLabels(env) }, { log, observer, metrics, identity, env });
     log.info("node manager is ready", { urls: nsmgr.urls, publicUrl: nsmgr.publicUrl, registry: values.registryUrl });
     await aborted(signal);
     log.info("node manager stops");
     await nsmgr.stop();
     return 0;
   } catch (error) {
+    if (signal.aborted) return 0;
     log.error(`node manager cannot start: ${toStatusError(error).details}`, { error });
     return 1;
   } finally {
+    identity?.close();
     await telemetry.stop();
   }
 }

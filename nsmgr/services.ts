@@ -4,7 +4,11 @@ import type { Clock } from "../sdk/clock.js";
 import type { Announcements } from "../sdk/elements/announce.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
+import type { Policies } from "../sdk/policies/policies.js";
+import { mintFor } from "../sdk/registry/enter-path.js";
+import { guardFind } from "../sdk/registry/guard-find.js";
 import { Code, statusError } from "../sdk/status.js";
 import type { Health } from "../sdk/telemetry/health.js";
 import { type Log, parseLogLevel } from "../sdk/telemetry/log.js";
@@ -21,7 +25,7 @@ import {
   monitorService,
   serviceRegistryService,
 } from "../sdk/transport/services.js";
-import { type NsmgrChainDeps, nsmgrChain } from "./chain.js";
+import { nsmgrChain } from "./chain.js";
 import type { NsmgrConfig } from "./config.js";
 import type { Directory } from "./directory.js";
 import type { PrefixList } from "./exclude-prefixes.js";
@@ -39,8 +43,9 @@ export interface Parts {
   readonly log: Log;
   readonly observer?: ChainObserver | undefined;
   readonly metrics?: Metrics | undefined;
-  readonly mintToken?: NsmgrChainDeps["mintToken"];
-  readonly authorize?: NsmgrChainDeps["authorize"];
+  readonly identity?: Identity | undefined;
+  /** Absent = whoever reaches a socket may. */
+  readonly policies?: Policies | undefined;
   readonly hub: MonitorHub;
   readonly journal: Journal;
   readonly health: Health;
@@ -58,7 +63,9 @@ export interface Parts {
 }
 
 export function nsmgrServices(parts: Parts): ServiceBinding[] {
-  const { config, directory, locals, publicUrl } = parts;
+  const { config, directory, locals, publicUrl, policies } = parts;
+  const mintToken = mintFor(parts.identity);
+  const inspect = inspectOf(parts);
   const announcements = announcementsTo(parts.hub, parts.metrics);
   const find = findEndpoints({ upstream: directory.endpoints.find, locals, publicUrl });
   const handler = nsmgrChain({ ...parts, announcements, find });
@@ -67,11 +74,11 @@ export function nsmgrServices(parts: Parts): ServiceBinding[] {
   const findDirectly = findEndpoints({ upstream: parts.endpoints.find, locals, publicUrl });
   return [
     connectionService(limitTime(handler, config.requestTimeoutMs)),
-    monitorService(parts.hub),
-    serviceRegistryService(serviceRegistryChain(entries), findOf(parts.services)),
-    endpointRegistryService(endpointRegistryChain(entries), findDirectly),
+    monitorService(policies?.monitor(parts.hub) ?? parts.hub),
+    serviceRegistryService(serviceRegistryChain(entries), guardFind(findOf(parts.services), policies?.registry, mintToken)),
+    endpointRegistryService(endpointRegistryChain(entries), guardFind(findDirectly, policies?.registry, mintToken)),
     healthService(parts.health),
-    inspectService(inspectOf(parts)),
+    inspectService(policies?.inspect(inspect) ?? inspect),
   ];
 }
 

@@ -1,11 +1,16 @@
 /** The life of a registry process: store → chains → listen → wait for the end → drain → close. */
 import { setFlagsFromString } from "node:v8";
-import type { ServerCredentials } from "@grpc/grpc-js";
 import type { ChainObserver } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
 import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
 import { resolveStateDir } from "../sdk/config/state-dir.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
+import type { Identity } from "../sdk/identity/identity.js";
+import { startIdentity } from "../sdk/identity/start.js";
+import { policiesFor } from "../sdk/policies/policies.js";
+import { masksOf } from "../sdk/policies/settings.js";
+import { mintFor, type PathOptions } from "../sdk/registry/enter-path.js";
+import { guardFind } from "../sdk/registry/guard-find.js";
 import { toStatusError } from "../sdk/status.js";
 import { createHealth } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
@@ -21,7 +26,6 @@ import {
 } from "../sdk/transport/services.js";
 import { endpointChain, serviceChain } from "./chain.js";
 import { type RegistryConfig, registrySettings } from "./config.js";
-import type { PathOptions } from "./enter-path.js";
 import { expireEndpoints, renewLease } from "./expire.js";
 import { createFinder } from "./find.js";
 import { endpointKind, serviceKind } from "./kind.js";
@@ -37,8 +41,8 @@ export interface RegistryDeps extends PathOptions {
   readonly signal: AbortSignal;
   readonly observer?: ChainObserver | undefined;
   readonly clock?: Clock | undefined;
-  /** Absent = plain text. */
-  readonly credentials?: ServerCredentials | undefined;
+  /** Absent = plain text, and owners are who their tokens say. */
+  readonly identity?: Identity | undefined;
   /** Where the registry's own figures are published. */
   readonly metrics?: Metrics | undefined;
   /** For the state directory's default. */
@@ -71,16 +75,28 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     undo.push(services.close, endpoints.close);
     if (deps.metrics !== undefined) publishFigures(deps.metrics.registry, { stores, services, endpoints });
     const health = createHealth();
-    const chainDeps = { ...deps, name: config.name, stores, clock, leasePeriodMs: config.leasePeriodMs };
+    const policies = await policiesFor(deps.identity, masksOf(config), { log, nowMs: clock.nowMs, env: deps.env });
+    undo.push(() => policies?.close());
+    const mintToken = deps.mintToken ?? mintFor(deps.identity);
+    const inspect = inspectRegistry({ config, log, stores, services, endpoints });
+    const chainDeps = {
+      ...deps,
+      mintToken,
+      policies,
+      name: config.name,
+      stores,
+      clock,
+      leasePeriodMs: config.leasePeriodMs,
+    };
     const listener = await listen({
       urls: config.listenOn,
       services: [
-        serviceRegistryService(serviceChain(chainDeps), findOf(services)),
-        endpointRegistryService(endpointChain(chainDeps), findOf(endpoints)),
+        serviceRegistryService(serviceChain(chainDeps), guardFind(findOf(services), policies?.registry, mintToken)),
+        endpointRegistryService(endpointChain(chainDeps), guardFind(findOf(endpoints), policies?.registry, mintToken)),
         healthService(health),
-        inspectService(inspectRegistry({ config, log, stores, services, endpoints })),
+        inspectService(policies?.inspect(inspect) ?? inspect),
       ],
-      credentials: deps.credentials,
+      identity: deps.identity,
       log,
       signal: deps.signal,
     });
@@ -125,11 +141,13 @@ export async function run(options: {
   setFlagsFromString("--heap-growing-percent=25");
   const telemetry = await startTelemetry({ name: config.name, settings: config });
   const { log, observer, metrics } = telemetry;
+  let identity: Identity | undefined;
   try {
-    if (config.insecure) log.warn(insecureWarning);
+    identity = await startIdentity(config, { log, signal: options.signal });
+    if (identity === undefined) log.warn(insecureWarning);
     // The listener gets a signal of its own: SIGTERM drains, it does not cut.
     const cut = new AbortController();
-    const running = await startRegistry(config, { log, observer, metrics, signal: cut.signal, env: options.env });
+    const running = await startRegistry(config, { log, observer, metrics, identity, signal: cut.signal, env: options.env });
     if (!options.signal.aborted) {
       await new Promise((resolve) => options.signal.addEventListener("abort", resolve, { once: true }));
     }
@@ -137,9 +155,11 @@ export async function run(options: {
     await running.stop();
     return 0;
   } catch (error) {
+    if (options.signal.aborted) return 0;
     log.error("registry cannot run", { error: toStatusError(error) });
     return 1;
   } finally {
+    identity?.close();
     await telemetry.stop();
   }
 }

@@ -3,6 +3,7 @@ import type { ChainObserver } from "../../sdk/chain.js";
 import { type ClientConnection, connect } from "../../sdk/client/connect.js";
 import type { Whereabouts } from "../../sdk/elements/label-workload.js";
 import { ConnectionContext, IPContext } from "../../sdk/gen/connectioncontext.js";
+import type { Identity } from "../../sdk/identity/identity.js";
 import type { ServiceUrl } from "../../sdk/mechanisms/service-url.js";
 import { Code, toStatusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
@@ -20,6 +21,7 @@ export interface ConnectAllOptions {
   /** Undefined: packets are not looked at. */
   readonly liveness: { readonly intervalMs: number; readonly timeoutMs: number } | undefined;
   readonly netnsUrl: string | undefined;
+  readonly identity: Identity | undefined;
   readonly log: Log;
   readonly observer: ChainObserver;
   readonly signal: AbortSignal;
@@ -94,6 +96,7 @@ async function connectOne(
         ? { liveness: false as const }
         : { livenessIntervalMs: options.liveness.intervalMs, livenessTimeoutMs: options.liveness.timeoutMs }),
       ...(options.netnsUrl === undefined ? {} : { netnsUrl: options.netnsUrl }),
+      identity: options.identity,
       log: options.log.child({ service: service.networkService }),
       observer: options.observer,
       signal: options.signal,

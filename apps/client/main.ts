@@ -14,12 +14,14 @@ const drainMs = 1_000;
  * @returns the exit code
  */
 export function run(options: RunOptions): Promise<number> {
-  return runWorkload(command, clientSettings, options, async (values, { log, observer }, signal) => {
+  return runWorkload(command, clientSettings, options, async (values, { log, observer, identity }, signal) => {
     const { env } = options;
     const connections: ClientConnection[] = [];
     const health = createHealth();
     const status =
-      values.listenOn === undefined ? undefined : await serveStatus(values.name, values.listenOn, health, connections, log);
+      values.listenOn === undefined
+        ? undefined
+        : await serveStatus(values.name, values.listenOn, health, connections, identity, log);
     // An init container leaves its connections to the sidecar, which finds them by their ids.
     const stop = async (): Promise<void> => {
       await Promise.all(connections.map((connection) => (values.init ? connection.leave() : connection.close())));
@@ -41,6 +43,7 @@ export function run(options: RunOptions): Promise<number> {
         ? { intervalMs: values.livenessCheckIntervalMs, timeoutMs: values.livenessCheckTimeoutMs }
         : undefined,
       netnsUrl: values.netns,
+      identity,
       log,
       observer,
       signal: giveUp.signal,

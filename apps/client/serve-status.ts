@@ -2,6 +2,7 @@
 import type { ClientConnection } from "../../sdk/client/connect.js";
 import { inspectEndpoint } from "../../sdk/endpoint/inspect-endpoint.js";
 import { Fact } from "../../sdk/gen/inspect.js";
+import type { Identity } from "../../sdk/identity/identity.js";
 import type { Health } from "../../sdk/telemetry/health.js";
 import type { Log } from "../../sdk/telemetry/log.js";
 import { type Listener, listen } from "../../sdk/transport/listen.js";
@@ -12,6 +13,7 @@ export function serveStatus(
   url: string,
   health: Health,
   connections: readonly ClientConnection[],
+  identity: Identity | undefined,
   log: Log,
 ): Promise<Listener> {
   const report = async (): Promise<Fact[]> =>
@@ -27,6 +29,7 @@ export function serveStatus(
   return listen({
     urls: [url],
     services: [healthService(health), inspectService(inspectEndpoint(name, report, log))],
+    identity,
     log,
     signal: new AbortController().signal,
   });

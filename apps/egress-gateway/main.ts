@@ -17,7 +17,7 @@ const command = { name: "weft egress-gateway", summary: "An endpoint through whi
  * @returns the exit code
  */
 export function run(options: RunOptions): Promise<number> {
-  return runWorkload(command, egressGatewaySettings, options, async (values, { log, observer }, signal) => {
+  return runWorkload(command, egressGatewaySettings, options, async (values, { log, observer, identity }, signal) => {
     const stops: (() => void | Promise<void>)[] = [];
     const stop = async (): Promise<void> => {
       for (const undo of stops.splice(0).reverse()) await undo();
@@ -54,6 +54,7 @@ export function run(options: RunOptions): Promise<number> {
         maxTokenLifetimeMs: values.maxTokenLifetimeMs,
         stateDir: join(resolveStateDir(values.stateDir, values.name, options.env), "connections"),
         report: () => translation.report(),
+        identity,
         log,
         observer,
         signal,

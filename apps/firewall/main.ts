@@ -18,7 +18,7 @@ const command = { name: "weft firewall", summary: "A firewall between a client a
  * @returns the exit code
  */
 export function run(options: RunOptions): Promise<number> {
-  return runWorkload(command, firewallSettings, options, async (values, { log, observer }, signal) => {
+  return runWorkload(command, firewallSettings, options, async (values, { log, observer, identity }, signal) => {
     const stops: (() => void | Promise<void>)[] = [];
     const stop = async (): Promise<void> => {
       for (const undo of stops.splice(0).reverse()) await undo();
@@ -45,6 +45,7 @@ export function run(options: RunOptions): Promise<number> {
         maxTokenLifetimeMs: values.maxTokenLifetimeMs,
         onConnection: (wire) => wires.join(wire),
         report: async () => [...rules.report(), ...(await filter.report())],
+        identity,
         log,
         observer,
         signal,

@@ -14,7 +14,7 @@ const command = { name: "weft endpoint", summary: "An endpoint that gives its cl
  * @returns the exit code
  */
 export function run(options: RunOptions): Promise<number> {
-  return runWorkload(command, icmpResponderSettings, options, async (values, { log, observer }, signal) => {
+  return runWorkload(command, icmpResponderSettings, options, async (values, { log, observer, identity }, signal) => {
     const stateDir = join(resolveStateDir(values.stateDir, values.name, options.env), "connections");
     const policies = await followPolicies(values.pbrConfigPath, log);
     try {
@@ -33,6 +33,7 @@ export function run(options: RunOptions): Promise<number> {
         unregisterItself: values.unregisterItself,
         maxTokenLifetimeMs: values.maxTokenLifetimeMs,
         stateDir,
+        identity,
         log,
         observer,
         signal,

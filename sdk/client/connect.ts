@@ -11,6 +11,7 @@ import type { ExchangeTokensOptions } from "../elements/exchange-tokens.js";
 import type { Whereabouts } from "../elements/label-workload.js";
 import type { Connection } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
+import type { Identity } from "../identity/identity.js";
 import { inodeUrl, openNetns, ownInodeUrl } from "../linux/netns.js";
 import { sharedParameter } from "../mechanisms/parameters.js";
 import { parseServiceUrl, type ServiceUrl } from "../mechanisms/service-url.js";
@@ -68,6 +69,8 @@ export interface ConnectOptions {
   readonly mintToken?: ExchangeTokensOptions["mintToken"];
   /** Default: one that all connections of this process share, without credentials. */
   readonly dialer?: Dialer;
+  /** Absent = plain text, no tokens; see startIdentity. Connections share one dialer for each identity. */
+  readonly identity?: Identity | undefined;
   readonly clock?: Clock;
   readonly log?: Log;
   readonly observer?: ChainObserver;
@@ -106,7 +109,8 @@ const adoptTimeoutMs = 1_000;
 export async function connect(options: ConnectOptions): Promise<ClientConnection> {
   options.signal.throwIfAborted();
   const wish = wishOf(options);
-  const borrowed = options.dialer === undefined ? borrowDialer() : { dialer: options.dialer, giveBack() {} };
+  const borrowed =
+    options.dialer === undefined ? borrowDialer(options.identity, options.log) : { dialer: options.dialer, giveBack() {} };
   let kept: Kept | undefined;
   let watch: Watch | undefined;
   const release = (): void => {

@@ -1,11 +1,10 @@
 /** Settings that every component has, with upstream's names. Spread into the component's own table. */
+import { chooseIdentity, type IdentitySettings, identitySettings } from "./identity.js";
 import { boolean, durationMs, oneOf, optional, text } from "./kinds.js";
 import { setting } from "./table.js";
 
-export const commonSettings = {
-  insecure: setting("WEFT_INSECURE", boolean, "run without an identity: peers are not authenticated, tokens not demanded", {
-    default: "false",
-  }),
+/** What a component tells of itself. */
+export const telemetrySettings = {
   logLevel: setting("NSM_LOG_LEVEL", oneOf("trace", "debug", "info", "warn", "error"), "SIGUSR1 sets trace, SIGUSR2 sets this", {
     default: "info",
   }),
@@ -18,6 +17,14 @@ export const commonSettings = {
   }),
   prometheus: setting("PROMETHEUS", boolean, "serve metrics for a Prometheus scrape", { default: "false" }),
   prometheusListenOn: setting("PROMETHEUS_LISTEN_ON", text, "where /metrics is served", { default: ":8081" }),
+} as const;
+
+export const commonSettings = {
+  insecure: setting("WEFT_INSECURE", boolean, "run without an identity: peers are not authenticated, tokens not demanded", {
+    default: "false",
+  }),
+  ...identitySettings,
+  ...telemetrySettings,
 } as const;
 
 /** The state directory's setting, for components that keep state. */
@@ -33,12 +40,12 @@ export const stateSettings = {
 } as const;
 
 /**
- * Whether a component may start as it is configured. There is no identity source yet, so it starts only with --insecure.
+ * Whether a component may start as it is configured: with exactly one identity, or with --insecure.
  * @returns the text that says why not, with the remedy; undefined = it may
  */
-export function refuseWithoutIdentity(command: string, values: { readonly insecure: boolean }): string | undefined {
-  if (values.insecure) return undefined;
-  return `${command}: no identity is configured; start it with --insecure (or WEFT_INSECURE=true) to run without authentication\n`;
+export function refuseWithoutIdentity(command: string, values: IdentitySettings): string | undefined {
+  const choice = chooseIdentity(values);
+  return typeof choice === "string" ? `${command}: ${choice}\n` : undefined;
 }
 
 /** The warning that an insecure component logs at start. */

@@ -1,13 +1,11 @@
 /** What the author of an endpoint says about it. Only `name`, `services`, `cidrs` and `signal` must be there. */
-import type { ChannelCredentials, ServerCredentials } from "@grpc/grpc-js";
 import type { MechanismType, Payload } from "../api.js";
 import type { ChainObserver } from "../chain.js";
 import type { Clock } from "../clock.js";
-import type { ConnectionPolicy } from "../elements/authorize.js";
-import type { Token } from "../elements/exchange-tokens.js";
 import type { DNSConfig, PolicyRoute } from "../gen/connectioncontext.js";
 import type { Fact } from "../gen/inspect.js";
-import type { Peer } from "../peer.js";
+import type { Identity } from "../identity/identity.js";
+import type { PolicyMasks } from "../policies/settings.js";
 import type { Log } from "../telemetry/log.js";
 import type { RouteOption } from "./add-routes.js";
 import type { Customize } from "./customize.js";
@@ -67,10 +65,10 @@ export interface ServeOptions {
   readonly clock?: Clock;
   /** How long we vouch for a connection, in milliseconds; default 10 minutes. */
   readonly maxTokenLifetimeMs?: number;
-  readonly credentials?: { readonly server: ServerCredentials; readonly channel: ChannelCredentials };
-  readonly mintToken?: (audience: Peer) => Promise<Token>;
-  /** Refuses requests by throwing. */
-  readonly authorize?: ConnectionPolicy;
+  /** Absent = plain text, and whoever reaches the socket is served; see startIdentity. */
+  readonly identity?: Identity | undefined;
+  /** What is demanded of callers when there is an identity; default: upstream's policies. */
+  readonly policyMasks?: Partial<PolicyMasks>;
 }
 
 /** A running endpoint. */

@@ -14,6 +14,7 @@ import { inodeUrl, openNetns, openOwnNetns } from "../linux/netns.js";
 import { kernelParameter } from "../mechanisms/kernel.js";
 import { createMonitorHub, type MonitorHub } from "../monitor/hub.js";
 import { withSegment } from "../path.js";
+import { type Policies, policiesFor } from "../policies/policies.js";
 import { createHealth } from "../telemetry/health.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import { timestampOf } from "../timestamp.js";
@@ -71,24 +72,27 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
     ended = resolve;
   });
   const end = (why: "closed" | "idle"): Promise<void> => stop().then(() => ended(why));
-  const answering = answer(options, stops, () => void end("idle"));
+  const trust = await policiesFor(options.identity, options.policyMasks, { log, nowMs: clock.nowMs });
+  stops.push(() => trust?.close());
+  const answering = answer(options, trust, stops, () => void end("idle"));
+  const inspect = inspectEndpoint(name, options.report, log);
 
   const health = createHealth();
   const listener = await listen({
     urls: options.listenOn ?? [`unix://${ownFolder(stops)}/listen.sock`],
     services: [
       connectionService(answering.handler),
-      monitorService(answering.hub),
+      monitorService(trust?.monitor(answering.hub) ?? answering.hub),
       healthService(health),
-      inspectService(inspectEndpoint(name, options.report, log)),
+      inspectService(trust?.inspect(inspect) ?? inspect),
     ],
-    credentials: options.credentials?.server,
+    identity: options.identity,
     log,
     signal: new AbortController().signal, // it is stopped in its turn, below
   });
   stops.push(() => listener.drain(drainMs));
   const url = listener.urls[0] ?? "";
-  const dialer = createDialer({ credentials: options.credentials?.channel, dialTimeoutMs });
+  const dialer = createDialer({ identity: options.identity, dialTimeoutMs, log });
   stops.push(() => dialer.close());
 
   const leaving = new AbortController();
@@ -139,7 +143,7 @@ interface Answering {
 }
 
 /** The endpoint without its sockets: what it says to a request. */
-function answer(options: ServeOptions, stops: Stops, onIdle: () => void): Answering {
+function answer(options: ServeOptions, trust: Policies | undefined, stops: Stops, onIdle: () => void): Answering {
   const { name, log = silentLog, clock = systemClock } = options;
   const ipam = pointToPoint(prefixGroups(options.cidrs), { policy: options.ipamPolicy ?? "polite" });
   const routes = parseRoutes(options.routes ?? []);
@@ -148,7 +152,7 @@ function answer(options: ServeOptions, stops: Stops, onIdle: () => void): Answer
   const netnsUrl = inodeUrl(netns);
   const memory = remember(options.stateDir, log);
   const restored = reserve(memory, ipam, log);
-  const serializer = serialize({ log, restored });
+  const serializer = serialize({ log, restored, ownership: trust?.ownership });
   const timers = new AbortController();
   stops.push(() => timers.abort());
   const expiry = expire(clock, timers.signal);
@@ -169,8 +173,8 @@ function answer(options: ServeOptions, stops: Stops, onIdle: () => void): Answer
     serialize: serializer,
     expire: expiry,
     hub,
-    tokens: { clock, maxTokenLifetimeMs, mintToken: options.mintToken },
-    policies: options.authorize,
+    tokens: { clock, maxTokenLifetimeMs, mintToken: options.identity?.mintToken },
+    policies: trust,
     memory,
     idle,
     ipam,

@@ -5,22 +5,21 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ChannelCredentials, ServerCredentials } from "@grpc/grpc-js";
 import { Payload } from "../api.js";
 import type { ChainObserver } from "../chain.js";
 import { defaultNodeManagerUrl } from "../client/connect.js";
 import { type Clock, systemClock } from "../clock.js";
-import type { ConnectionPolicy } from "../elements/authorize.js";
-import type { Token } from "../elements/exchange-tokens.js";
 import { expire } from "../elements/expire.js";
 import { serialize } from "../elements/serialize.js";
 import { inspectEndpoint } from "../endpoint/inspect-endpoint.js";
 import { register } from "../endpoint/register.js";
 import type { Fact } from "../gen/inspect.js";
+import type { Identity } from "../identity/identity.js";
 import { inodeUrl, openNetns, openOwnNetns } from "../linux/netns.js";
 import { createMonitorHub } from "../monitor/hub.js";
 import { watchNeighbours } from "../monitor/neighbours.js";
-import type { Peer } from "../peer.js";
+import { type Policies, policiesFor } from "../policies/policies.js";
+import type { PolicyMasks } from "../policies/settings.js";
 import { createHealth } from "../telemetry/health.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import { createDialer, type Dialer } from "../transport/dial.js";
@@ -64,9 +63,10 @@ export interface PassthroughOptions {
   readonly clock?: Clock;
   /** How long we vouch for a connection, in milliseconds; default 10 minutes. */
   readonly maxTokenLifetimeMs?: number;
-  readonly credentials?: { readonly server: ServerCredentials; readonly channel: ChannelCredentials };
-  readonly mintToken?: (audience: Peer) => Promise<Token>;
-  readonly authorize?: ConnectionPolicy;
+  /** Absent = plain text, and whoever reaches the socket is served; see startIdentity. */
+  readonly identity?: Identity | undefined;
+  /** What is demanded of callers when there is an identity; default: upstream's policies. */
+  readonly policyMasks?: Partial<PolicyMasks>;
 }
 
 export interface Passthrough {
@@ -109,19 +109,22 @@ export async function passthrough(options: PassthroughOptions): Promise<Passthro
 
 async function start(options: PassthroughOptions, stops: Stops, stop: () => Promise<void>): Promise<Passthrough> {
   const { name, services, log = silentLog, clock = systemClock, payload = Payload.ETHERNET } = options;
-  const dialer = createDialer({ credentials: options.credentials?.channel, dialTimeoutMs });
+  const dialer = createDialer({ identity: options.identity, dialTimeoutMs, log });
   stops.push(() => dialer.close());
-  const { handler, hub, wires } = answer(options, dialer, stops);
+  const trust = await policiesFor(options.identity, options.policyMasks, { log, nowMs: clock.nowMs });
+  stops.push(() => trust?.close());
+  const { handler, hub, wires } = answer(options, trust, dialer, stops);
+  const inspect = inspectEndpoint(name, options.report, log);
   const health = createHealth();
   const listener = await listen({
     urls: options.listenOn ?? [`unix://${ownFolder(stops)}/listen.sock`],
     services: [
       connectionService(handler),
-      monitorService(hub),
+      monitorService(trust?.monitor(hub) ?? hub),
       healthService(health),
-      inspectService(inspectEndpoint(name, options.report, log)),
+      inspectService(trust?.inspect(inspect) ?? inspect),
     ],
-    credentials: options.credentials?.server,
+    identity: options.identity,
     log,
     signal: new AbortController().signal, // it is stopped in its turn, below
   });
@@ -167,7 +170,7 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
 }
 
 /** The function without its sockets: what it says to a request. */
-function answer(options: PassthroughOptions, dialer: Dialer, stops: Stops) {
+function answer(options: PassthroughOptions, trust: Policies | undefined, dialer: Dialer, stops: Stops) {
   const { name, log = silentLog, clock = systemClock, labels = {} } = options;
   const netns = options.netns === undefined ? openOwnNetns() : openNetns(options.netns);
   stops.push(() => netns.close());
@@ -175,7 +178,7 @@ function answer(options: PassthroughOptions, dialer: Dialer, stops: Stops) {
   const nsmgr = options.nsmgr ?? defaultNodeManagerUrl;
   const between = standBetween({ service: options.next?.service, labels: options.next?.labels ?? labels, nsmgr, netnsUrl });
   const hub = createMonitorHub();
-  const serializer = serialize({ log });
+  const serializer = serialize({ log, ownership: trust?.ownership });
   const watching = new AbortController();
   stops.push(() => watching.abort());
   const wires = tellOwnerOfWire(between, options.onConnection ?? (() => {}));
@@ -188,8 +191,8 @@ function answer(options: PassthroughOptions, dialer: Dialer, stops: Stops) {
     serialize: serializer,
     expire: expire(clock, watching.signal),
     hub,
-    tokens: { clock, maxTokenLifetimeMs: options.maxTokenLifetimeMs ?? 10 * 60_000, mintToken: options.mintToken },
-    policies: options.authorize,
+    tokens: { clock, maxTokenLifetimeMs: options.maxTokenLifetimeMs ?? 10 * 60_000, mintToken: options.identity?.mintToken },
+    policies: trust,
     netnsUrl,
     wires,
     standBetween: between,

@@ -1,7 +1,9 @@
 /** One remote call over a pooled connection: signal in, status error out. */
 import { setMaxListeners } from "node:events";
 import { Metadata, type ServiceError } from "@grpc/grpc-js";
-import { Code, type StatusError, statusError, toStatusError } from "../status.js";
+import type { Identity } from "../identity/identity.js";
+import type { PeerIdentity } from "../peer.js";
+import { Code, isStatusError, type StatusError, statusError, toStatusError } from "../status.js";
 import { type Address, formatAddress } from "./address.js";
 import type { CallEnd, ChannelPool, Lease } from "./channel-pool.js";
 import { encodeMessage, type Method } from "./methods.js";
@@ -15,10 +17,13 @@ export interface CallOptions {
   readonly metadata?: Readonly<Record<string, string>> | undefined;
   /** Gets the value of each response header, in lower case. */
   readonly onHeader?: ((name: string, value: string) => void) | undefined;
+  /** Gets who serves the call, before it is sent; undefined without an identity. */
+  readonly onPeer?: ((peer: PeerIdentity | undefined) => void) | undefined;
 }
 
-/** Headers that every call carries: tokens, once there is an identity. */
-export type CallMetadata = () => Promise<Readonly<Record<string, string>>>;
+/** Request headers of a token and its end (RFC 3339); names of NSM's wire contract. */
+export const tokenHeader = "nsm-client-token";
+export const tokenExpiresHeader = "nsm-client-token-expires";
 
 /** Longest time that the 32-bit timers on both sides honour; a later deadline is not sent. */
 const maxTimeoutMs = 2 ** 31 - 1;
@@ -30,20 +35,47 @@ export interface Caller {
   stream<I, O>(method: Method<I, O>, address: Address, input: I, options: CallOptions): AsyncIterable<O>;
 }
 
-export function createCaller(pool: ChannelPool, common?: CallMetadata): Caller {
+/** @param identity  signs a token for each call; absent = none */
+export function createCaller(pool: ChannelPool, identity?: Identity): Caller {
   return {
     async unary(method, address, input, options) {
-      const headers = await requestHeaders(options, common);
-      const lease = await leaseOf(pool, address, options.signal);
-      return runUnary(method, address, input, options, headers, lease);
+      for (let mayRepeat = true; ; mayRepeat = false) {
+        const lease = await leaseOf(pool, address, options.signal);
+        const headers = requestHeaders(options, lease, identity);
+        try {
+          return await runUnary(method, address, input, options, headers, lease);
+        } catch (error) {
+          if (!mayRepeat || !refusedUnseen(error)) throw error;
+        }
+      }
     },
     async *stream(method, address, input, options) {
-      const headers = await requestHeaders(options, common);
-      const lease = await leaseOf(pool, address, options.signal);
-      yield* runStream(method, address, input, options, headers, lease);
+      for (let mayRepeat = true; ; mayRepeat = false) {
+        const lease = await leaseOf(pool, address, options.signal);
+        const headers = requestHeaders(options, lease, identity);
+        try {
+          for await (const message of runStream(method, address, input, options, headers, lease)) {
+            mayRepeat = false;
+            yield message;
+          }
+          return;
+        } catch (error) {
+          if (!mayRepeat || !refusedUnseen(error)) throw error;
+        }
+      }
     },
   };
 }
+
+/**
+ * A server that wants its clients on new connections (its certificate was renewed, it drains) refuses streams that cross
+ * its word; the other end has not looked at them (RFC 9113 §8.7), so they may be sent again.
+ */
+function refusedUnseen(error: unknown): boolean {
+  return isStatusError(error) && error.code === Code.UNAVAILABLE && error.details.endsWith(refusedText);
+}
+/** As grpc-js words NGHTTP2_REFUSED_STREAM. */
+const refusedText = "Stream refused by server";
 
 /** Whether a call failed before a byte of it was sent: nothing can have happened at the other end. */
 export function neverSent(error: unknown): boolean {
@@ -156,10 +188,14 @@ async function* runStream<I, O>(
   }
 }
 
-async function requestHeaders(options: CallOptions, common: CallMetadata | undefined): Promise<Metadata> {
+function requestHeaders(options: CallOptions, { tls }: Lease, identity: Identity | undefined): Metadata {
   const headers = new Metadata();
-  if (common !== undefined) {
-    for (const [name, value] of Object.entries(await common())) headers.set(name, value);
+  const connection = tls?.current();
+  options.onPeer?.(connection?.peer);
+  if (identity !== undefined && connection !== undefined) {
+    const { token, expiresMs } = identity.tokenFor(connection.peer, connection.svid);
+    headers.set(tokenHeader, token);
+    headers.set(tokenExpiresHeader, new Date(expiresMs).toISOString());
   }
   if (options.traceparent !== undefined) headers.set("traceparent", options.traceparent);
   for (const [name, value] of Object.entries(options.metadata ?? {})) headers.set(name, value);

@@ -6,9 +6,12 @@
  * is replaced before its cancelled calls add up.
  */
 import { setMaxListeners } from "node:events";
-import { type ChannelCredentials, Client, connectivityState } from "@grpc/grpc-js";
+import { Client, connectivityState, credentials } from "@grpc/grpc-js";
+import type { Identity } from "../identity/identity.js";
 import { Code, type StatusError, statusError } from "../status.js";
+import type { Log } from "../telemetry/log.js";
 import { type Address, dialTarget, formatAddress } from "./address.js";
+import { type ChannelTls, channelTls } from "./tls.js";
 
 /** Calls in progress on one connection, and calls that may have been cancelled on it; together below 1,000. */
 const maxActive = 400;
@@ -17,7 +20,10 @@ const maxCancelled = 400;
 const idleMs = 10 * 60_000;
 
 export interface PoolOptions {
-  readonly credentials: ChannelCredentials;
+  /** Absent = plain text. */
+  readonly identity?: Identity | undefined;
+  /** Hears of servers that are not trusted. */
+  readonly log: Log;
   readonly maxMessageBytes: number;
   /** Time for a connection to become usable; after it the call fails with UNAVAILABLE. */
   readonly dialTimeoutMs: number;
@@ -28,6 +34,8 @@ export interface Lease {
   readonly client: Client;
   /** Aborts when the connection is known to be dead, or the pool is closed: the call should end itself. */
   readonly lost: AbortSignal;
+  /** Undefined without an identity. */
+  readonly tls: ChannelTls | undefined;
   /** Gives it back; further calls do nothing. */
   release(end: CallEnd): void;
 }
@@ -47,6 +55,7 @@ export interface ChannelPool {
 interface Channel {
   readonly url: string;
   readonly client: Client;
+  readonly tls: ChannelTls | undefined;
   readonly lost: AbortController;
   active: number;
   cancelled: number;
@@ -64,13 +73,16 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
 
   function take(address: Address): Channel {
     const url = formatAddress(address);
+    for (const channel of channels.get(url) ?? []) if (channel.tls?.stale(Date.now())) retire(channel);
     const known = channels.get(url);
     const usable = known?.find((channel) => channel.active < maxActive && channel.cancelled < maxCancelled);
     if (usable !== undefined) return usable;
     sweep();
+    const tls = tlsTo(url, options);
     const channel: Channel = {
       url,
-      client: createClient(address, options),
+      client: createClient(address, tls, options),
+      tls,
       lost: lostSignal(),
       active: 0,
       cancelled: 0,
@@ -142,6 +154,7 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
       let open = true;
       return {
         client: channel.client,
+        tls: channel.tls,
         lost: channel.lost.signal,
         release(end) {
           if (open) giveBack(channel, end);
@@ -164,8 +177,15 @@ function lostSignal(): AbortController {
   return lost;
 }
 
-function createClient(address: Address, options: PoolOptions): Client {
-  return new Client(dialTarget(address), options.credentials, {
+function tlsTo(url: string, { identity, log }: PoolOptions): ChannelTls | undefined {
+  if (identity === undefined) return undefined;
+  return channelTls(identity, (why) =>
+    log.warn(`refused a server: ${why.details}`, { audit: "authentication", code: "UNAUTHENTICATED", url }),
+  );
+}
+
+function createClient(address: Address, tls: ChannelTls | undefined, options: PoolOptions): Client {
+  return new Client(dialTarget(address), tls?.credentials ?? credentials.createInsecure(), {
     "grpc.max_receive_message_length": options.maxMessageBytes,
     "grpc.max_send_message_length": options.maxMessageBytes,
     // Retries are the business of the end client: a hop that retries on its own multiplies the load of a failure.
@@ -207,6 +227,8 @@ function connect(channel: Channel, dialTimeoutMs: number): Promise<void> {
 }
 
 function unreachable(channel: Channel, why = "nobody answers"): StatusError {
+  const refusal = channel.tls?.failure();
+  if (refusal !== undefined) return statusError(refusal.code, `${channel.url}: ${refusal.details}`, refusal.cause);
   return statusError(Code.UNAVAILABLE, `cannot reach ${channel.url}: ${why}; is the process running?`);
 }
 

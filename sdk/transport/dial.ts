@@ -1,13 +1,14 @@
 /** Clients of every service, over pooled connections. One dialer per process. */
-import { type ChannelCredentials, credentials as grpcCredentials } from "@grpc/grpc-js";
 import type { Found, Registry } from "../api.js";
 import type { Connection, ConnectionEvent, MonitorScopeSelector } from "../gen/connection.js";
 import type { ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
+import type { Identity } from "../identity/identity.js";
 import type { ServingStatus } from "../telemetry/health.js";
+import { type Log, silentLog } from "../telemetry/log.js";
 import { type Address, parseAddress } from "./address.js";
-import { type CallMetadata, type CallOptions, createCaller, longestCallMs } from "./call.js";
+import { type CallOptions, createCaller, longestCallMs } from "./call.js";
 import { createChannelPool } from "./channel-pool.js";
 import { methods } from "./methods.js";
 
@@ -43,10 +44,10 @@ export interface Dialer {
 }
 
 export interface DialerOptions {
-  /** Absent = plain text. */
-  readonly credentials?: ChannelCredentials | undefined;
-  /** Headers of every call: tokens, once there is an identity. */
-  readonly metadata?: CallMetadata | undefined;
+  /** Absent = plain text; else mutual TLS, and a token in every call. */
+  readonly identity?: Identity | undefined;
+  /** Hears of servers that are not trusted; default: nobody. */
+  readonly log?: Log | undefined;
   /** Time for a target to accept a connection and speak HTTP/2. */
   readonly dialTimeoutMs: number;
   readonly maxMessageBytes?: number | undefined;
@@ -55,11 +56,12 @@ export interface DialerOptions {
 /** Every method throws INVALID_ARGUMENT for a malformed url. */
 export function createDialer(options: DialerOptions): Dialer {
   const pool = createChannelPool({
-    credentials: options.credentials ?? grpcCredentials.createInsecure(),
+    identity: options.identity,
+    log: options.log ?? silentLog,
     dialTimeoutMs: options.dialTimeoutMs,
     maxMessageBytes: options.maxMessageBytes ?? 4 * 1024 * 1024,
   });
-  const call = createCaller(pool, options.metadata);
+  const call = createCaller(pool, options.identity);
   const addressOf = rememberAddresses();
   return {
     connections(url) {

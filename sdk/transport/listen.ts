@@ -6,13 +6,14 @@ import { setMaxListeners } from "node:events";
 import { chmodSync, lstatSync, mkdirSync, renameSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server as NetServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
-import { type ConnectionInjector, Server, ServerCredentials } from "@grpc/grpc-js";
+import { Server } from "@grpc/grpc-js";
+import type { Identity } from "../identity/identity.js";
 import type { Peer } from "../peer.js";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { type Address, formatAddress, parseAddress } from "./address.js";
 import { type CallReport, createEdge, type ServiceBinding } from "./edge.js";
-import { unixPeer } from "./unix-peer.js";
+import { type Entrance, openEntrance, peerOf } from "./entrance.js";
 
 /** Bounds of a server. Request headers: 64 KiB and 128 pairs, fixed by Node's HTTP/2. */
 export interface Limits {
@@ -26,7 +27,7 @@ export interface Limits {
   readonly maxStreams: number;
   /** Connections per address; further ones are closed at once. */
   readonly maxConnections: number;
-  /** Time for a new connection to speak HTTP/2. */
+  /** Time for a new connection to speak HTTP/2, or to finish its TLS handshake. */
   readonly helloTimeoutMs: number;
 }
 
@@ -43,8 +44,10 @@ export interface ListenOptions {
   /** Forms of address.ts; port 0 = a free one. */
   readonly urls: readonly string[];
   readonly services: readonly ServiceBinding[];
-  /** Absent = plain text. */
-  readonly credentials?: ServerCredentials | undefined;
+  /** Absent = plain text; else mutual TLS, and who shows no valid identity is turned away. */
+  readonly identity?: Identity | undefined;
+  /** Lets clients without any certificate in, with it no `identity` of the peer: for who hands out certificates. */
+  readonly strangersWelcome?: boolean | undefined;
   readonly limits?: Partial<Limits> | undefined;
   readonly log: Log;
   /** Aborting it stops the server at once. */
@@ -98,15 +101,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     options.services.map((service) => service.name),
   );
   for (const service of options.services) service.bind(control.edge);
-  const injector = server.createConnectionInjector(options.credentials ?? ServerCredentials.createInsecure());
+  const entrance = openEntrance(server, options, peers);
   const sockets = new Set<Socket>();
   const accept = (socket: Socket, address: Address): void => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
     greet(socket, limits.helloTimeoutMs);
-    if (address.kind === "unix") nameUnixPeer(socket, peers);
-    else socket.setNoDelay(true);
-    injector.injectConnection(socket);
+    if (address.kind === "tcp") socket.setNoDelay(true);
+    entrance.enter(socket, peerOf(socket, address), limits.helloTimeoutMs);
   };
   const doors: NetServer[] = [];
   const urls: string[] = [];
@@ -118,14 +120,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     }
   } catch (error) {
     for (const door of doors) door.close();
-    injector.destroy();
+    entrance.close();
     throw error;
   }
   const stop = once(async (timeoutMs: number) => {
     options.signal.removeEventListener("abort", stopNow);
     const closed = doors.map(closeDoor);
     await control.drain(timeoutMs);
-    await hangUp(injector, sockets);
+    await hangUp(entrance, sockets);
     await Promise.all(closed);
   });
   const stopNow = (): void => void stop(0);
@@ -140,16 +142,6 @@ function greet(socket: Socket, helloTimeoutMs: number): void {
   }, helloTimeoutMs);
   socket.once("close", () => clearTimeout(timer));
   socket.on("error", () => socket.destroy());
-}
-
-let unixConnections = 0;
-
-/** gRPC names a connection by its remote address; a unix socket has none, so it gets a name of ours. */
-function nameUnixPeer(socket: Socket, peers: Map<string, Peer>): void {
-  const name = `unix#${++unixConnections}`;
-  peers.set(name, unixPeer(socket));
-  socket.once("close", () => peers.delete(name));
-  Object.defineProperty(socket, "remoteAddress", { value: name });
 }
 
 async function openDoor(address: Address, accept: (socket: Socket) => void, maxConnections: number): Promise<NetServer> {
@@ -250,8 +242,8 @@ function closeDoor(door: NetServer): Promise<void> {
 }
 
 /** Ends all connections: politely, then by force. */
-async function hangUp(injector: ConnectionInjector, sockets: ReadonlySet<Socket>): Promise<void> {
-  injector.destroy();
+async function hangUp(entrance: Entrance, sockets: ReadonlySet<Socket>): Promise<void> {
+  entrance.close();
   const open = [...sockets];
   if (open.length === 0) return;
   const closed = Promise.all(open.map((socket) => new Promise<void>((resolve) => socket.once("close", () => resolve()))));
