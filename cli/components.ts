@@ -29,4 +29,5 @@ export const components: ReadonlyMap<string, Component> = new Map([
     "egress-gateway",
     { summary: "an endpoint that leads out of the mesh, with NAT", load: () => import("../apps/egress-gateway/main.js") },
   ],
+  ["ipam", { summary: "lends prefixes to the endpoints of one network", load: () => import("../apps/ipam/main.js") }],
 ]);

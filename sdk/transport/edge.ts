@@ -5,12 +5,12 @@
  * healing on CANCELLED (behaviour of NSM's heal element).
  */
 import { performance } from "node:perf_hooks";
-import { Metadata, type Server, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
+import { Metadata, type Server, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
 import type { CallContext } from "../chain.js";
-import { describePeer, type Peer } from "../peer.js";
-import { Code, codeName, type StatusError, statusError, toStatusError } from "../status.js";
-import { callFields } from "../telemetry/call-fields.js";
+import type { Peer } from "../peer.js";
+import { Code, type StatusError, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
+import { leavingStatus, logFailure, streamStatus, wireError, withRetryHint } from "./edge-status.js";
 import { decodeRequest, encodeMessage, type Malformed, type Method } from "./methods.js";
 
 /** What one call cost, for metrics. */
@@ -42,6 +42,8 @@ export interface Edge {
     answer: (input: I, context: CallContext) => AsyncIterable<O>,
     encode?: (message: O) => Buffer,
   ): void;
+  /** Both sides stream: the caller's messages come in order, one at a time. */
+  duplex<I, O>(method: Method<I, O>, answer: (inputs: AsyncIterable<I>, context: CallContext) => AsyncIterable<O>): void;
 }
 
 /** One gRPC service, ready to be bound to a server. */
@@ -66,9 +68,6 @@ interface LiveCall {
   /** The status to leave with; logs and counts the call. Undefined error = OK. */
   readonly finish: (error?: unknown) => StatusError | undefined;
 }
-
-/** A details text in a trailer is percent-encoded, up to nine bytes a character, and a header block holds 64 KiB. */
-const maxDetails = 4096;
 
 export function createEdge(options: EdgeOptions, services: readonly string[]): EdgeControl {
   const { server, log } = options;
@@ -122,6 +121,33 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
     return self;
   }
 
+  /** Runs one stream to its end; what it throws becomes its final status. */
+  function serveStream<O>(
+    path: string,
+    call: ServerWritableStream<unknown, O> | ServerDuplexStream<unknown, O>,
+    input: unknown,
+    messages: (context: CallContext) => AsyncIterable<O>,
+  ): void {
+    const handle = async (): Promise<void> => {
+      const refused = refusal(streams, options.maxStreams);
+      if (refused !== undefined) throw withRetryHint(refused);
+      const live = open(path, call as AnyCall, input, streams);
+      const { signal } = live.controller;
+      try {
+        await pump(messages(live.context), call, signal);
+        signal.throwIfAborted();
+        live.finish();
+      } catch (error) {
+        throw streamStatus(live.finish(error), signal);
+      }
+    };
+    handle().then(
+      () => call.end(),
+      // the call turns an error event into its final status
+      (error) => call.emit("error", wireError(error)),
+    );
+  }
+
   const edge: Edge = {
     services,
     unary<I, O>(method: Method<I, O>, answer: (input: I, context: CallContext) => Promise<O>) {
@@ -159,32 +185,29 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
       answer: (input: I, context: CallContext) => AsyncIterable<O>,
       encode: (message: O) => Buffer = (message) => encodeMessage(method.response, message),
     ) {
-      const handle = async (call: ServerWritableStream<I | Malformed, O>): Promise<void> => {
-        const input = call.request;
-        const refused = refusal(streams, options.maxStreams);
-        if (refused !== undefined) throw withRetryHint(refused);
-        const live = open(method.path, call as AnyCall, input, streams);
-        try {
-          if (isMalformed(input)) throw input.malformed;
-          await pump(answer(input, live.context), call, live.controller.signal);
-          live.controller.signal.throwIfAborted();
-          live.finish();
-        } catch (error) {
-          throw streamStatus(live.finish(error), live.controller.signal);
-        }
-      };
       server.register(
         method.path,
         (call: ServerWritableStream<I | Malformed, O>) => {
-          handle(call).then(
-            () => call.end(),
-            // the call turns an error event into its final status
-            (error) => call.emit("error", wireError(error)),
-          );
+          const input = call.request;
+          serveStream(method.path, call, input, (context) => {
+            if (isMalformed(input)) throw input.malformed;
+            return answer(input, context);
+          });
         },
         encode,
         (bytes: Buffer) => decodeRequest(method, bytes),
         "serverStream",
+      );
+    },
+    duplex<I, O>(method: Method<I, O>, answer: (inputs: AsyncIterable<I>, context: CallContext) => AsyncIterable<O>) {
+      server.register(
+        method.path,
+        (call: ServerDuplexStream<I | Malformed, O>) => {
+          serveStream(method.path, call, undefined, (context) => answer(wellFormed(call), context));
+        },
+        (message: O) => encodeMessage(method.response, message),
+        (bytes: Buffer) => decodeRequest(method, bytes),
+        "bidi",
       );
     },
   };
@@ -230,15 +253,21 @@ function contextOf(
   return { context, replyHeader: () => header };
 }
 
+interface Writable<O> {
+  write(message: O): boolean;
+  on(event: "drain", listener: () => void): unknown;
+  off(event: "drain", listener: () => void): unknown;
+}
+
 /** Writes a stream at the pace of its reader. */
-async function pump<O>(messages: AsyncIterable<O>, call: ServerWritableStream<unknown, O>, signal: AbortSignal): Promise<void> {
+async function pump<O>(messages: AsyncIterable<O>, call: Writable<O>, signal: AbortSignal): Promise<void> {
   for await (const message of messages) {
     if (signal.aborted) return;
     if (!call.write(message)) await drained(call, signal);
   }
 }
 
-function drained(call: ServerWritableStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
+function drained(call: Writable<never>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       call.off("drain", done);
@@ -251,49 +280,20 @@ function drained(call: ServerWritableStream<unknown, unknown>, signal: AbortSign
   });
 }
 
-/** The status a call leaves with. When it was cut short, the reason of the cut counts, not what the cut caused. */
-function leavingStatus(error: unknown, signal: AbortSignal): StatusError {
-  const status = toStatusError(error);
-  if (signal.aborted && (status.code === Code.CANCELLED || error === signal.reason)) return toStatusError(signal.reason);
-  return status;
+function isMalformed(input: unknown): input is Malformed {
+  return typeof input === "object" && input !== null && Object.hasOwn(input, "malformed");
 }
 
-/** CANCELLED is the caller's word: a stream that ends from this side for whatever reason asks to be opened again. */
-function streamStatus(status: StatusError | undefined, signal: AbortSignal): StatusError | undefined {
-  if (status?.code !== Code.CANCELLED || signal.aborted) return status;
-  return statusError(Code.UNAVAILABLE, status.details, status);
-}
-
-function wireError(error: unknown): { code: number; details: string; message: string; metadata?: Metadata } {
-  const { code, details, metadata } = toStatusError(error) as StatusError & { metadata?: Metadata };
-  // a lone surrogate cannot be percent-encoded and would throw inside gRPC
-  const text = details
-    .slice(0, maxDetails)
-    .replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
-  return metadata === undefined ? { code, details: text, message: text } : { code, details: text, message: text, metadata };
-}
-
-/** gRPC's pushback (grpc/proposal A6): when a refused caller may try again, in milliseconds. */
-function withRetryHint(status: StatusError): StatusError {
-  const metadata = new Metadata();
-  metadata.set("grpc-retry-pushback-ms", String(500 + Math.floor(Math.random() * 1000)));
-  return Object.assign(statusError(status.code, status.details, status.cause), { metadata });
-}
-
-function logFailure(log: Log, method: string, status: StatusError, context: CallContext, input: unknown): void {
-  const level = status.code === Code.INTERNAL ? "error" : status.code === Code.CANCELLED ? "debug" : "info";
-  if (!log.enabled(level)) return;
-  const fields = { method, code: codeName(status.code), peer: describePeer(context.peer), ...callFields(context, input) };
-  const cause = status.cause === undefined ? {} : { error: status };
-  log[level](`${method} failed: ${status.details}`, { ...fields, ...cause });
+async function* wellFormed<I>(call: ServerDuplexStream<I | Malformed, unknown>): AsyncIterable<I> {
+  // leaving the loop early must not destroy the call: its final status is still to be sent
+  for await (const input of call.iterator({ destroyOnReturn: false }) as AsyncIterable<I | Malformed>) {
+    if (isMalformed(input)) throw input.malformed;
+    yield input;
+  }
 }
 
 function deadlineOf(call: AnyCall): number | undefined {
   const deadline = call.getDeadline();
   const timeMs = typeof deadline === "number" ? deadline : deadline.getTime();
   return Number.isFinite(timeMs) ? timeMs : undefined;
-}
-
-function isMalformed(input: unknown): input is Malformed {
-  return typeof input === "object" && input !== null && Object.hasOwn(input, "malformed");
 }

@@ -4,6 +4,7 @@ import { Connection, ConnectionEvent, MonitorScopeSelector } from "../gen/connec
 import { Empty } from "../gen/google/protobuf/empty.js";
 import { HealthCheckRequest, HealthCheckResponse } from "../gen/health.js";
 import { ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
+import { PrefixRequest, PrefixResponse } from "../gen/ipam.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import {
   NetworkService,
@@ -34,6 +35,7 @@ export const serviceNames = {
   services: "registry.NetworkServiceRegistry",
   endpoints: "registry.NetworkServiceEndpointRegistry",
   health: "grpc.health.v1.Health",
+  ipam: "ipam.IPAM",
   inspect: "weft.Inspect",
 } as const;
 
@@ -47,6 +49,7 @@ export const methods = {
   registerEndpoint: unary(serviceNames.endpoints, "Register", NetworkServiceEndpoint, NetworkServiceEndpoint),
   unregisterEndpoint: unary(serviceNames.endpoints, "Unregister", NetworkServiceEndpoint, Empty),
   findEndpoints: stream(serviceNames.endpoints, "Find", NetworkServiceEndpointQuery, NetworkServiceEndpointResponse),
+  managePrefixes: stream(serviceNames.ipam, "ManagePrefixes", PrefixRequest, PrefixResponse),
   checkHealth: unary(serviceNames.health, "Check", HealthCheckRequest, HealthCheckResponse),
   watchHealth: stream(serviceNames.health, "Watch", HealthCheckRequest, HealthCheckResponse),
   explain: unary(serviceNames.inspect, "Explain", ExplainRequest, Explanation),

@@ -5,6 +5,7 @@ import { ConnectionEvent, type MonitorScopeSelector } from "../gen/connection.js
 import type { Empty } from "../gen/google/protobuf/empty.js";
 import { HealthCheckResponse } from "../gen/health.js";
 import type { ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
+import type { PrefixRequest, PrefixResponse } from "../gen/ipam.js";
 import {
   NetworkService,
   NetworkServiceEndpoint,
@@ -130,6 +131,18 @@ export function healthService(health: Health): ServiceBinding {
         mapEach(health.watch(partOf(service), signal), (status) => HealthCheckResponse.fromPartial({ status })),
       );
     },
+  };
+}
+
+/** Lends prefixes for as long as a stream lives (proto/ipam.proto). */
+export interface PrefixLender {
+  manage(requests: AsyncIterable<PrefixRequest>, context: CallContext): AsyncIterable<PrefixResponse>;
+}
+
+export function ipamService(lender: PrefixLender): ServiceBinding {
+  return {
+    name: serviceNames.ipam,
+    bind: (edge) => edge.duplex(methods.managePrefixes, (requests, context) => lender.manage(requests, context)),
   };
 }
 
