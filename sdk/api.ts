@@ -28,7 +28,8 @@ export interface Found<T> {
 
 /** One kind of registry (services, or endpoints), as its users see it. */
 export interface Registry<T> {
-  register(entry: T, options: { signal: AbortSignal }): Promise<T>;
+  /** `deadlineMs` (since the epoch) travels with the call; a registry of NSM's takes the time left off the entry's lease. */
+  register(entry: T, options: { signal: AbortSignal; deadlineMs?: number | undefined }): Promise<T>;
   unregister(entry: T, options: { signal: AbortSignal }): Promise<void>;
   /**
    * Entries that match the query (rules: protocol, sdk/registry/match.ts). With `watch` it goes on with changes

@@ -43,6 +43,19 @@ test("a refresh comes within 40 s even if the registry's clock runs far ahead, a
   assert.equal(fake.counts.register, 3);
 });
 
+test("the call's deadline is short: NSM's registry takes the time left of it off the lease", async (t) => {
+  const { fake, keep } = start(t);
+  const deadlines: (number | undefined)[] = [];
+  const { register } = fake;
+  fake.register = (entry, options) => {
+    deadlines.push(options.deadlineMs);
+    return register(entry, options);
+  };
+  await keep();
+  const leftMs = (deadlines[0] ?? Number.POSITIVE_INFINITY) - Date.now();
+  assert.ok(leftMs <= 15_000, `${leftMs} ms`);
+});
+
 test("the first registration is tried until the registry answers", async (t) => {
   const { fake, keep, clock } = start(t);
   fake.failure = statusError(Code.UNAVAILABLE, "away");

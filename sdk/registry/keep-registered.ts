@@ -65,7 +65,7 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
   let current = entry;
   const register = async (): Promise<void> => {
     current = await tryFor(tryMs, signal, `register ${entry.name}`, (signal) =>
-      registry.register({ ...current, expiration_time: undefined }, { signal }),
+      registry.register({ ...current, expiration_time: undefined }, { signal, deadlineMs: Date.now() + tryMs }),
     );
   };
   /** Tries until it succeeds; false when the signal ended it. */
