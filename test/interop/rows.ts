@@ -1,0 +1,146 @@
+/** The named tests that every mesh runs, in this order: each goes on with the connection that the ones before it left. */
+import assert from "node:assert/strict";
+import type { Described, Event, EventProcess } from "./event-process.js";
+import type { Mesh } from "./mesh.js";
+
+export interface Row {
+  readonly name: string;
+  /** What it shows, for the reader of the matrix. */
+  readonly shows: string;
+  run(mesh: Mesh): Promise<void>;
+}
+
+const main = "client";
+
+export const rows: readonly Row[] = [
+  {
+    name: "request",
+    shows: "a client is connected through manager and forwarder to the endpoint; path, addresses and mechanism are whole",
+    run: request,
+  },
+  { name: "monitor", shows: "the manager tells the client's connection at once, and its refresh", run: monitor },
+  { name: "refresh", shows: "the client refreshes by itself; every hop's expiry moves on, nothing else changes", run: refresh },
+  { name: "heal: endpoint restart", shows: "endpoint killed (-9) and started again", run: healEndpoint },
+  {
+    name: "heal: nsmgr restart",
+    shows: "manager killed (-9) and started again: all register anew, the client heals",
+    run: healNsmgr,
+  },
+  {
+    name: "heal: registry restart",
+    shows: "registry killed (-9) and started again, empty: a new client is served, the first one goes on",
+    run: healRegistry,
+  },
+  { name: "close", shows: "the endpoint hears of the end, and so do monitors", run: close },
+];
+
+async function request(mesh: Mesh): Promise<void> {
+  const client = mesh.client(main);
+  const connected = await client.next("the connection", ({ event }) => event === "connected");
+  checkConnection(mesh, connected, main);
+  await opened(mesh, 0, lastId(connected));
+}
+
+async function monitor(mesh: Mesh): Promise<void> {
+  const client = mesh.process(main);
+  client.tell("monitor");
+  const first = await client.next("a first event of the monitor", ({ event }) => event === "monitor");
+  assert.equal(first.type, "INITIAL_STATE_TRANSFER");
+  const shown = first.connections?.find(({ segments }) => segments[0]?.id === `${main}-0`);
+  assert.equal(shown?.id, shown?.segments[1]?.id, "the id is the manager's");
+  assert.equal(shown?.state, "UP");
+  await client.next("an update after a refresh", ({ event, type }) => event === "monitor" && type === "UPDATE");
+}
+
+async function refresh(mesh: Mesh): Promise<void> {
+  const client = mesh.process(main);
+  const before = await client.next("the connection", ({ event }) => event === "connected");
+  const after = await client.next(
+    "a refresh",
+    ({ event, segments }) =>
+      event === "granted" && (segments ?? []).every(({ expires }, i) => expires > (before.segments?.[i]?.expires ?? "")),
+  );
+  checkConnection(mesh, after, main);
+  assert.deepEqual(after.addresses, before.addresses);
+  assert.deepEqual(
+    after.segments?.map(({ name, id }) => [name, id]),
+    before.segments?.map(({ name, id }) => [name, id]),
+  );
+}
+
+async function healEndpoint(mesh: Mesh): Promise<void> {
+  const client = mesh.process(main);
+  await mesh.kill("endpoint");
+  const mark = client.events.length;
+  await mesh.start("endpoint");
+  const healed = await client.next("a grant by the new endpoint", isGrant, { from: mark });
+  await opened(mesh, 0, lastId(healed));
+  checkConnection(mesh, healed, main);
+}
+
+async function healNsmgr(mesh: Mesh): Promise<void> {
+  const client = mesh.process(main);
+  await mesh.kill("nsmgr");
+  const mark = client.events.length;
+  await mesh.start("nsmgr");
+  checkConnection(mesh, await client.next("a grant through the new manager", isGrant, { from: mark }), main);
+}
+
+async function healRegistry(mesh: Mesh): Promise<void> {
+  await mesh.kill("registry");
+  await mesh.start("registry");
+  const mark = mesh.process(main).events.length;
+  const second = mesh.client("second");
+  const connected = await second.next("the connection", ({ event }) => event === "connected");
+  checkConnection(mesh, connected, "second");
+  checkConnection(mesh, await mesh.process(main).next("a grant to the first client", isGrant, { from: mark }), main);
+}
+
+async function close(mesh: Mesh): Promise<void> {
+  const client = mesh.process(main);
+  const [endpoint, mark] = [mesh.process("endpoint"), mesh.process("endpoint").events.length];
+  const last = client.events.findLast(isGrant);
+  const monitored = client.events.length;
+  client.tell("monitor");
+  await client.next("a first event of the monitor", ({ event }) => event === "monitor", { from: monitored });
+  client.tell("close");
+  const closed = await client.next("the end", ({ event }) => event === "closed");
+  assert.equal(closed.error ?? "", "");
+  await endpoint.next("the end of the connection", ({ event, id }) => event === "closed" && id === lastId(last), { from: mark });
+  await client.next("a DELETE", ({ event, type }) => event === "monitor" && type === "DELETE", { from: monitored });
+}
+
+const isGrant = ({ event, state }: Event): boolean => (event === "granted" || event === "connected") && state === "UP";
+
+function checkConnection(mesh: Mesh, connection: Partial<Described>, client: string): void {
+  const segments = connection.segments ?? [];
+  assert.deepEqual(
+    segments.map(({ name }) => name),
+    [client, "nsmgr", "forwarder", "endpoint"],
+  );
+  assert.equal(connection.id, `${client}-0`);
+  assert.equal(segments[0]?.id, `${client}-0`);
+  assert.equal(new Set(segments.map(({ id }) => id)).size, segments.length, "ids of segments differ");
+  assert.ok(
+    segments.every(({ expires }) => Date.parse(expires) > Date.now()),
+    "every segment lives",
+  );
+  assert.equal(connection.state, "UP");
+  assert.equal(connection.endpoint, "endpoint");
+  assert.equal(connection.mechanism, mesh.mechanism);
+  assert.equal(connection.addresses?.length, 2, `one address at each end, not ${connection.addresses}`);
+  if (mesh.variant.security === "mtls")
+    assert.ok(
+      segments.every(({ signed }) => signed),
+      "every segment has a token",
+    );
+}
+
+function lastId({ segments }: Partial<Described> = {}): string {
+  return segments?.at(-1)?.id ?? "";
+}
+
+function opened(mesh: Mesh, from: number, wanted: string): Promise<Event> {
+  const endpoint: EventProcess = mesh.process("endpoint");
+  return endpoint.next(`connection ${wanted}`, ({ event, id }) => event === "opened" && id === wanted, { from });
+}
