@@ -13,6 +13,7 @@ import { readClaims } from "../identity/tokens.js";
 import { identityOf } from "../peer.js";
 import type { Audit } from "./audit.js";
 import { expiredPolicy } from "./built-in.js";
+import { refuseFuture } from "./future.js";
 import { ask, noPrivileges, type PolicySource } from "./policy.js";
 
 /** For `authorize` of a server: the part of the path up to our own segment. Calls from inside are not asked. */
@@ -24,7 +25,9 @@ export function connectionPolicy(source: PolicySource, audit: Audit): Connection
     const object = connection.id;
     // An expired token never keeps an owner from ending a connection.
     const except = method === "close" ? { except: expiredPolicy } : {};
-    ask(source, { method, peer: context.peer, object, input, ...except }, audit);
+    const question = { method, peer: context.peer, object, input, ...except };
+    refuseFuture(question, audit);
+    ask(source, question, audit);
   };
 }
 

@@ -17,7 +17,7 @@ import { loadPolicies } from "./load.js";
 import { guardMonitor } from "./monitor.js";
 import type { PolicySource } from "./policy.js";
 import { type RegistryPolicy, registryPolicy } from "./registry.js";
-import type { PolicyMasks } from "./settings.js";
+import { defaultMasks, type PolicyMasks } from "./settings.js";
 
 export interface Policies {
   /** Of Request and Close: for `authorize`, and whose a connection is, for `serialize`. */
@@ -38,9 +38,9 @@ export interface Policies {
 export interface PoliciesOptions {
   readonly masks: PolicyMasks;
   readonly log: Log;
-  readonly nowMs?: () => number;
+  readonly nowMs?: (() => number) | undefined;
   /** For the command `opa`. */
-  readonly env?: Readonly<Record<string, string | undefined>>;
+  readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 /**
@@ -82,6 +82,15 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
     close();
     throw error;
   }
+}
+
+/** The policies of a component: none without an identity, since then nobody can be known. */
+export async function policiesFor(
+  identity: object | undefined,
+  masks: Partial<PolicyMasks> | undefined,
+  options: Pick<PoliciesOptions, "log" | "nowMs" | "env">,
+): Promise<Policies | undefined> {
+  return identity === undefined ? undefined : createPolicies({ ...options, masks: { ...defaultMasks, ...masks } });
 }
 
 /** A name that ends in "/*" stands for all below it. */

@@ -3,6 +3,7 @@ import type { CallContext } from "../chain.js";
 import { identityOf } from "../peer.js";
 import { subjectOf } from "../registry/path-header.js";
 import type { Audit } from "./audit.js";
+import { refuseFuture } from "./future.js";
 import { ask, type PolicySource } from "./policy.js";
 
 export interface RegistryQuestion {
@@ -28,6 +29,8 @@ export function registryPolicy(source: PolicySource, audit: Audit): RegistryPoli
       peer: identityOf(peer),
       resource: { name, owner: subjectOf(tokens[0] ?? ""), currentPathIds },
     };
-    ask(source, { method, peer, object: name, input }, audit);
+    const question = { method, peer, object: name, input };
+    refuseFuture(question, audit);
+    ask(source, question, audit);
   };
 }

@@ -16,9 +16,6 @@ export const policySettings = {
   registryServerPolicies: setting("NSM_REGISTRY_SERVER_POLICIES", list(name), "policies of Register, Unregister and Find", {
     default: `${common},etc/nsm/opa/registry/.*.rego,etc/nsm/opa/server/.*.rego`,
   }),
-  registryClientPolicies: setting("NSM_REGISTRY_CLIENT_POLICIES", list(name), "policies of a registry's answers", {
-    default: `${common},etc/nsm/opa/registry/.*.rego,etc/nsm/opa/client/.*.rego`,
-  }),
   monitorPolicies: setting(
     "WEFT_MONITOR_POLICIES",
     list(name),
