@@ -2,6 +2,7 @@
 import { commonSettings } from "../sdk/config/common.js";
 import { address, durationMs, type Kind, list, name, optional, text } from "../sdk/config/kinds.js";
 import { setting, type Values } from "../sdk/config/table.js";
+import { policySettings } from "../sdk/policies/settings.js";
 import { bracketIpv6 } from "./public-url.js";
 
 /** `tcp://$(POD_IP):5001` of a deployment has no brackets around an IPv6 address. */
@@ -9,6 +10,7 @@ const listenAddress: Kind<string> = { label: address.label, parse: (value) => ad
 
 export const nsmgrSettings = {
   ...commonSettings,
+  ...policySettings,
   name: setting("NSM_NAME", name, "name of this manager; its segment in every path", { default: "nsmgr" }),
   listenOn: setting("NSM_LISTEN_ON", list(listenAddress), "where workloads (unix) and other nodes (tcp) reach this manager", {
     default: "unix:///var/lib/networkservicemesh/nsm.io.sock,tcp://:5001",

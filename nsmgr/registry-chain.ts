@@ -3,6 +3,10 @@ import type { EndpointRegistryApi, RegistryApi, ServiceRegistryApi } from "../sd
 import { type CallContext, type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { Identity } from "../sdk/identity/identity.js";
+import type { Policies } from "../sdk/policies/policies.js";
+import { mintFor } from "../sdk/registry/enter-path.js";
+import { formatPathHeader, leaveRegistryPath, parsePathHeader, pathHeader } from "../sdk/registry/path-header.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { RemoteRegistry } from "../sdk/transport/dial.js";
 import { expireEndpoint } from "./expire-endpoint.js";
@@ -11,6 +15,7 @@ import { localBypass } from "./local-bypass.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
 import { oneAtATime } from "./one-at-a-time.js";
 import { resolveUrl } from "./resolve-url.js";
+import { type HasPath, type VouchOptions, vouch } from "./vouch.js";
 
 export interface RegistryChainDeps {
   readonly name: string;
@@ -24,6 +29,10 @@ export interface RegistryChainDeps {
   readonly requestTimeoutMs: number;
   readonly log: Log;
   readonly observer?: ChainObserver | undefined;
+  /** Absent = the path of an entry is only passed on. */
+  readonly identity?: Identity | undefined;
+  /** Absent = whoever reaches a socket may. */
+  readonly policies?: Pick<Policies, "registry"> | undefined;
   /** Aborts at shutdown. */
   readonly signal: AbortSignal;
 }
@@ -34,6 +43,8 @@ export function endpointRegistryChain(deps: RegistryChainDeps): Handler<Endpoint
   const { clock, log, signal } = deps;
   return (
     chain<EndpointRegistryApi>(`${deps.name}/endpoints`, methods, deps.observer)
+      // Who asks, and may they?
+      .use(vouch(vouchOptions(deps, (name) => deps.locals.get(name)?.path_ids)))
       // Where does it run?
       .use(labelEndpoint(deps.nodeLabels))
       // Keep it alive, let it go.
@@ -47,20 +58,34 @@ export function endpointRegistryChain(deps: RegistryChainDeps): Handler<Endpoint
 }
 
 export function serviceRegistryChain(deps: RegistryChainDeps): Handler<ServiceRegistryApi> {
-  return chain<ServiceRegistryApi>(`${deps.name}/services`, methods, deps.observer).end(passOn(deps.services, deps));
+  return chain<ServiceRegistryApi>(`${deps.name}/services`, methods, deps.observer)
+    .use(vouch(vouchOptions(deps, () => undefined)))
+    .end(passOn(deps.services, deps));
 }
 
-/** The end of both chains: the registry. The `path` header (its tokens, as JSON) is passed through both ways. */
-function passOn<T>(registry: RemoteRegistry<T>, deps: Pick<RegistryChainDeps, "requestTimeoutMs">): Handler<RegistryApi<T>> {
-  const callOf = (context: CallContext): Parameters<RemoteRegistry<T>["register"]>[1] => {
-    const [path] = context.metadata("path");
+function vouchOptions({ identity, policies }: RegistryChainDeps, pathIdsOf: VouchOptions["pathIdsOf"]): VouchOptions {
+  return { mintToken: mintFor(identity), policy: policies?.registry, pathIdsOf };
+}
+
+/** The end of both chains: the registry. The `path` header (tokens, as JSON) goes both ways; see vouch. */
+function passOn<T>(
+  registry: RemoteRegistry<T>,
+  deps: Pick<RegistryChainDeps, "requestTimeoutMs">,
+): Handler<RegistryApi<T>, HasPath> {
+  const callOf = (context: CallContext & HasPath): Parameters<RemoteRegistry<T>["register"]>[1] => {
+    const entered = context.path;
+    const path = entered === undefined ? context.metadata(pathHeader)[0] : formatPathHeader(entered);
     return {
       signal: context.signal,
       deadlineMs: context.deadlineMs ?? Date.now() + deps.requestTimeoutMs,
       traceparent: context.traceparent,
       ...(path === undefined ? {} : { metadata: { path } }),
       onHeader: (name, value) => {
-        if (name === "path") context.reply(name, value);
+        if (name !== pathHeader) return;
+        if (entered === undefined) return context.reply(name, value);
+        const answered = parsePathHeader([value]);
+        if (answered !== undefined)
+          context.reply(name, formatPathHeader(leaveRegistryPath({ ...answered, index: entered.index })));
       },
     };
   };

@@ -3,9 +3,11 @@ import type { RegistryApi } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { Policies } from "../sdk/policies/policies.js";
+import { enterPath, type PathOptions } from "../sdk/registry/enter-path.js";
+import { authorize } from "./authorize.js";
 import { checkEntry } from "./check-entry.js";
 import { defaultPayload } from "./default-payload.js";
-import { enterPath, type PathOptions } from "./enter-path.js";
 import { grantLease } from "./grant-lease.js";
 import { type Entry, endpointKind, serviceKind } from "./kind.js";
 import { type HasCurrent, lookUp } from "./look-up.js";
@@ -19,6 +21,8 @@ export interface ChainDeps extends PathOptions {
   /** Longest life of an endpoint's entry without a refresh. */
   readonly leasePeriodMs: number;
   readonly observer?: ChainObserver | undefined;
+  /** Absent = whoever reaches the socket may, but for names of others. */
+  readonly policies?: Pick<Policies, "registry"> | undefined;
 }
 
 export function serviceChain(deps: ChainDeps): Handler<RegistryApi<NetworkService>> {
@@ -30,6 +34,7 @@ export function serviceChain(deps: ChainDeps): Handler<RegistryApi<NetworkServic
       // What would it replace, and may they?
       .use(defaultPayload())
       .use(lookUp(deps.stores.services.table))
+      .use(authorize(deps.policies?.registry))
       .use(ownName(serviceKind))
       .end(keepIn(deps.stores.services))
   );
@@ -43,6 +48,7 @@ export function endpointChain(deps: ChainDeps): Handler<RegistryApi<NetworkServi
       .use(enterPath(deps))
       // What would it replace, and may they?
       .use(lookUp(deps.stores.endpoints.table))
+      .use(authorize(deps.policies?.registry))
       .use(ownName(endpointKind))
       // For how long?
       .use(grantLease({ clock: deps.clock, periodMs: deps.leasePeriodMs }))

@@ -2,10 +2,13 @@
 import { commonSettings, stateSettings } from "../sdk/config/common.js";
 import { address, durationMs, integer, list, name, oneOf } from "../sdk/config/kinds.js";
 import { setting, type Values } from "../sdk/config/table.js";
+import { policySettings } from "../sdk/policies/settings.js";
 
 export const registrySettings = {
   ...commonSettings,
   ...stateSettings,
+  registryServerPolicies: policySettings.registryServerPolicies,
+  operators: policySettings.operators,
   name: setting("NSM_NAME", name, "name of this registry, in logs and traces", { default: "registry" }),
   listenOn: setting("NSM_LISTEN_ON", list(address), "where managers reach this registry", { default: "tcp://:5002" }),
   store: setting("WEFT_STORE", oneOf("lmdb", "memory"), "where entries are kept: lmdb survives a restart, memory does not", {

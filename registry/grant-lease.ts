@@ -8,9 +8,9 @@ import type { EndpointRegistryApi } from "../sdk/api.js";
 import type { Element } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { HasCaller } from "../sdk/registry/enter-path.js";
 import { Code, statusError } from "../sdk/status.js";
 import { timestampMs, timestampOf } from "../sdk/timestamp.js";
-import type { HasCaller } from "./enter-path.js";
 import type { HasCurrent } from "./look-up.js";
 
 export function grantLease(options: {

@@ -8,10 +8,10 @@
 import type { RegistryApi } from "../sdk/api.js";
 import type { Element } from "../sdk/chain.js";
 import type { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { HasCaller } from "../sdk/registry/enter-path.js";
 import { matchesService } from "../sdk/registry/match.js";
 import { Code, statusError } from "../sdk/status.js";
 import { timestampMs } from "../sdk/timestamp.js";
-import type { HasCaller } from "./enter-path.js";
 import type { Entry, Kind } from "./kind.js";
 import type { HasCurrent } from "./look-up.js";
 
@@ -48,7 +48,7 @@ function remedy(entry: Entry): string {
 }
 
 /** Replicas of an endpoint each register the same service: that is no change, whoever asks. */
-function saysNothingNew(entry: Entry, current: Entry): boolean {
+export function saysNothingNew(entry: Entry, current: Entry): boolean {
   if ("network_service_names" in entry || "network_service_names" in current) return false;
   return matchesService(entry, current) && matchesService(current, entry);
 }

@@ -3,7 +3,7 @@ import type { ConnectionApi, Payload } from "../api.js";
 import { type ChainObserver, chain, type Handler } from "../chain.js";
 import type { Clock } from "../clock.js";
 import { type Announcements, announce } from "../elements/announce.js";
-import { authorize, type ConnectionPolicy } from "../elements/authorize.js";
+import { authorize } from "../elements/authorize.js";
 import { enterPath } from "../elements/enter-path.js";
 import { type ExchangeTokensOptions, exchangeTokens } from "../elements/exchange-tokens.js";
 import type { Expire } from "../elements/expire.js";
@@ -13,6 +13,7 @@ import { undo } from "../elements/undo.js";
 import { validateRequest } from "../elements/validate-request.js";
 import { Connection } from "../gen/connection.js";
 import type { DNSConfig, PolicyRoute, Route } from "../gen/connectioncontext.js";
+import type { Policies } from "../policies/policies.js";
 import type { Log } from "../telemetry/log.js";
 import { addDns } from "./add-dns.js";
 import { addRoutes } from "./add-routes.js";
@@ -37,7 +38,8 @@ export interface EndpointDeps {
   readonly expire: Expire;
   readonly hub: Announcements;
   readonly tokens: ExchangeTokensOptions;
-  readonly policies: ConnectionPolicy | undefined;
+  /** Absent = whoever reaches the socket may. */
+  readonly policies: Pick<Policies, "connections"> | undefined;
   readonly memory: Memory;
   readonly idle: IdleWatch;
   readonly ipam: Ipam;
@@ -56,7 +58,7 @@ export function endpointChain(deps: EndpointDeps): Handler<ConnectionApi> {
       .use(validateRequest())
       .use(enterPath(deps.name))
       .use(exchangeTokens(deps.tokens))
-      .use(authorize(deps.policies))
+      .use(authorize(deps.policies?.connections))
       .use(deps.serialize)
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)

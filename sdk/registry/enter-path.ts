@@ -4,17 +4,19 @@
  * Does:  answers the header only to who sent one
  * Fails: INVALID_ARGUMENT for a malformed header
  */
-import type { RegistryApi } from "../sdk/api.js";
-import type { CallContext, Element } from "../sdk/chain.js";
+import type { RegistryApi } from "../api.js";
+import type { CallContext, Element } from "../chain.js";
+import type { Token as MintedToken } from "../elements/exchange-tokens.js";
+import type { Peer } from "../peer.js";
 import {
   enterRegistryPath,
   formatPathHeader,
   leaveRegistryPath,
   parsePathHeader,
   pathHeader,
+  type RegistryPath,
   subjectOf,
-} from "../sdk/registry/path-header.js";
-import type { Entry } from "./kind.js";
+} from "./path-header.js";
 
 export interface HasCaller {
   readonly caller: {
@@ -24,6 +26,8 @@ export interface HasCaller {
     readonly pathIds: readonly string[];
     /** When the caller's own token ends, in milliseconds since the epoch. */
     readonly tokenEndsMs: number | undefined;
+    /** The path up to our own token, for policies. */
+    readonly path: RegistryPath;
   };
 }
 
@@ -40,7 +44,16 @@ export interface PathOptions {
   readonly mintToken?: ((context: CallContext) => Promise<Token>) | undefined;
 }
 
-export function enterPath<T extends Entry>(options: PathOptions): Element<RegistryApi<T>, object, HasCaller> {
+/** Tokens of an identity in the form of this path; undefined without one. */
+export function mintFor(identity: { mintToken(audience: Peer): Promise<MintedToken> } | undefined): PathOptions["mintToken"] {
+  if (identity === undefined) return undefined;
+  return async ({ peer }) => {
+    const { token, expiresMs } = await identity.mintToken(peer);
+    return { token, endsMs: expiresMs };
+  };
+}
+
+export function enterPath<T>(options: PathOptions): Element<RegistryApi<T>, object, HasCaller> {
   const { identify = ([first = ""]) => subjectOf(first) } = options;
 
   async function enter<R>(context: CallContext, run: (adds: HasCaller) => Promise<R>): Promise<R> {
@@ -56,6 +69,7 @@ export function enterPath<T extends Entry>(options: PathOptions): Element<Regist
         identity,
         pathIds: pathIds.some((id) => id !== "") ? pathIds : [],
         tokenEndsMs: earliest(presented?.endsMs, own?.endsMs),
+        path: { index: path.index, tokens: along },
       },
     });
     if (asked !== undefined) context.reply(pathHeader, formatPathHeader(leaveRegistryPath(path)));
@@ -72,7 +86,7 @@ export function enterPath<T extends Entry>(options: PathOptions): Element<Regist
 }
 
 /** The token that the call itself carries; both headers must be there exactly once, else there is none. */
-function presentedToken(context: CallContext): Token | undefined {
+export function presentedToken(context: CallContext): Token | undefined {
   const tokens = context.metadata("nsm-client-token");
   const ends = context.metadata("nsm-client-token-expires");
   const [token] = tokens;
