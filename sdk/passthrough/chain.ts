@@ -2,7 +2,7 @@
 import { type ConnectionApi, MechanismType, type Payload } from "../api.js";
 import { type ChainObserver, chain, type Element, type Handler } from "../chain.js";
 import { type Announcements, announce } from "../elements/announce.js";
-import { authorize, type ConnectionPolicy } from "../elements/authorize.js";
+import { authorize } from "../elements/authorize.js";
 import { enterPath } from "../elements/enter-path.js";
 import { type ExchangeTokensOptions, exchangeTokens } from "../elements/exchange-tokens.js";
 import type { Expire } from "../elements/expire.js";
@@ -13,6 +13,7 @@ import { validateRequest } from "../elements/validate-request.js";
 import { checkService } from "../endpoint/check-service.js";
 import { chooseMechanism } from "../endpoint/choose-mechanism.js";
 import { kernelParameter } from "../mechanisms/kernel.js";
+import type { Policies } from "../policies/policies.js";
 import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
 import type { StandBetween } from "./stand-between.js";
@@ -28,7 +29,8 @@ export interface PassthroughDeps {
   readonly expire: Expire;
   readonly hub: Announcements;
   readonly tokens: ExchangeTokensOptions;
-  readonly policies: ConnectionPolicy | undefined;
+  /** Absent = whoever reaches the socket may. */
+  readonly policies: Pick<Policies, "connections"> | undefined;
   /** Namespace that gets both interfaces. */
   readonly netnsUrl: string;
   readonly wires: Wires;
@@ -43,9 +45,9 @@ export function passthroughChain(deps: PassthroughDeps): Handler<ConnectionApi> 
       // Who asks, and may they?
       .use(validateRequest())
       .use(enterPath(deps.name))
-      .use(deps.serialize)
       .use(exchangeTokens(deps.tokens))
-      .use(authorize(deps.policies))
+      .use(authorize(deps.policies?.connections))
+      .use(deps.serialize)
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(deps.hub))
