@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 // Runs every command of README.md (and of the pages it names as tested): each ```sh block, in order, in a shell of its own.
 // A block after <!-- not run: WHY --> is shown and counted as skipped. Exits 1 at the first command that fails.
+// --elsewhere COMMAND (repeatable): this block is a CI step of its own and is not run a second time here.
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const top = fileURLToPath(new URL("..", import.meta.url));
 const pages = ["README.md"];
+const elsewhere = process.argv.flatMap((word, i, all) => (all[i - 1] === "--elsewhere" ? [word] : []));
 let passed = 0;
 let skipped = 0;
 for (const page of pages) {
@@ -16,6 +18,10 @@ for (const page of pages) {
     if (why !== undefined) {
       skipped++;
       console.log(`skipped (${why}):\n${block}`);
+      continue;
+    }
+    if (elsewhere.includes(block.trim())) {
+      console.log(`run as a step of its own: ${block.trim()}`);
       continue;
     }
     console.log(`$ ${block.trim().replaceAll("\n", "\n$ ")}`);
