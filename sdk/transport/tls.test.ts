@@ -1,6 +1,6 @@
 import "reflect-metadata";
 import assert from "node:assert/strict";
-import { createPrivateKey, type KeyObject, webcrypto, X509Certificate } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync, type KeyObject, webcrypto, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { connect as connectPlain } from "node:net";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import * as x509 from "@peculiar/x509";
 import type { CallContext } from "../chain.js";
 import { Connection, MonitorScopeSelector } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
+import type { Authority } from "../identity/authority.js";
 import type { Identity } from "../identity/identity.js";
 import { createTokenVerifier, readClaims } from "../identity/tokens.js";
 import { createMonitorHub } from "../monitor/hub.js";
@@ -205,6 +206,7 @@ test("row 8.1: bad clients are refused with UNAUTHENTICATED; the reason is in th
     ["two URI names", await issue([id, "spiffe://weft.test/b"]), /2 URI names instead of one/],
     ["no URI name", await issue([]), /0 URI names instead of one/],
     ["a signing leaf", await issue([id], { mayCertSign: true }), /may sign others/],
+    ["RSA", await rsaLeaf(authority, id), /is rsa, not EC P-256/],
     ["self-signed", await selfSigned(id), /does not lead to an authority|may sign/],
   ];
   for (const url of server.urls) {
@@ -302,6 +304,30 @@ async function requestShowing(url: string, shown: { certificate?: X509Certificat
   } finally {
     client.close();
   }
+}
+
+/** A leaf of the authority with an RSA key. */
+async function rsaLeaf(authority: Authority, id: string): Promise<{ certificate: X509Certificate; privateKey: KeyObject }> {
+  const ecdsa = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+  const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const der = createPrivateKey(authority.privateKeyPem).export({ type: "pkcs8", format: "der" });
+  const made = await x509.X509CertificateGenerator.create({
+    subject: "O=rsa",
+    issuer: new x509.X509Certificate(authority.certificate.raw).subject,
+    notBefore: new Date(Date.now() - 1000),
+    notAfter: new Date(Date.now() + 60_000),
+    signingAlgorithm: ecdsa,
+    signingKey: (await webcrypto.subtle.importKey("pkcs8", der, ecdsa, true, ["sign"])) as webcrypto.CryptoKey,
+    publicKey: (await webcrypto.subtle.importKey(
+      "spki",
+      publicKey.export({ type: "spki", format: "der" }),
+      { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" },
+      true,
+      ["verify"],
+    )) as webcrypto.CryptoKey,
+    extensions: [new x509.SubjectAlternativeNameExtension([{ type: "url", value: id }])],
+  });
+  return { certificate: new X509Certificate(Buffer.from(made.rawData)), privateKey };
 }
 
 async function selfSigned(id: string): Promise<{ certificate: X509Certificate; privateKey: KeyObject }> {

@@ -133,6 +133,10 @@ function greetingOf(secured: TLSSocket, identity: Identity, svid: X509Svid): Gre
     showedAny = chain.length > 0;
     const { id } = verifyPeer(chain, identity.current().bundles, Date.now());
     const [leaf] = chain as [X509Certificate];
+    if (leaf.publicKey.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
+      const why = `the key of ${id} is ${leaf.publicKey.asymmetricKeyType}, not EC P-256: tokens signed with it mean nothing`;
+      throw statusError(Code.UNAUTHENTICATED, why);
+    }
     const peer: PeerIdentity = {
       spiffeId: id,
       certificatePem: leaf.toString(),
