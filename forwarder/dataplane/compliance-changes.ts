@@ -117,6 +117,11 @@ export function changes(define: Define, start: Start): void {
       assert.equal(faults.linkTowards(client, destination, { protocol: 6, port: 8080 }), "uplink", destination);
     }
     assert.equal(faults.linkTowards(client, "8.8.8.8", { protocol: 17, port: 53, source: "172.16.0.1" }), "nsm-1");
+    assert.deepEqual(
+      (await dataPlane.objects()).flatMap(({ kind, name }) => (kind === "table" ? [name] : [])),
+      ["1", "2", "3"],
+      "tables are numbered upward from 1",
+    );
     const rules = world.inventory(client).filter((line) => line.startsWith("rule"));
     await ask(3, [{ ...policy, routes: via }]);
     assert.equal(world.inventory(client).filter((line) => line.startsWith("rule")).length, rules.length - 1);
@@ -131,6 +136,23 @@ export function changes(define: Define, start: Start): void {
       world.inventory(client).filter((line) => line.startsWith("rule")),
       before,
     );
+  });
+
+  define("every group may ping in both namespaces while a connection is there, and no longer after the last", async (t) => {
+    const { client, endpoint, dataPlane } = await connected(t, start);
+    const third = world.namespace(t, "third");
+    const before = world.pingGroups(third);
+    const ports = world.numbered(third, endpoint, 2);
+    const second = { ...ports, endpoint: { ...ports.endpoint, interfaceName: "nse-2" } };
+    await dataPlane.ensure(world.crossConnect("c2", second), noSignal);
+    const allowed = (): boolean[] => [client, endpoint, third].map((place) => world.pingGroups(place) !== before);
+    // A user namespace without all groups may not say so; then nothing is changed.
+    const possible = world.pingGroups(third) === "0\t2147483647";
+    assert.deepEqual(allowed(), [possible, possible, possible]);
+    await dataPlane.remove("c1", noSignal);
+    assert.deepEqual(allowed(), [false, possible, possible]);
+    await dataPlane.remove("c2", noSignal);
+    assert.deepEqual(allowed(), [false, false, false]);
   });
 }
 

@@ -2,7 +2,7 @@
  * A little world for the compliance suite: pods as network namespaces, cross-connects between them, and ways to look at it all.
  */
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Payload } from "../../sdk/api.js";
@@ -16,7 +16,7 @@ import { listNeighbors } from "../../sdk/linux/netlink/neighbors.js";
 import { listRoutes } from "../../sdk/linux/netlink/routes.js";
 import { listRules } from "../../sdk/linux/netlink/rules.js";
 import { type NetlinkSocket, openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
-import { createNamedNetns, deleteNamedNetns, type NetnsHandle, openNetns } from "../../sdk/linux/netns.js";
+import { createNamedNetns, deleteNamedNetns, type NetnsHandle, openNetns, withNetns } from "../../sdk/linux/netns.js";
 import type { CrossConnect, DataPlane, KernelPort } from "./dataplane.js";
 
 export interface Namespace {
@@ -162,6 +162,11 @@ export function linkIn(place: Namespace, name: string): Link | undefined {
   return getLink(place.socket, name);
 }
 
+/** Who may open ping sockets there. */
+export function pingGroups({ netns }: Namespace): string {
+  return withNetns(netns, () => readFileSync("/proc/sys/net/ipv4/ping_group_range", "utf8")).trim();
+}
+
 /**
  * Everything in a namespace that a data plane could leave behind, as text. Without the link-local route, which the kernel adds
  * some time after an interface is up.
@@ -186,5 +191,6 @@ export function inventory(place: Namespace): string[] {
         .filter(({ permanent }) => permanent)
         .map(({ address, macAddress }) => `neighbor ${formatAddress(address)} ${macAddress} ${name}`),
     ),
+    `pings ${pingGroups(place)}`,
   ].sort();
 }

@@ -130,6 +130,7 @@ function decodeLinks(value: unknown): BuiltLink[] | undefined {
       isObject(link) &&
       (link["role"] === "client" || link["role"] === "endpoint") &&
       ["netnsUrl", "dev", "ino", "name", "macAddress"].every((key) => typeof link[key] === "string") &&
+      (link["pingGroups"] === undefined || /^\d+ \d+$/.test(String(link["pingGroups"]))) &&
       Array.isArray(link["tables"]) &&
       link["tables"].every((table) => isObject(table) && typeof table["key"] === "string" && typeof table["table"] === "number"),
   );

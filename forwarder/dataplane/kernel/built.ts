@@ -27,6 +27,8 @@ export interface BuiltLink {
   readonly macAddress: string;
   /** Routing tables of its policies, in this namespace. */
   readonly tables: readonly OwnedTable[];
+  /** What ping-groups.ts found in this namespace; undefined: it has changed nothing there. */
+  readonly pingGroups?: string | undefined;
 }
 
 export interface OwnedTable {
@@ -36,16 +38,23 @@ export interface OwnedTable {
   readonly table: number;
 }
 
-/** Chooses what the plan leaves open and keeps what was chosen before. `freeTables` gives table ids unused in that namespace. */
+/** What only the namespace itself can say. */
+export interface AskNamespace {
+  /** Ids of routing tables that nothing uses there. */
+  freeTables(count: number): readonly number[];
+  pingGroups(): string | undefined;
+}
+
+/** Chooses what the plan leaves open and keeps what was chosen before. */
 export function buildLink(
   plan: LinkPlan,
   netns: Pick<NetnsHandle, "dev" | "ino">,
   before: BuiltLink | undefined,
-  freeTables: (count: number) => readonly number[],
+  ask: AskNamespace,
 ): BuiltLink {
   const samePlace = before !== undefined && before.dev === String(netns.dev) && before.ino === String(netns.ino);
   const kept = new Map(samePlace ? before.tables.map((table) => [table.key, table] as const) : []);
-  const added = freeTables(plan.policies.filter(({ key }) => !kept.has(key)).length)[Symbol.iterator]();
+  const added = ask.freeTables(plan.policies.filter(({ key }) => !kept.has(key)).length)[Symbol.iterator]();
   return {
     role: plan.role,
     netnsUrl: plan.netnsUrl,
@@ -54,6 +63,7 @@ export function buildLink(
     name: plan.name,
     macAddress: plan.macAddress || before?.macAddress || randomMac(),
     tables: plan.policies.map(({ key, family }) => kept.get(key) ?? { key, family, table: added.next().value ?? 0 }),
+    pingGroups: samePlace ? before.pingGroups : ask.pingGroups(),
   };
 }
 

@@ -150,12 +150,15 @@ export function freeTables(socket: NetlinkSocket, count: number): number[] {
   const ruled = new Set(families.flatMap((family) => listRules(socket, family)).map(({ table }) => table));
   const free: number[] = [];
   for (let table = firstOwnTable; free.length < count; table++) {
-    if (!ruled.has(table) && families.every((family) => isTableEmpty(socket, family, table))) free.push(table);
+    if (!ruled.has(table) && !reservedTables.has(table) && families.every((family) => isTableEmpty(socket, family, table)))
+      free.push(table);
   }
   return free;
 }
-/** Beyond the 8-bit ids that people use by hand. */
-const firstOwnTable = 5_000;
+/** Upward from the first, as operators know them from NSM's own forwarder. */
+const firstOwnTable = 1;
+/** default, main and local (ip-route(8)); others' even when empty. */
+const reservedTables: ReadonlySet<number> = new Set([253, 254, 255]);
 
 function linkChanges(link: Link, plan: LinkPlan, built: BuiltLink): Step[] {
   const change: LinkChange = {

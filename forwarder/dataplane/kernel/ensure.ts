@@ -9,6 +9,7 @@ import type { CrossConnect } from "../dataplane.js";
 import type { Book } from "./book.js";
 import { type Built, type BuiltLink, buildLink, linkOf, type OwnedTable, parkedName, sameNamespace } from "./built.js";
 import { freeTables } from "./configure.js";
+import type { PingGroups } from "./ping-groups.js";
 import { type Plan, planOf } from "./plan.js";
 import { settle } from "./settle.js";
 import { demolish, type Existing, findUpdatable, makeWire, parkLink, unparkLink, updateWire, type Workshop } from "./wire.js";
@@ -17,6 +18,7 @@ export interface Job {
   readonly shop: Workshop;
   readonly book: Book;
   readonly log: Log;
+  readonly pings: PingGroups;
 }
 
 /**
@@ -44,15 +46,18 @@ async function change(job: Job, plan: Plan, built: Built, before: Built | undefi
 }
 
 /** Opens the namespaces (so a missing one is refused before anything is touched) and fills in what the plan leaves open. */
-function choose({ shop }: Job, plan: Plan, crossConnect: CrossConnect, before: Built | undefined): Built {
+function choose({ shop, pings }: Job, plan: Plan, crossConnect: CrossConnect, before: Built | undefined): Built {
   const links = plan.links.map((link) => {
-    const { netns, socket } = shop.places.open(link.netnsUrl);
-    return buildLink(link, netns, before && linkOf(before, link.role), (count) => freeTables(socket, count));
+    const place = shop.places.open(link.netnsUrl);
+    return buildLink(link, place.netns, before && linkOf(before, link.role), {
+      freeTables: (count) => freeTables(place.socket, count),
+      pingGroups: () => pings.claim(crossConnect.id, place, link.netnsUrl),
+    });
   });
   return { crossConnect, links, leftovers: [] };
 }
 
-async function makeNew({ shop, book, log }: Job, plan: Plan, built: Built): Promise<void> {
+async function makeNew({ shop, book, log, pings }: Job, plan: Plan, built: Built): Promise<void> {
   const { id } = built.crossConnect;
   book.begin(built);
   try {
@@ -60,6 +65,7 @@ async function makeNew({ shop, book, log }: Job, plan: Plan, built: Built): Prom
     book.commit(id);
   } catch (error) {
     await attempt(log, id, "take away what was half made", () => demolish(shop, built.links, { rules: true, renamed: false }));
+    pings.settle(id, [], shop.places);
     book.abandon(id);
     throw error;
   }
@@ -92,7 +98,7 @@ async function update(
   }
 }
 
-async function replace({ shop, book, log }: Job, plan: Plan, built: Built, before: Built): Promise<void> {
+async function replace({ shop, book, log, pings }: Job, plan: Plan, built: Built, before: Built): Promise<void> {
   const { id } = built.crossConnect;
   const leftovers = before.links.map((link) => {
     const inTheWay = built.links.some((other) => other.name === link.name && sameNamespace(other, link));
@@ -122,27 +128,37 @@ async function replace({ shop, book, log }: Job, plan: Plan, built: Built, befor
     if (parked)
       await attempt(log, id, "take away what was half made", () => demolish(shop, halfMade, { rules: true, renamed: false }));
     await attempt(log, id, "put back what was there", putBack);
+    pings.settle(id, before.links, shop.places);
     book.abandon(id);
     throw error;
   }
   await attempt(log, id, "delete the interfaces of before", async () => {
     await demolish(shop, leftovers, { rules: true, renamed: false });
+    pings.settle(id, built.links, shop.places);
     book.update(built);
   });
 }
 
 /** The same VNI in another place: the kernel does not let the two exist at one time. */
-async function makeAgain({ shop, book, log }: Job, plan: Plan, built: Built, before: Built, planBefore: Plan): Promise<void> {
+async function makeAgain(
+  { shop, book, log, pings }: Job,
+  plan: Plan,
+  built: Built,
+  before: Built,
+  planBefore: Plan,
+): Promise<void> {
   const { id } = built.crossConnect;
   book.begin(built);
   try {
     const old = before.links.map((link) => ({ ...link, tables: tablesBut(link, built) }));
     await demolish(shop, old, { rules: true, renamed: true });
     makeWire(shop, plan, built);
+    pings.settle(id, built.links, shop.places);
     book.commit(id);
   } catch (error) {
     await attempt(log, id, "take away what was half made", () => demolish(shop, built.links, { rules: true, renamed: false }));
     await attempt(log, id, "put back what was there", () => makeWire(shop, planBefore, before));
+    pings.settle(id, before.links, shop.places);
     book.abandon(id);
     throw error;
   }

@@ -20,6 +20,7 @@ import { openBook } from "./book.js";
 import { type Built, objectsOf } from "./built.js";
 import { bringAbout } from "./ensure.js";
 import { createHealth } from "./health.js";
+import { createPingGroups } from "./ping-groups.js";
 import { findLink, type Places, withPlaces } from "./places.js";
 import { planOf } from "./plan.js";
 import { createReaper } from "./reaper.js";
@@ -43,6 +44,7 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
   const home = openOwnNetns();
   const own = openNetlinkSocket(home);
   const reaper = createReaper();
+  const pings = createPingGroups(log);
   const built = new Map<string, Built>();
   const pending = new Map<string, CrossConnect>();
   const inTurn = createTurns();
@@ -80,9 +82,13 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
     pending.set(id, crossConnect);
     try {
       await withPlaces(async (places) => {
-        const after = await bringAbout({ shop: shopOf(places), book, log }, crossConnect, before);
-        built.set(id, after);
-        health.track(after, places);
+        try {
+          const after = await bringAbout({ shop: shopOf(places), book, log, pings }, crossConnect, before);
+          built.set(id, after);
+          health.track(after, places);
+        } finally {
+          pings.settle(id, built.get(id)?.links ?? [], places);
+        }
       });
     } finally {
       pending.delete(id);
@@ -92,9 +98,10 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
     const current = built.get(id);
     if (current === undefined) return;
     health.forget(id);
-    await withPlaces((places) =>
-      demolish(shopOf(places), [...current.links, ...current.leftovers], { rules: true, renamed: true }),
-    );
+    await withPlaces(async (places) => {
+      await demolish(shopOf(places), [...current.links, ...current.leftovers], { rules: true, renamed: true });
+      pings.settle(id, [], places);
+    });
     book.remove(id);
     built.delete(id);
   };
@@ -140,7 +147,7 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
     counters: async (id) => await countersOf(built.get(id)),
     objects: async () => [...built.values()].flatMap(objectsOf),
     async recover(nowMs) {
-      const { adopted, reclaimed } = await recoverAll(book, log, { own, reaper }, nowMs);
+      const { adopted, reclaimed } = await recoverAll({ book, log, pings, own, reaper, nowMs });
       for (const each of adopted) built.set(each.crossConnect.id, each);
       return { adopted: adopted.map(({ crossConnect }) => crossConnect), reclaimed };
     },

@@ -6,6 +6,7 @@ import type { Log } from "../../../sdk/telemetry/log.js";
 import type { OwnedObject } from "../dataplane.js";
 import type { Book, BookEntry } from "./book.js";
 import { type Built, type BuiltLink, isParkedName, objectsOf, sameNamespace } from "./built.js";
+import type { PingGroups } from "./ping-groups.js";
 import { findExactLink, findLink, withPlaces } from "./places.js";
 import { planOf } from "./plan.js";
 import { demolish, unparkLink, updateWire, type Workshop } from "./wire.js";
@@ -18,18 +19,31 @@ export interface Recovered {
 /** Bounds the descriptors in use at a time. */
 const maxParallel = 64;
 
-export async function recoverAll(book: Book, log: Log, shop: Omit<Workshop, "places">, nowMs: number): Promise<Recovered> {
+export interface RecoverOptions extends Omit<Workshop, "places"> {
+  readonly book: Book;
+  readonly log: Log;
+  readonly pings: PingGroups;
+  readonly nowMs: number;
+}
+
+export async function recoverAll({ book, log, pings, nowMs, ...shop }: RecoverOptions): Promise<Recovered> {
   const { entries, unreadable } = book.load();
   for (const what of unreadable) log.warn("ledger entry is not readable and was put aside", { what });
   const adopted: Built[] = [];
   const reclaimed: OwnedObject[] = [];
+  const noted: BuiltLink[] = [];
   const waiting = [...entries];
   const work = async (): Promise<void> => {
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       const [id, entry] = next;
       try {
-        const result = await withPlaces((places) => recoverOne({ ...shop, places }, book, entry, nowMs));
+        const result = await withPlaces(async (places) => {
+          const one = await recoverOne({ ...shop, places }, book, entry, nowMs);
+          if (one.adopted !== undefined) pings.settle(id, one.adopted.links, places);
+          return one;
+        });
         if (result.adopted !== undefined) adopted.push(result.adopted);
+        for (const each of [entry.committed, entry.begun]) noted.push(...(each?.links ?? []), ...(each?.leftovers ?? []));
         reclaimed.push(...result.reclaimed);
       } catch (error) {
         // It stays in the book for the next start.
@@ -38,6 +52,7 @@ export async function recoverAll(book: Book, log: Log, shop: Omit<Workshop, "pla
     }
   };
   await Promise.all(Array.from({ length: maxParallel }, work));
+  await withPlaces((places) => pings.reclaim(noted, places));
   return { adopted, reclaimed };
 }
 

@@ -15,6 +15,7 @@ import { hasErrno } from "../../../sdk/linux/system-error.js";
 import { Code, statusError } from "../../../sdk/status.js";
 import { type Built, type BuiltLink, linkOf, sameNamespace } from "./built.js";
 import { configureLink, removeRules } from "./configure.js";
+import { openPingGroups } from "./ping-groups.js";
 import { findExactLink, findLink, type Place, type Places } from "./places.js";
 import type { LinkPlan, Plan, Role } from "./plan.js";
 import type { Reaper } from "./reaper.js";
@@ -42,6 +43,7 @@ export function makeWire(shop: Workshop, plan: Plan, built: Built): void {
   } catch (error) {
     throw takenBy(error, plan, ends);
   }
+  for (const { place, built } of ends) openPingGroups(place, built);
   const link = freshLink(first);
   if (second !== undefined) configureLink(second.place, peerOf(link, second), second.plan, second.built, "fresh", []);
   configureLink(first.place, link, first.plan, first.built, "fresh", []);
