@@ -8,7 +8,10 @@ import { fileURLToPath } from "node:url";
 const maxFileLines = 300;
 const maxFunctionLines = 60;
 const top = fileURLToPath(new URL("..", import.meta.url));
-const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.ts", "*.mjs"], { cwd: top, encoding: "utf8" })
+const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.ts", "*.mjs"], {
+  cwd: top,
+  encoding: "utf8",
+})
   .split("\n")
   .filter((file) => file !== "" && !file.startsWith("sdk/gen/"));
 
@@ -23,7 +26,8 @@ for (const file of files) {
   if (lines.at(-1) === "") lines.pop();
   if (lines.length > maxFileLines) offenders.push(`${file}:1 has ${lines.length} lines (at most ${maxFileLines})`);
   if (file.endsWith(".test.ts")) continue; // a table of cases may be long
-  for (const found of longFunctions(lines)) offenders.push(`${file}:${found.line} function of ${found.length} lines (at most ${maxFunctionLines})`);
+  for (const found of longFunctions(lines))
+    offenders.push(`${file}:${found.line} function of ${found.length} lines (at most ${maxFunctionLines})`);
 }
 for (const offender of offenders) console.error(offender);
 console.log(`${files.length} files, ${offenders.length} over the size gate`);
@@ -47,7 +51,9 @@ function* longFunctions(lines) {
       if (outer !== undefined) outer.inner += length;
       if (own > maxFunctionLines) yield { line: top.start + 1, length: own };
     }
-    const isFunction = /(\bfunction\b.*|=> |^\s*(async )?(\*\s*)?[a-zA-Z]\w*\(.*\).*)\{$/.test(line) && !/^\s*(if|for|while|switch|return|else|\} else|test|describe|await)\b/.test(line);
+    const isFunction =
+      /(\bfunction\b.*|=> |^\s*(async )?(\*\s*)?[a-zA-Z]\w*\(.*\).*)\{$/.test(line) &&
+      !/^\s*(if|for|while|switch|return|else|\} else|test|describe|await)\b/.test(line);
     if (isFunction) open.push({ indent, start: index, inner: 0 });
   }
 }

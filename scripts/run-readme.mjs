@@ -25,7 +25,11 @@ for (const page of pages) {
       continue;
     }
     console.log(`$ ${block.trim().replaceAll("\n", "\n$ ")}`);
-    const { status } = spawnSync("bash", ["-eu", "-o", "pipefail", "-c", block], { cwd: top, stdio: "inherit", timeout: 600_000 });
+    const { status } = spawnSync("bash", ["-eu", "-o", "pipefail", "-c", block], {
+      cwd: top,
+      stdio: "inherit",
+      timeout: 600_000,
+    });
     if (status !== 0) {
       console.error(`a block of ${page} failed with ${status}`);
       console.log(`${passed} passed, 1 failed, ${skipped} skipped`);

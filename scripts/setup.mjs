@@ -66,7 +66,8 @@ function inPath(name) {
 
 function userNamespaceRemedy() {
   const read = (path) => (existsSync(path) ? readFileSync(path, "utf8").trim() : undefined);
-  if (read("/proc/sys/kernel/unprivileged_userns_clone") === "0") return "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or use sudo";
+  if (read("/proc/sys/kernel/unprivileged_userns_clone") === "0")
+    return "run `sudo sysctl kernel.unprivileged_userns_clone=1`, or use sudo";
   if (read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") === "1") {
     return "run `sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or use sudo";
   }

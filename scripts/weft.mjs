@@ -10,7 +10,8 @@ const compiled = join(top, "dist", "cli", "main.js");
 const source = join(top, "cli", "main.ts");
 // processes that weft starts run the same code as it does, whatever is edited meanwhile
 const pinned = process.env.WEFT_RUN_FROM;
-const useCompiled = existsSync(compiled) && (pinned === "dist" || !existsSync(source) || (pinned !== "sources" && staleFolder(top) === undefined));
+const useCompiled =
+  existsSync(compiled) && (pinned === "dist" || !existsSync(source) || (pinned !== "sources" && staleFolder(top) === undefined));
 if (!useCompiled) {
   let tsx;
   try {

@@ -38,7 +38,8 @@ function reachable(entry) {
     for (const file of [`${module}.js`, `${module}.d.ts`].filter((name) => existsSync(join(compiled, name)))) {
       found.push(file);
       const code = readFileSync(join(compiled, file), "utf8");
-      for (const [, specifier] of code.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)\.js"/g)) modules.add(join(dirname(module), specifier));
+      for (const [, specifier] of code.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)\.js"/g))
+        modules.add(join(dirname(module), specifier));
     }
   }
   return found;
