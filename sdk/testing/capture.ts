@@ -1,0 +1,52 @@
+/** Every frame of one interface, as it lies on the wire (packet(7)), and frames sent again. For tests. */
+import * as libc from "../linux/libc.js";
+import { getLink } from "../linux/netlink/links.js";
+import { openNetlinkSocket } from "../linux/netlink/socket.js";
+import { type NetnsHandle, withNetns } from "../linux/netns.js";
+import type { CleanUp } from "./cleanup.js";
+
+export interface CapturedFrame {
+  readonly bytes: Buffer;
+  /** Sent by this namespace; else received. */
+  readonly outgoing: boolean;
+}
+
+export interface Capture {
+  /** Everything since the start. */
+  frames(): readonly CapturedFrame[];
+  /** Puts a frame, from the Ethernet header on, on the wire. */
+  send(frame: Uint8Array): void;
+}
+
+const AF_PACKET = 17;
+const ETH_P_ALL = 3;
+const SO_RCVBUFFORCE = 33;
+const PACKET_OUTGOING = 4;
+const maxFrame = 65_536;
+
+export function captureFrames(t: CleanUp, netns: NetnsHandle, interfaceName: string): Capture {
+  const links = openNetlinkSocket(netns);
+  const index = getLink(links, interfaceName)?.index ?? 0;
+  links.close();
+  const address = Buffer.alloc(20); // struct sockaddr_ll
+  address.writeUInt16LE(AF_PACKET, 0);
+  address.writeUInt16BE(ETH_P_ALL, 2);
+  address.writeInt32LE(index, 4);
+  const fd = withNetns(netns, () => libc.openSocket(AF_PACKET, libc.SOCK_RAW, ETH_P_ALL << 8, `listen on ${interfaceName}`));
+  t.after(() => libc.closeDescriptor(fd));
+  libc.bindSocket(fd, address, `listen on ${interfaceName}`);
+  libc.setSocketOption(fd, libc.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20, "make room for frames");
+  const frames: CapturedFrame[] = [];
+  const buffer = Buffer.alloc(maxFrame);
+  return {
+    frames() {
+      for (;;) {
+        const received = libc.receiveFrom(fd, buffer, "read a frame");
+        if (received === undefined) return frames;
+        const outgoing = received.address.readUInt8(10) === PACKET_OUTGOING;
+        frames.push({ bytes: Buffer.from(buffer.subarray(0, received.length)), outgoing });
+      }
+    },
+    send: (frame) => libc.sendTo(fd, frame, address, "send a captured frame again"),
+  };
+}
