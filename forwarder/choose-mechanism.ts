@@ -5,6 +5,7 @@
  */
 import { MechanismClass, MechanismType, Payload } from "../sdk/api.js";
 import type { Connection, Mechanism } from "../sdk/gen/connection.js";
+import { wireguardRemedy } from "../sdk/linux/wireguard-go.js";
 import { Code, type StatusError, statusError, toStatusError } from "../sdk/status.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
 
@@ -72,9 +73,10 @@ function kindFor(connectionId: string, mechanism: Mechanism, payload: Payload, k
   const kind = kinds.find((candidate) => candidate.type === mechanism.type);
   if (kind === undefined) {
     const have = kinds.map((candidate) => candidate.type).join(", ");
+    const remedy = mechanism.type === MechanismType.WIREGUARD ? `, or ${wireguardRemedy} on this node` : "";
     throw statusError(
       Code.FAILED_PRECONDITION,
-      `connection ${connectionId}: mechanism ${type} is not available here; use ${have}`,
+      `connection ${connectionId}: mechanism ${type} is not available here; use ${have}${remedy}`,
     );
   }
   if (!kind.classes.some((cls) => cls === mechanism.cls)) {
@@ -141,7 +143,7 @@ function wrongPayload(connectionId: string, payload: Payload, types: readonly st
   const reason =
     payload === Payload.IP
       ? `payload IP needs WIREGUARD between nodes, which this forwarder does not have (${types.join(", ")} carries ETHERNET only); ` +
-        "register the network service with payload ETHERNET, or run an endpoint on the client's node"
+        `${wireguardRemedy}; or register the network service with payload ETHERNET, or run an endpoint on the client's node`
       : `payload ${payload} does not fit ${types.join(", ")}; register the network service with payload IP`;
   return statusError(Code.FAILED_PRECONDITION, `connection ${connectionId}: ${reason}`);
 }

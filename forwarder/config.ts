@@ -5,6 +5,8 @@ import { address, durationMs, integer, type Kind, list, map, name, oneOf, option
 import { setting, type Values } from "../sdk/config/table.js";
 import { parsePrefix } from "../sdk/ip.js";
 import { defaultVxlanPort } from "../sdk/mechanisms/vxlan.js";
+import { defaultWireguardPort } from "../sdk/mechanisms/wireguard.js";
+import { policySettings } from "../sdk/policies/settings.js";
 
 const addressOrPrefix: Kind<string> = {
   label: "IP|CIDR",
@@ -26,6 +28,9 @@ const vxlanPort: Kind<number> = {
 export const forwarderSettings = {
   ...commonSettings,
   ...stateSettings,
+  serverPolicies: policySettings.serverPolicies,
+  monitorPolicies: policySettings.monitorPolicies,
+  operators: policySettings.operators,
   name: setting("NSM_NAME", name, "name of this forwarder; its segment in every path and its entry in the registry", {
     default: "forwarder",
   }),
@@ -45,6 +50,12 @@ export const forwarderSettings = {
     default: "",
   }),
   vxlanPort: setting("NSM_VXLAN_PORT", vxlanPort, "UDP port of VXLAN, equal on all nodes; 0 = 4789", { default: "0" }),
+  wireguardPort: setting(
+    "WEFT_WIREGUARD_PORT",
+    integer({ min: 1, max: 65_535 }),
+    "UDP port of the first WireGuard tunnel; each connection takes the next free one",
+    { default: String(defaultWireguardPort) },
+  ),
   mechanismPriority: setting(
     "NSM_MECHANISM_PRIORITY",
     list(oneOf(...Object.values(MechanismType))),

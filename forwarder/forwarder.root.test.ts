@@ -102,17 +102,6 @@ test("a namespace that vanishes is NOT_FOUND by name and leaves nothing", async 
   assert.deepEqual(nodes.inventory(), before);
 });
 
-test("payload IP: on one node it works, between nodes it is refused and nothing is built", async (t) => {
-  const nodes = await createNodes(t);
-  nodes.mesh.endpoint.context = context(["172.16.1.101/32"], ["172.16.1.100/32"]);
-  const before = nodes.inventory();
-  await assert.rejects(nodes.mesh.request("a", "remote", { payload: "IP" }), { code: Code.FAILED_PRECONDITION });
-  assert.deepEqual(nodes.inventory(), before);
-  const answer = await nodes.mesh.request("a", "local", { payload: "IP" });
-  await nodes.ping(["172.16.1.101/32"], ["172.16.1.100/32"]);
-  await nodes.mesh.close("a", answer);
-});
-
 test("row 1.23: with another UDP port packets flow, and the device has it", async (t) => {
   const nodes = await createNodes(t, { vxlanPort: { a: 8472, b: 8472 } });
   nodes.mesh.endpoint.context = context(["172.16.1.101/32"], ["172.16.1.100/32"]);

@@ -6,17 +6,21 @@ import type { MechanismKind } from "./mechanisms/mechanism.js";
 import { noopKind } from "./mechanisms/noop.js";
 import { unbuiltKinds } from "./mechanisms/unbuilt.js";
 import { type VxlanOptions, vxlanKind } from "./mechanisms/vxlan.js";
+import { wireguardKind } from "./mechanisms/wireguard.js";
+import type { WireguardEnds } from "./wireguard-ends.js";
 
 export interface KindOptions extends Omit<VxlanOptions, "tunnelAddress" | "dataPlane"> {
   readonly dataPlane: DataPlane;
   /** Undefined = this node has none, and no tunnels. */
   readonly tunnelAddress: string | undefined;
+  readonly wireguardEnds: WireguardEnds;
 }
 
 export async function mechanismKinds(options: KindOptions): Promise<MechanismKind[]> {
-  const { dataPlane, tunnelAddress } = options;
+  const { dataPlane, tunnelAddress, wireguardEnds: ends } = options;
   const known = [kernelKind()];
   if (tunnelAddress !== undefined) known.push(vxlanKind({ ...options, tunnelAddress }));
+  if (tunnelAddress !== undefined && dataPlane.name !== "none") known.push(wireguardKind({ tunnelAddress, ends, dataPlane }));
   if (dataPlane.name === "none") known.push(...unbuiltKinds(tunnelAddress ?? "127.0.0.1"));
   const available = await dataPlane.mechanisms();
   const built = available.flatMap((type) =>

@@ -12,5 +12,7 @@ export async function openDataPlane(
 ): Promise<DataPlane> {
   if (config.dataPlane === "none") return createNoDataPlane();
   const { createKernelDataPlane } = await import("./dataplane/kernel/kernel.js");
-  return createKernelDataPlane({ stateDir: resolveStateDir(config.stateDir, config.name, env), log });
+  const { WEFT_MESH: mark } = env;
+  const processEnv = mark === undefined ? undefined : { WEFT_MESH: mark };
+  return createKernelDataPlane({ stateDir: resolveStateDir(config.stateDir, config.name, env), log, processEnv });
 }

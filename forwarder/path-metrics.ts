@@ -47,6 +47,8 @@ function nameOf(port: Port): string {
       return `KERNEL/${port.interfaceName}`;
     case "vxlan":
       return `VXLAN/${port.vni}`;
+    case "wireguard":
+      return `WIREGUARD/${port.listenPort}`;
     case "noop":
       return `${port.mechanism}/`;
   }

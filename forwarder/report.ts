@@ -107,6 +107,8 @@ function describePort(port: Port): string {
       return `${port.interfaceName} in ${port.netnsUrl}`;
     case "vxlan":
       return `vxlan ${port.vni} ${port.localAddress} → ${port.remoteAddress}:${port.udpPort}`;
+    case "wireguard":
+      return `wireguard ${port.localAddress}:${port.listenPort} → ${port.remoteAddress}:${port.remotePort}`;
     case "noop":
       return port.mechanism.toLowerCase();
   }

@@ -1,22 +1,25 @@
 /** What a forwarder knew before it was restarted, from what its data plane has adopted. */
 import type { Log } from "../sdk/telemetry/log.js";
 import { type Connections, decodeRecord } from "./connections.js";
-import type { DataPlane, Port } from "./dataplane/dataplane.js";
+import type { DataPlane } from "./dataplane/dataplane.js";
 import type { VniPool } from "./vni.js";
+import type { WireguardEnds } from "./wireguard-ends.js";
 
 /**
- * Adopts what lives: connections are held again with what was agreed, and their VNIs stay taken. What nobody can go on
+ * Adopts what lives: connections are held again with what was agreed, and their VNIs, UDP ports and keys
+ * stay theirs. What nobody can go on
  * with (its record is unreadable) is removed.
  */
 export async function restoreConnections(options: {
   readonly dataPlane: DataPlane;
   readonly connections: Connections;
   readonly vnis: VniPool;
+  readonly wireguardEnds: Pick<WireguardEnds, "restore">;
   readonly nowMs: number;
   readonly log: Log;
   readonly signal: AbortSignal;
 }): Promise<void> {
-  const { dataPlane, connections, vnis, nowMs, log, signal } = options;
+  const { dataPlane, connections, vnis, wireguardEnds, nowMs, log, signal } = options;
   const { adopted, reclaimed } = await dataPlane.recover(nowMs);
   for (const crossConnect of adopted) {
     const { id } = crossConnect;
@@ -27,14 +30,13 @@ export async function restoreConnections(options: {
       continue;
     }
     connections.set(id, held);
-    for (const port of [crossConnect.client, crossConnect.endpoint]) claim(vnis, id, port);
+    for (const port of [crossConnect.client, crossConnect.endpoint]) {
+      if (port.kind === "vxlan") vnis.claim({ owner: id, udpPort: port.udpPort, vni: port.vni });
+      if (port.kind === "wireguard") wireguardEnds.restore(id, port);
+    }
   }
   for (const { kind, name, netnsUrl, connectionId } of reclaimed) {
     log.info(`reclaimed ${kind} ${name}`, { netns: netnsUrl, connectionId });
   }
   if (adopted.length + reclaimed.length > 0) log.info("recovered", { adopted: adopted.length, reclaimed: reclaimed.length });
-}
-
-function claim(vnis: VniPool, owner: string, port: Port): void {
-  if (port.kind === "vxlan") vnis.claim({ owner, udpPort: port.udpPort, vni: port.vni });
 }

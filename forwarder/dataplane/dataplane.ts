@@ -58,13 +58,27 @@ export interface VxlanPort {
   readonly remoteAddress: string;
 }
 
+/** One end of a WireGuard tunnel in the forwarder's own network namespace; it carries IP packets. */
+export interface WireguardPort {
+  readonly kind: "wireguard";
+  /** 32 bytes of Curve25519 in standard base64. It stands in the ledger and nowhere else: never in a log or a report. */
+  readonly privateKey: string;
+  /** UDP port of this end, unique in this namespace. */
+  readonly listenPort: number;
+  readonly localAddress: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** In standard base64. */
+  readonly remotePublicKey: string;
+}
+
 /** A port that is negotiated and not built: NOOP, or any mechanism under `--dataplane none`. */
 export interface NoopPort {
   readonly kind: "noop";
   readonly mechanism: MechanismType;
 }
 
-export type Port = KernelPort | VxlanPort | NoopPort;
+export type Port = KernelPort | VxlanPort | WireguardPort | NoopPort;
 
 export interface CrossConnect {
   /** The forwarder's own connection id. */
@@ -101,7 +115,7 @@ export interface Capability {
 
 /** One object that we made in the world. */
 export interface OwnedObject {
-  /** link, address, route, rule, neighbor, table, vni. */
+  /** link, address, route, rule, neighbor, table, vni, process, socket, udp-port. */
   readonly kind: string;
   readonly name: string;
   readonly netnsUrl: string;

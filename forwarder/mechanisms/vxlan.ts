@@ -9,9 +9,10 @@ import { withParameters } from "../../sdk/mechanisms/parameters.js";
 import { parseVxlan, vxlanOffer, vxlanParameter } from "../../sdk/mechanisms/vxlan.js";
 import { Code, statusError } from "../../sdk/status.js";
 import type { DataPlane, VxlanPort } from "../dataplane/dataplane.js";
-import { lowestMtuBytes, tunnelMtuBytes } from "../mtu.js";
+import { lowestMtuBytes } from "../mtu.js";
 import { type VniPool, vniIsEven } from "../vni.js";
 import type { MechanismKind } from "./mechanism.js";
+import { ownTunnelMtu } from "./own-mtu.js";
 
 export interface VxlanOptions {
   readonly tunnelAddress: string;
@@ -22,9 +23,7 @@ export interface VxlanOptions {
 
 export function vxlanKind(options: VxlanOptions): MechanismKind {
   const { tunnelAddress, udpPort, vnis, dataPlane } = options;
-  const ownMtuBytes = remembered(async () =>
-    tunnelMtuBytes(MechanismType.VXLAN, await dataPlane.underlayMtuBytes(tunnelAddress), tunnelAddress),
-  );
+  const ownMtuBytes = ownTunnelMtu(MechanismType.VXLAN, tunnelAddress, dataPlane);
   return {
     type: MechanismType.VXLAN,
     classes: [MechanismClass.REMOTE],
@@ -106,23 +105,4 @@ function chooseVni(
   if (held !== undefined) return held;
   const { srcIp, origSrcIp, origDstIp } = asked;
   return vnis.allocate({ owner, udpPort, even: vniIsEven({ srcIp, dstIp: tunnelAddress, origSrcIp, origDstIp }) });
-}
-
-/** The underlay's MTU is asked of the kernel and hardly ever changes: a few seconds old is new enough. */
-const rememberMs = 5_000;
-
-function remembered(ask: () => Promise<number>): () => Promise<number> {
-  let answer: Promise<number> | undefined;
-  let askedMs = 0;
-  return () => {
-    const nowMs = performance.now();
-    if (answer !== undefined && nowMs - askedMs < rememberMs) return answer;
-    askedMs = nowMs;
-    const asking = ask();
-    answer = asking;
-    asking.catch(() => {
-      if (answer === asking) answer = undefined;
-    });
-    return asking;
-  };
 }

@@ -41,6 +41,8 @@ export async function createNodes(t: Test, options: NodeOptions = {}) {
   return {
     mesh,
     planes,
+    a,
+    b,
     client,
     endpoint,
     linkOf,

@@ -21,6 +21,7 @@ import { createConnections } from "../connections.js";
 import type { DataPlane } from "../dataplane/dataplane.js";
 import { mechanismKinds } from "../mechanism-kinds.js";
 import { createVniPool } from "../vni.js";
+import { createWireguardEnds } from "../wireguard-ends.js";
 import { type RecordingDataPlane, recordingDataPlane } from "./recording-data-plane.js";
 
 const pair: Partial<ConnectionContext> = {
@@ -101,7 +102,9 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
     const hub = createMonitorHub();
     const tunnelAddress = (options.tunnels ?? { a: "198.18.0.1", b: "198.18.0.2" })[name];
     const dataPlane = options.planes?.[name] ?? plane;
-    const kinds = await mechanismKinds({ dataPlane, vnis, tunnelAddress, udpPort: options.vxlanPort?.[name] ?? 4789 });
+    const wireguardEnds = createWireguardEnds(51_820);
+    const udpPort = options.vxlanPort?.[name] ?? 4789;
+    const kinds = await mechanismKinds({ dataPlane, vnis, wireguardEnds, tunnelAddress, udpPort });
     const handler = forwarderChain({
       name: `forwarder-${name}`,
       clock,

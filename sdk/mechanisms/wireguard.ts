@@ -16,6 +16,7 @@ export const wireguardParameter = {
   mtu: sharedParameter.mtu,
 } as const;
 
+/** Of a peer that names none; our own connections take ports from here up. */
 export const defaultWireguardPort = 51_820;
 const keyBytes = 32;
 const maxMtu = 65_535;

@@ -1,6 +1,8 @@
 /**
  * The ledger in the kernel data plane's words: `Built` to JSON and back.
  */
+
+import { isDeviceName } from "../../../sdk/linux/wireguard-go.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { CrossConnect, Port } from "../dataplane.js";
 import { type Ledger, openLedger } from "../ledger.js";
@@ -123,6 +125,11 @@ function isPort(value: unknown): value is Port {
   return isObject(value) && typeof value["kind"] === "string";
 }
 
+/** The device name becomes a path and tells which process is ended: it must be one of ours. */
+function isTun(value: unknown): boolean {
+  return value === undefined || (isObject(value) && isDeviceName(value["device"]) && typeof value["alias"] === "string");
+}
+
 function decodeLinks(value: unknown): BuiltLink[] | undefined {
   if (!Array.isArray(value)) return undefined;
   const wellFormed = value.every(
@@ -131,6 +138,7 @@ function decodeLinks(value: unknown): BuiltLink[] | undefined {
       (link["role"] === "client" || link["role"] === "endpoint") &&
       ["netnsUrl", "dev", "ino", "name", "macAddress"].every((key) => typeof link[key] === "string") &&
       (link["pingGroups"] === undefined || /^\d+ \d+$/.test(String(link["pingGroups"]))) &&
+      isTun(link["tun"]) &&
       Array.isArray(link["tables"]) &&
       link["tables"].every((table) => isObject(table) && typeof table["key"] === "string" && typeof table["table"] === "number"),
   );

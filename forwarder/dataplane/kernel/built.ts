@@ -6,6 +6,7 @@ import type { Family } from "../../../sdk/linux/netlink/ip-address.js";
 import { formatAddress, formatPrefix } from "../../../sdk/linux/netlink/ip-address.js";
 import { randomMac } from "../../../sdk/linux/netlink/mac-address.js";
 import type { NetnsHandle } from "../../../sdk/linux/netns.js";
+import { newDeviceName, uapiSocketPath } from "../../../sdk/linux/wireguard-go.js";
 import type { CrossConnect, OwnedObject } from "../dataplane.js";
 import { type LinkPlan, type Plan, planOf, type Role } from "./plan.js";
 
@@ -16,7 +17,10 @@ export interface Built {
   readonly leftovers: readonly BuiltLink[];
 }
 
-/** An interface that is ours: it has this hardware address under this name in this namespace. */
+/**
+ * An interface that is ours: it has this hardware address under this name in this namespace; a TUN interface, which has
+ * no hardware address, its alias.
+ */
 export interface BuiltLink {
   readonly role: Role;
   readonly netnsUrl: string;
@@ -25,6 +29,8 @@ export interface BuiltLink {
   readonly ino: string;
   readonly name: string;
   readonly macAddress: string;
+  /** Of a TUN interface: the device name that its process was started with, and the alias that marks it as ours. */
+  readonly tun?: { readonly device: string; readonly alias: string };
   /** Routing tables of its policies, in this namespace. */
   readonly tables: readonly OwnedTable[];
   /** What ping-groups.ts found in this namespace; undefined: it has changed nothing there. */
@@ -54,6 +60,7 @@ export function buildLink(
 ): BuiltLink {
   const samePlace = before !== undefined && before.dev === String(netns.dev) && before.ino === String(netns.ino);
   const kept = new Map(samePlace ? before.tables.map((table) => [table.key, table] as const) : []);
+  const isTun = plan.medium === "tun";
   const added = ask.freeTables(plan.policies.filter(({ key }) => !kept.has(key)).length)[Symbol.iterator]();
   return {
     role: plan.role,
@@ -61,7 +68,8 @@ export function buildLink(
     dev: String(netns.dev),
     ino: String(netns.ino),
     name: plan.name,
-    macAddress: plan.macAddress || before?.macAddress || randomMac(),
+    macAddress: isTun ? "" : plan.macAddress || before?.macAddress || randomMac(),
+    ...(isTun ? { tun: { device: before?.tun?.device ?? newDeviceName(), alias: plan.alias } } : {}),
     tables: plan.policies.map(({ key, family }) => kept.get(key) ?? { key, family, table: added.next().value ?? 0 }),
     pingGroups: samePlace ? before.pingGroups : ask.pingGroups(),
   };
@@ -101,6 +109,10 @@ export function objectsOf(built: Built): OwnedObject[] {
     }
     for (const { address, macAddress } of own?.neighbors ?? [])
       add("neighbor", `${formatAddress(address)} ${macAddress} dev ${link.name}`);
+    if (link.tun !== undefined) {
+      add("process", `wireguard-go -f ${link.tun.device}`);
+      add("socket", uapiSocketPath(link.tun.device));
+    }
     for (const { table, key } of link.tables) {
       add("rule", `${key} lookup ${table}`);
       add("table", String(table));
@@ -108,5 +120,7 @@ export function objectsOf(built: Built): OwnedObject[] {
   }
   if (plan.kind === "vxlan")
     objects.push({ kind: "vni", name: `${plan.tunnel.vni} port ${plan.tunnel.udpPort}`, netnsUrl: "", connectionId });
+  if (plan.kind === "wireguard")
+    objects.push({ kind: "udp-port", name: String(plan.tunnel.listenPort), netnsUrl: "", connectionId });
   return objects;
 }

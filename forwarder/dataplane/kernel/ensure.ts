@@ -61,7 +61,7 @@ async function makeNew({ shop, book, log, pings }: Job, plan: Plan, built: Built
   const { id } = built.crossConnect;
   book.begin(built);
   try {
-    makeWire(shop, plan, built);
+    await makeWire(shop, plan, built);
     book.commit(id);
   } catch (error) {
     await attempt(log, id, "take away what was half made", () => demolish(shop, built.links, { rules: true, renamed: false }));
@@ -82,13 +82,13 @@ async function update(
   const { id } = built.crossConnect;
   if (samePorts(built, before)) {
     // A refresh: the same again, so nothing can be left half made.
-    const changed = updateWire(shop, plan, built, before, planBefore, existing);
+    const changed = await updateWire(shop, plan, built, before, planBefore, existing);
     book.updateSoon(built);
     return changed;
   }
   book.begin(built);
   try {
-    const changed = updateWire(shop, plan, built, before, planBefore, existing);
+    const changed = await updateWire(shop, plan, built, before, planBefore, existing);
     book.commit(id);
     return changed;
   } catch (error) {
@@ -105,13 +105,13 @@ async function replace({ shop, book, log, pings }: Job, plan: Plan, built: Built
     return { ...link, name: inTheWay ? parkedName() : link.name, tables: tablesBut(link, built) };
   });
   const planBefore = planOf(before.crossConnect);
-  const putBack = (): void => {
+  const putBack = async (): Promise<void> => {
     before.links.forEach((link, index) => {
       const parked = leftovers[index];
       if (parked !== undefined && parked.name !== link.name) unparkLink(shop, parked, link.name);
     });
     const existing = findUpdatable(shop, planBefore, before, before, planBefore);
-    if (existing !== undefined) updateWire(shop, planBefore, before, built, plan, existing);
+    if (existing !== undefined) await updateWire(shop, planBefore, before, built, plan, existing);
   };
   book.begin({ ...built, leftovers });
   let parked = false;
@@ -121,7 +121,7 @@ async function replace({ shop, book, log, pings }: Job, plan: Plan, built: Built
       if (name !== undefined && name !== link.name) parkLink(shop, link, name);
     });
     parked = true;
-    makeWire(shop, plan, built);
+    await makeWire(shop, plan, built);
     book.commit(id);
   } catch (error) {
     const halfMade = built.links.map((link) => ({ ...link, tables: tablesBut(link, before) }));
@@ -139,7 +139,7 @@ async function replace({ shop, book, log, pings }: Job, plan: Plan, built: Built
   });
 }
 
-/** The same VNI in another place: the kernel does not let the two exist at one time. */
+/** The same VNI or UDP port in another place: the two cannot exist at one time. */
 async function makeAgain(
   { shop, book, log, pings }: Job,
   plan: Plan,
@@ -152,7 +152,7 @@ async function makeAgain(
   try {
     const old = before.links.map((link) => ({ ...link, tables: tablesBut(link, built) }));
     await demolish(shop, old, { rules: true, renamed: true });
-    makeWire(shop, plan, built);
+    await makeWire(shop, plan, built);
     pings.settle(id, built.links, shop.places);
     book.commit(id);
   } catch (error) {
@@ -173,6 +173,7 @@ function tablesBut(link: BuiltLink, others: Built): readonly OwnedTable[] {
 }
 
 function sharesTunnel(plan: Plan, before: Plan): boolean {
+  if (plan.kind === "wireguard" && before.kind === "wireguard") return true;
   if (plan.kind !== "vxlan" || before.kind !== "vxlan") return false;
   return plan.tunnel.vni === before.tunnel.vni && plan.tunnel.udpPort === before.tunnel.udpPort;
 }

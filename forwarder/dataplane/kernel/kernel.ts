@@ -1,6 +1,7 @@
 /**
  * The Linux kernel as data plane: a veth pair between two namespaces of this node, or a VXLAN interface in a workload's
- * namespace whose tunnel ends in the forwarder's (no bridge on the way). Spoken to over rtnetlink only.
+ * namespace whose tunnel ends in the forwarder's (no bridge on the way). Spoken to over rtnetlink only. For packets that
+ * must be encrypted: a TUN interface of a wireguard-go process (docs/decisions/0007).
  *
  * Operations on one cross-connect run one after another; those on different ones do not wait for each other.
  */
@@ -32,13 +33,15 @@ export interface KernelDataPlaneOptions {
   /** Folder for the ledger; made when missing. One data plane at a time. */
   readonly stateDir: string;
   readonly log: Log;
+  /** Environment of the processes that are started and outlive this one; `weft down` finds them by it. */
+  readonly processEnv?: Readonly<Record<string, string>> | undefined;
 }
 
 /**
  * The namespace it is called in becomes the forwarder's: tunnels end there.
  * @throws ALREADY_EXISTS when another data plane uses the folder
  */
-export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions): DataPlane {
+export function createKernelDataPlane({ stateDir, log, processEnv = {} }: KernelDataPlaneOptions): DataPlane {
   const book = openBook(join(stateDir, "cross-connects"), log);
   const unlock = lockFile(join(stateDir, "dataplane.lock"), `the data plane's ledger in ${stateDir}`);
   const home = openOwnNetns();
@@ -53,7 +56,7 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
     probing ??= probeMachine();
     return probing;
   };
-  const shopOf = (places: Places): Workshop => ({ places, own, reaper });
+  const shopOf = (places: Places): Workshop => ({ places, home, own, reaper, processEnv });
 
   const health = createHealth({
     home,
@@ -111,7 +114,11 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
     async mechanisms() {
       const found = await capabilities();
       const works = (name: string): boolean => found.some((each) => each.name === name && each.supported === "yes");
-      return [...(works("veth") ? [MechanismType.KERNEL] : []), ...(works("vxlan") ? [MechanismType.VXLAN] : [])];
+      return [
+        ...(works("veth") ? [MechanismType.KERNEL] : []),
+        ...(works("vxlan") ? [MechanismType.VXLAN] : []),
+        ...(works("wireguard") ? [MechanismType.WIREGUARD] : []),
+      ];
     },
     underlayMtuBytes: async (localAddress) => {
       const wanted = formatAddress(parseAddress(localAddress));
@@ -147,7 +154,7 @@ export function createKernelDataPlane({ stateDir, log }: KernelDataPlaneOptions)
     counters: async (id) => await countersOf(built.get(id)),
     objects: async () => [...built.values()].flatMap(objectsOf),
     async recover(nowMs) {
-      const { adopted, reclaimed } = await recoverAll({ book, log, pings, own, reaper, nowMs });
+      const { adopted, reclaimed } = await recoverAll({ book, log, pings, home, own, reaper, processEnv, nowMs });
       for (const each of adopted) built.set(each.crossConnect.id, each);
       return { adopted: adopted.map(({ crossConnect }) => crossConnect), reclaimed };
     },

@@ -59,21 +59,22 @@ export async function withPlaces<T>(run: (places: Places) => T | Promise<T>): Pr
 }
 
 /** The interface that is ours, also when somebody has renamed it; undefined when it is gone or another one has its name. */
-export function findLink(place: Place, built: Pick<BuiltLink, "name" | "macAddress">): Link | undefined {
+export function findLink(place: Place, built: Pick<BuiltLink, "name" | "macAddress" | "tun">): Link | undefined {
   const link = findExactLink(place, built);
   if (link !== undefined) return link;
-  const candidates = listLinks(place.socket).filter((each) => each.macAddress === built.macAddress && isOurKind(each));
+  const candidates = listLinks(place.socket).filter((each) => isOurs(each, built));
   return candidates.length === 1 && !isParkedName(candidates[0]?.name ?? "") ? candidates[0] : undefined;
 }
 
 /** The interface with that name, if it is ours. */
-export function findExactLink({ socket }: Place, { name, macAddress }: Pick<BuiltLink, "name" | "macAddress">): Link | undefined {
-  const link = getLink(socket, name, "without-statistics");
-  return link?.macAddress === macAddress && isOurKind(link) ? link : undefined;
+export function findExactLink({ socket }: Place, built: Pick<BuiltLink, "name" | "macAddress" | "tun">): Link | undefined {
+  const link = getLink(socket, built.name, "without-statistics");
+  return link !== undefined && isOurs(link, built) ? link : undefined;
 }
 
-function isOurKind({ kind }: Link): boolean {
-  return kind === "veth" || kind === "vxlan";
+function isOurs(link: Link, { macAddress, tun }: Pick<BuiltLink, "macAddress" | "tun">): boolean {
+  if (tun !== undefined) return link.kind === "tun" && link.alias === tun.alias;
+  return link.macAddress === macAddress && (link.kind === "veth" || link.kind === "vxlan");
 }
 
 function openBuilt(link: BuiltLink): NetnsHandle | undefined {

@@ -14,13 +14,15 @@ import {
 import { parseMac } from "../../../sdk/linux/netlink/mac-address.js";
 import { parseNetnsUrl } from "../../../sdk/linux/netns.js";
 import { Code, type StatusError, statusError } from "../../../sdk/status.js";
-import type { CrossConnect, IpRoute, KernelPort, PolicyRule, Port, PortRange, VxlanPort } from "../dataplane.js";
+import type { CrossConnect, IpRoute, KernelPort, PolicyRule, Port, PortRange, VxlanPort, WireguardPort } from "../dataplane.js";
 
 export type Role = "client" | "endpoint";
 
 /** One interface of a workload. */
 export interface LinkPlan {
   readonly role: Role;
+  /** A "tun" has no hardware address and no neighbours. */
+  readonly medium: "ethernet" | "tun";
   readonly netnsUrl: string;
   readonly name: string;
   readonly alias: string;
@@ -57,6 +59,7 @@ export interface PlannedPolicy {
 export type Plan =
   | { readonly kind: "veth"; readonly links: readonly [LinkPlan, LinkPlan] }
   | { readonly kind: "vxlan"; readonly links: readonly [LinkPlan]; readonly tunnel: VxlanPort }
+  | { readonly kind: "wireguard"; readonly links: readonly [LinkPlan]; readonly tunnel: WireguardPort }
   | { readonly kind: "nothing"; readonly links: readonly [] };
 
 const maxInterfaceNameBytes = 15;
@@ -89,9 +92,11 @@ export function planOf(crossConnect: CrossConnect): Plan {
   }
   if (client.kind === "kernel" && endpoint.kind === "vxlan") return planTunnel("client", client, endpoint, crossConnect);
   if (client.kind === "vxlan" && endpoint.kind === "kernel") return planTunnel("endpoint", endpoint, client, crossConnect);
+  if (client.kind === "kernel" && endpoint.kind === "wireguard") return planEncrypted("client", client, endpoint, crossConnect);
+  if (client.kind === "wireguard" && endpoint.kind === "kernel") return planEncrypted("endpoint", endpoint, client, crossConnect);
   throw statusError(
     Code.FAILED_PRECONDITION,
-    `${describe(client)} to ${describe(endpoint)}: the kernel data plane joins kernel interfaces, or one with VXLAN`,
+    `${describe(client)} to ${describe(endpoint)}: the kernel data plane joins kernel interfaces, or one with VXLAN or WireGuard`,
   );
 }
 
@@ -105,11 +110,38 @@ function planTunnel(role: Role, port: KernelPort, tunnel: VxlanPort, { payload, 
   if (!Number.isInteger(tunnel.vni) || tunnel.vni < 1 || tunnel.vni > maxVni)
     throw invalid(`vni ${tunnel.vni}`, `must be 1…${maxVni}`);
   checkPort("VXLAN UDP port", tunnel.udpPort, 1);
-  const [local, remote] = [parseAddress(tunnel.localAddress), parseAddress(tunnel.remoteAddress)];
-  if (local.family !== remote.family) {
-    throw invalid(`tunnel ${tunnel.localAddress} – ${tunnel.remoteAddress}`, "both ends must be of one address family");
-  }
+  checkEnds(tunnel);
   return { kind: "vxlan", links: [planLink(role, port, mtuBytes)], tunnel };
+}
+
+function planEncrypted(role: Role, port: KernelPort, tunnel: WireguardPort, { payload, mtuBytes }: CrossConnect): Plan {
+  if (payload !== "IP") {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `payload ${payload || "(empty)"} over WireGuard: WireGuard carries IP packets; choose payload IP or a mechanism for Ethernet frames`,
+    );
+  }
+  checkPort("WireGuard UDP port", tunnel.listenPort, 1);
+  checkPort("WireGuard UDP port of the other end", tunnel.remotePort, 1);
+  checkKey("WireGuard private key", tunnel.privateKey);
+  checkKey("WireGuard public key of the other end", tunnel.remotePublicKey);
+  checkEnds(tunnel);
+  return {
+    kind: "wireguard",
+    links: [{ ...planLink(role, port, mtuBytes), medium: "tun", macAddress: "", neighbors: [] }],
+    tunnel,
+  };
+}
+
+function checkEnds({ localAddress, remoteAddress }: { readonly localAddress: string; readonly remoteAddress: string }): void {
+  if (parseAddress(localAddress).family === parseAddress(remoteAddress).family) return;
+  throw invalid(`tunnel ${localAddress} – ${remoteAddress}`, "both ends must be of one address family");
+}
+
+/** The key itself never gets into a text. */
+function checkKey(what: string, key: string): void {
+  const bytes = Buffer.from(key, "base64");
+  if (bytes.length !== 32 || bytes.toString("base64") !== key) throw invalid(what, "must be 32 bytes in standard base64");
 }
 
 function planLink(role: Role, port: KernelPort, mtuBytes: number): LinkPlan {
@@ -137,6 +169,7 @@ function planLink(role: Role, port: KernelPort, mtuBytes: number): LinkPlan {
   const routes = port.routes.map(planRoute);
   return {
     role,
+    medium: "ethernet",
     netnsUrl: port.netnsUrl,
     name: port.interfaceName,
     alias: port.alias,

@@ -74,7 +74,7 @@ async function recoverOne(
   if (committed.leftovers.length > 0) await demolish(shop, committed.leftovers, { rules: true, renamed: false });
   const built: Built = { ...committed, leftovers: [] };
   if (expiresAtMs > nowMs && built.links.every((link) => lives(shop, link) || changedLives(shop, link, begun))) {
-    if (begun !== undefined) updateWire(shop, planOf(built.crossConnect), built, begun, planOf(begun.crossConnect));
+    if (begun !== undefined) await updateWire(shop, planOf(built.crossConnect), built, begun, planOf(begun.crossConnect));
     if (begun !== undefined) book.abandon(id);
     if (committed.leftovers.length > 0) book.update(built);
     return { adopted: built, reclaimed: [] };

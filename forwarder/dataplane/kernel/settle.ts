@@ -36,11 +36,12 @@ function isOperational({ operational, carrier }: Link): boolean {
   return operational || !carrier;
 }
 
-function hearsSolicitations({ socket }: Place, { index }: Link, { addresses }: LinkPlan): boolean {
+function hearsSolicitations({ socket }: Place, { index }: Link, { addresses, medium }: LinkPlan): boolean {
   const wanted = addresses
     .filter(({ family }) => family === AF_INET6)
     .map((address) => formatAddress(solicitedNodeGroup(address)));
-  if (wanted.length === 0) return true;
+  // A TUN interface asks nobody and is asked by nobody.
+  if (wanted.length === 0 || medium === "tun") return true;
   const groups = new Set(listMulticastGroups(socket, index).map(formatAddress));
   return wanted.every((group) => groups.has(group));
 }

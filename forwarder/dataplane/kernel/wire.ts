@@ -11,6 +11,7 @@ import {
   type VethEnd,
 } from "../../../sdk/linux/netlink/links.js";
 import type { NetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
+import type { NetnsHandle } from "../../../sdk/linux/netns.js";
 import { hasErrno } from "../../../sdk/linux/system-error.js";
 import { Code, statusError } from "../../../sdk/status.js";
 import { type Built, type BuiltLink, linkOf, sameNamespace } from "./built.js";
@@ -19,21 +20,27 @@ import { openPingGroups } from "./ping-groups.js";
 import { findExactLink, findLink, type Place, type Places } from "./places.js";
 import type { LinkPlan, Plan, Role } from "./plan.js";
 import type { Reaper } from "./reaper.js";
+import { endTunnels, makeTunnel, retargetTunnel } from "./tunnel.js";
 
 /** What an operation works with. */
 export interface Workshop {
   readonly places: Places;
-  /** In the forwarder's own namespace, where tunnels end. */
+  /** The forwarder's own namespace, where tunnels end. */
+  readonly home: NetnsHandle;
+  /** A routing socket in it. */
   readonly own: NetlinkSocket;
   readonly reaper: Reaper;
+  /** Environment of processes that are started. */
+  readonly processEnv: Readonly<Record<string, string>>;
 }
 
 /**
  * Makes the interfaces of a plan, which must not exist, and everything on them. On failure the caller calls `demolish`.
  * @throws SystemError; ALREADY_EXISTS naming what is taken
  */
-export function makeWire(shop: Workshop, plan: Plan, built: Built): void {
+export async function makeWire(shop: Workshop, plan: Plan, built: Built): Promise<void> {
   if (plan.kind === "nothing") return;
+  if (plan.kind === "wireguard") return await makeTunnel(shop, plan, built);
   const ends = plan.links.map((link) => endOf(shop, link, builtFor(built, link)));
   const [first, second] = ends;
   if (first === undefined) return;
@@ -56,14 +63,14 @@ export function makeWire(shop: Workshop, plan: Plan, built: Built): void {
  * @returns whether anything had to be changed
  * @throws SystemError; NOT_FOUND when an interface has vanished meanwhile
  */
-export function updateWire(
+export async function updateWire(
   shop: Workshop,
   plan: Plan,
   built: Built,
   before: Built,
   planBefore: Plan,
   existing: Existing = new Map(),
-): boolean {
+): Promise<boolean> {
   let changed = false;
   for (const link of plan.links) {
     const wanted = builtFor(built, link);
@@ -77,6 +84,7 @@ export function updateWire(
     changed ||= found.name !== wanted.name;
     const current = found.name === wanted.name ? found : (getLink(place.socket, found.index) ?? found);
     if (plan.kind === "vxlan" && !sameTarget(plan, planBefore)) place.socket.perform([retargetVxlan(current.index, plan.tunnel)]);
+    if (plan.kind === "wireguard") await retargetTunnel(plan, wanted, planBefore);
     changed = configureLink(place, current, link, wanted, "existing", earlier?.tables ?? []) || changed;
   }
   return changed;
@@ -139,6 +147,7 @@ export async function demolish(
   links: readonly BuiltLink[],
   what: { rules: boolean; renamed: boolean },
 ): Promise<void> {
+  await endTunnels(links);
   const deletions: Promise<void>[] = [];
   // The endpoint's namespace first: many clients share it, so their interfaces are deleted as one group.
   for (const link of [...links].reverse()) {

@@ -1,0 +1,101 @@
+/**
+ * WIREGUARD on a forwarder: IP packets between nodes, encrypted. Each side writes its address, its UDP port and its
+ * public key; both are the connection's own, and a refresh writes the same again (NSM: mechanisms/wireguard).
+ */
+import { MechanismClass, MechanismType, Payload } from "../../sdk/api.js";
+import type { Connection, Mechanism } from "../../sdk/gen/connection.js";
+import { parseAddress } from "../../sdk/ip.js";
+import { withParameters } from "../../sdk/mechanisms/parameters.js";
+import { defaultWireguardPort, parseWireguard, wireguardOffer, wireguardParameter } from "../../sdk/mechanisms/wireguard.js";
+import { Code, statusError } from "../../sdk/status.js";
+import type { DataPlane, WireguardPort } from "../dataplane/dataplane.js";
+import { lowestMtuBytes } from "../mtu.js";
+import type { WireguardEnds } from "../wireguard-ends.js";
+import type { MechanismKind } from "./mechanism.js";
+import { ownTunnelMtu } from "./own-mtu.js";
+
+export interface WireguardOptions {
+  readonly tunnelAddress: string;
+  readonly ends: WireguardEnds;
+  readonly dataPlane: Pick<DataPlane, "underlayMtuBytes">;
+}
+
+/** The end of another forwarder. */
+interface Remote {
+  readonly address: string;
+  readonly port: number;
+  readonly publicKey: string;
+}
+
+export function wireguardKind(options: WireguardOptions): MechanismKind {
+  const { tunnelAddress, ends, dataPlane } = options;
+  const ownMtuBytes = ownTunnelMtu(MechanismType.WIREGUARD, tunnelAddress, dataPlane);
+  return {
+    type: MechanismType.WIREGUARD,
+    classes: [MechanismClass.REMOTE],
+    payloads: [Payload.IP],
+    async accept(connection, mechanism) {
+      remoteOf(connection, mechanism, "asks", options);
+      const asked = parseWireguard(mechanism, connection.id);
+      const own = await ends.hold(connection.id);
+      return withParameters(mechanism, {
+        [wireguardParameter.dstIp]: tunnelAddress,
+        [wireguardParameter.dstPort]: own.listenPort,
+        [wireguardParameter.dstPublicKey]: own.publicKey,
+        [wireguardParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes()),
+      });
+    },
+    async offer(connection) {
+      const { listenPort: srcPort, publicKey: srcPublicKey } = await ends.hold(connection.id);
+      return wireguardOffer({ srcIp: tunnelAddress, srcPort, srcPublicKey, mtuBytes: await ownMtuBytes() });
+    },
+    mtuBytes: async (connection, mechanism) =>
+      lowestMtuBytes(parseWireguard(mechanism, connection.id).mtuBytes, await ownMtuBytes()),
+    clientPort: (connection, mechanism) => port(connection, remoteOf(connection, mechanism, "asks", options), options),
+    endpointPort: (connection, mechanism) => port(connection, remoteOf(connection, mechanism, "answers", options), options),
+    withMtu: (mechanism: Mechanism, mtuBytes) => withParameters(mechanism, { [wireguardParameter.mtu]: mtuBytes }),
+    release: (connectionId) => ends.release(connectionId),
+  };
+}
+
+function port(connection: Connection, remote: Remote, { ends, tunnelAddress }: WireguardOptions): WireguardPort {
+  const own = ends.held(connection.id);
+  if (own === undefined) {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `connection ${connection.id}: this forwarder has no key for it any more; close the connection and ask anew`,
+    );
+  }
+  return {
+    kind: "wireguard",
+    privateKey: own.privateKey,
+    listenPort: own.listenPort,
+    localAddress: tunnelAddress,
+    remoteAddress: remote.address,
+    remotePort: remote.port,
+    remotePublicKey: remote.publicKey,
+  };
+}
+
+/** The other end, if a tunnel between it and ours can work. */
+function remoteOf(connection: Connection, mechanism: Mechanism, verb: "asks" | "answers", options: WireguardOptions): Remote {
+  const { srcIp, srcPort, srcPublicKey, dstIp, dstPort, dstPublicKey } = parseWireguard(mechanism, connection.id);
+  const who = `connection ${connection.id}: the forwarder that ${verb}`;
+  const [address, udpPort, publicKey] = verb === "asks" ? [srcIp, srcPort, srcPublicKey] : [dstIp, dstPort, dstPublicKey];
+  const { srcIp: srcIpKey, dstIp: dstIpKey, srcPublicKey: srcKeyKey, dstPublicKey: dstKeyKey } = wireguardParameter;
+  const missing = [
+    ...(address === undefined ? [verb === "asks" ? srcIpKey : dstIpKey] : []),
+    ...(publicKey === undefined ? [verb === "asks" ? srcKeyKey : dstKeyKey] : []),
+  ];
+  if (address === undefined || publicKey === undefined) {
+    const text = `${who} wrote no ${missing.join(" and no ")} into the WIREGUARD mechanism; it must give its tunnel address and key`;
+    throw statusError(Code.INVALID_ARGUMENT, text);
+  }
+  if (parseAddress(address)?.family !== parseAddress(options.tunnelAddress)?.family) {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `${who} has the tunnel address ${address} and this one ${options.tunnelAddress}; set NSM_TUNNEL_IP of both to one IP family`,
+    );
+  }
+  return { address, port: udpPort ?? defaultWireguardPort, publicKey };
+}

@@ -1,0 +1,212 @@
+/** Two nodes with a `weft forwarder` process each, which can be killed; their managers are registries in this process. For tests. */
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type ConnectionApi, Payload } from "../../sdk/api.js";
+import type { Handler } from "../../sdk/chain.js";
+import { Connection } from "../../sdk/gen/connection.js";
+import { IPContext } from "../../sdk/gen/connectioncontext.js";
+import { type NetworkService, NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
+import { icmpEcho } from "../../sdk/linux/icmp-echo.js";
+import { listLinks } from "../../sdk/linux/netlink/links.js";
+import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
+import { spawnInNetns } from "../../sdk/linux/netns.js";
+import { kernelMechanism } from "../../sdk/mechanisms/kernel.js";
+import { createMonitorHub } from "../../sdk/monitor/hub.js";
+import { matchesEndpoint, matchesService } from "../../sdk/registry/match.js";
+import { ServingStatus } from "../../sdk/telemetry/health.js";
+import { silentLog } from "../../sdk/telemetry/log.js";
+import { createFakeRegistry } from "../../sdk/testing/fake-registry.js";
+import { joinNetns, type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
+import { until } from "../../sdk/testing/until.js";
+import { timestampOf } from "../../sdk/timestamp.js";
+import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import { listen } from "../../sdk/transport/listen.js";
+import {
+  connectionService,
+  endpointRegistryService,
+  findOf,
+  monitorService,
+  serviceRegistryService,
+} from "../../sdk/transport/services.js";
+
+type Test = Parameters<typeof temporaryNetns>[0];
+
+interface Forwarder {
+  start(): Promise<void>;
+  kill(signal: "SIGKILL" | "SIGTERM"): Promise<void>;
+}
+
+export async function createNodeProcesses(t: Test, payload: Payload = Payload.ETHERNET) {
+  const [a, b] = [temporaryNetns(t, "a"), temporaryNetns(t, "b")];
+  const [client, endpoint] = [temporaryNetns(t, "cl"), temporaryNetns(t, "ep")];
+  joinNetns({ netns: a, name: "under", addresses: ["198.18.0.1/24"] }, { netns: b, name: "under", addresses: ["198.18.0.2/24"] });
+  const dir = mkdtempSync(join(tmpdir(), "wt-"));
+  t.after(() => rmSync(dir, { recursive: true, force: true }));
+  const dialer = createDialer({ dialTimeoutMs: 2_000 });
+  t.after(() => dialer.close());
+  const endpointUrl = await serveEndpoint(t, `unix://${dir}/endpoint.sock`, endpoint);
+  const managers = {
+    a: await serveManager(t, `unix://${dir}/a.sock`, { "nse-local": endpointUrl, "nse-remote": "tcp://198.18.0.2:5001" }),
+    b: await serveManager(t, `unix://${dir}/b.sock`, { "nse-remote": endpointUrl }),
+  };
+  const url = `unix://${dir}/forwarder-a.sock`;
+  const { signal } = new AbortController();
+  return {
+    client,
+    a: forwarderProcess(t, dialer, a, { name: "a", dir, tunnelIp: "198.18.0.1", manager: managers.a, listenOn: url }),
+    b: forwarderProcess(t, dialer, b, {
+      ...{ name: "b", dir, tunnelIp: "198.18.0.2", manager: managers.b },
+      listenOn: `unix://${dir}/forwarder-b.sock,tcp://198.18.0.2:5001`,
+    }),
+    inventory: () => [a, b, client, endpoint].map(linksOf),
+    close: (connection: Connection) => dialer.connections(url).close(connection, { signal }),
+    request(to: "local" | "remote", refreshed?: Connection, lifetimeMs = 60_000): Promise<Connection> {
+      const first = Connection.fromPartial({
+        id: `client-${to}`,
+        network_service: "svc",
+        network_service_endpoint_name: `nse-${to}`,
+        payload,
+        path: { index: 0, path_segments: [{ name: "client", id: `client-${to}` }] },
+      });
+      const connection = refreshed ?? first;
+      const path_segments = connection.path?.path_segments.slice() ?? [];
+      path_segments[0] = {
+        ...(path_segments[0] ?? { name: "", id: "", token: "", metrics: {} }),
+        expires: timestampOf(Date.now() + lifetimeMs),
+      };
+      const mechanism_preferences = [kernelMechanism({ netnsUrl: client.url, interfaceName: `if-${to}` })];
+      const request = { connection: { ...connection, path: { index: 0, path_segments } }, mechanism_preferences };
+      return dialer.connections(url).request(request, { signal, deadlineMs: Date.now() + 15_000 });
+    },
+  };
+}
+
+interface ForwarderOptions {
+  readonly name: string;
+  readonly dir: string;
+  readonly tunnelIp: string;
+  readonly manager: string;
+  readonly listenOn: string;
+}
+
+/** `weft forwarder` in the namespace of its node. */
+function forwarderProcess(t: Test, dialer: Dialer, node: TestNetns, options: ForwarderOptions): Forwarder {
+  const weft = fileURLToPath(new URL("../../scripts/weft.mjs", import.meta.url));
+  let child: ChildProcess | undefined;
+  const kill = async (signal: "SIGKILL" | "SIGTERM"): Promise<void> => {
+    const dying = child;
+    child = undefined;
+    if (dying === undefined || dying.exitCode !== null || dying.signalCode !== null) return;
+    const exited = once(dying, "exit");
+    dying.kill(signal);
+    await exited;
+  };
+  t.after(() => kill("SIGTERM"));
+  return {
+    kill,
+    async start() {
+      const env = {
+        PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+        NSM_NAME: `forwarder-${options.name}`,
+        NSM_CONNECT_TO: options.manager,
+        NSM_LISTEN_ON: options.listenOn,
+        NSM_TUNNEL_IP: options.tunnelIp,
+        WEFT_STATE_DIR: join(options.dir, `state-${options.name}`),
+      };
+      let log = "";
+      const started = spawnInNetns(node, process.execPath, [weft, "forwarder", "--insecure"], {
+        env,
+        stdio: ["ignore", "ignore", "pipe"],
+      });
+      child = started;
+      started.stderr?.on("data", (chunk) => {
+        log = (log + String(chunk)).slice(-100_000);
+      });
+      const [url = ""] = options.listenOn.split(",");
+      await until(
+        `forwarder ${options.name} serves`,
+        async () => {
+          if (started.exitCode !== null) throw new Error(`forwarder ${options.name} ended:\n${log}`);
+          const status = await dialer.health(url, "", AbortSignal.timeout(1_000)).catch(() => undefined);
+          return status === ServingStatus.SERVING;
+        },
+        40_000,
+      );
+    },
+  };
+}
+
+/** The registry side of a manager: knows where endpoints are, as seen from its node. */
+async function serveManager(t: Test, url: string, urls: Readonly<Record<string, string>>): Promise<string> {
+  const endpoints = createFakeRegistry<NetworkServiceEndpoint>(matchesEndpoint);
+  const services = createFakeRegistry<NetworkService>(matchesService);
+  const { signal } = new AbortController();
+  for (const [name, endpointUrl] of Object.entries(urls)) {
+    await endpoints.register(NetworkServiceEndpoint.fromPartial({ name, network_service_names: ["svc"], url: endpointUrl }), {
+      signal,
+    });
+  }
+  const bindings = [endpointRegistryService(endpoints, findOf(endpoints)), serviceRegistryService(services, findOf(services))];
+  const listener = await listen({ urls: [url], services: bindings, log: silentLog, signal });
+  t.after(() => listener.drain(0));
+  return url;
+}
+
+/** An endpoint whose interfaces are in a namespace of its own: one pair of addresses for each kind of connection. */
+async function serveEndpoint(t: Test, url: string, netns: TestNetns): Promise<string> {
+  const handler: Handler<ConnectionApi> = {
+    async request({ connection = Connection.fromPartial({}) }) {
+      const to = connection.network_service_endpoint_name;
+      const net = to === "nse-local" ? "172.16.1" : "172.16.2";
+      const mechanism = kernelMechanism({ netnsUrl: netns.url, interfaceName: to });
+      const ip_context = IPContext.fromPartial({ src_ip_addrs: [`${net}.1/32`], dst_ip_addrs: [`${net}.2/32`] });
+      const context = { MTU: 0, extra_context: {}, ...connection.context, ip_context };
+      return { ...connection, mechanism, context };
+    },
+    async close() {},
+  };
+  const services = [connectionService(handler), monitorService(createMonitorHub())];
+  const listener = await listen({ urls: [url], services, log: silentLog, signal: new AbortController().signal });
+  t.after(() => listener.drain(0));
+  return url;
+}
+
+/** Echo requests one after another until it is stopped. */
+export function pingAlong(netnsUrl: string, source: string, destination: string) {
+  const stopped = new AbortController();
+  let sent = 0;
+  let lost = 0;
+  const running = (async () => {
+    while (!stopped.signal.aborted) {
+      const answer = await icmpEcho({ netnsUrl, source, destination, timeoutMs: 2_000, signal: new AbortController().signal });
+      sent++;
+      if (answer === undefined) lost++;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  })();
+  return {
+    /** Waits until so many more have been sent. */
+    async more(count: number) {
+      const goal = sent + count;
+      await until(`${count} more echo requests`, () => sent >= goal, 30_000);
+    },
+    async stop() {
+      stopped.abort();
+      await running;
+      return { sent, lost };
+    },
+  };
+}
+
+function linksOf(where: TestNetns): string[] {
+  const socket = openNetlinkSocket(where);
+  try {
+    return listLinks(socket).map(({ name }) => name);
+  } finally {
+    socket.close();
+  }
+}
