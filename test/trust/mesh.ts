@@ -1,0 +1,167 @@
+/**
+ * A mesh in this process in which everybody has an identity: mutual TLS, tokens and policies. Registry, two nodes with
+ * manager and forwarder that build nothing, and any number of workloads. Needs no root.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import { forwarderSettings } from "../../forwarder/config.js";
+import { startForwarder } from "../../forwarder/start.js";
+import { nodeLabels, nsmgrSettings } from "../../nsmgr/config.js";
+import { startNsmgr } from "../../nsmgr/main.js";
+import { registrySettings } from "../../registry/config.js";
+import { startRegistry } from "../../registry/main.js";
+import { readSettings, type Table, type Values } from "../../sdk/config/table.js";
+import { type ServeOptions, type Serving, serve } from "../../sdk/endpoint/serve.js";
+import type { Connection } from "../../sdk/gen/connection.js";
+import { NetworkServiceRequest } from "../../sdk/gen/networkservice.js";
+import { ownInodeUrl } from "../../sdk/linux/netns.js";
+import { createLog, type Log } from "../../sdk/telemetry/log.js";
+import { type RenewableIdentity, testAuthority, testIdentity } from "../../sdk/testing/identities.js";
+import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+
+export interface TrustedMesh {
+  readonly registryUrl: string;
+  /** Managers of the two nodes. */
+  readonly urls: readonly [string, string];
+  readonly forwarderUrl: string;
+  readonly signal: AbortSignal;
+  /** Lines of the audit log of all components. */
+  readonly audit: readonly string[];
+  identity(path: string): Promise<RenewableIdentity>;
+  /** Somebody who asks, with an identity of that name. */
+  workload(path: string): Promise<Workload>;
+  serve(options: Partial<ServeOptions> & { name: string; node?: 0 | 1 }): Promise<Serving>;
+}
+
+export interface Workload {
+  readonly dialer: Dialer;
+  request(connection: Parameters<typeof Connection.fromPartial>[0], node?: 0 | 1): Promise<Connection>;
+  close(connection: Connection, node?: 0 | 1): Promise<void>;
+  /** What the first message of a monitor shows. */
+  sees(url: string, ids?: readonly string[]): Promise<string[]>;
+}
+
+const deadline = () => Date.now() + 15_000;
+
+export async function startTrustedMesh(t: TestContext, env: Record<string, string> = {}): Promise<TrustedMesh> {
+  const folder = mkdtempSync(join(tmpdir(), "weft-t-"));
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const stops: (() => unknown)[] = [() => rmSync(folder, { recursive: true, force: true })];
+  t.after(async () => {
+    for (const stop of stops.splice(0).reverse()) await stop();
+    stopping.abort();
+  });
+  const audit: string[] = [];
+  const logOf = (name: string): Log =>
+    createLog({ name, level: "warn", destination: { write: (line) => line.includes('"audit"') && audit.push(line) } });
+  const authority = await testAuthority();
+  const identity = (path: string) => testIdentity(authority, path);
+  const base = { WEFT_DRAIN_TIMEOUT: "100ms", WEFT_INSECURE: "true", ...env };
+  const registryUrl = `unix://${folder}/registry.sock`;
+  const registry = await startRegistry(read(registrySettings, { ...base, NSM_LISTEN_ON: registryUrl, WEFT_STORE: "memory" }), {
+    log: logOf("registry"),
+    identity: await identity("/registry"),
+    signal: new AbortController().signal,
+  });
+  stops.push(() => registry.stop());
+
+  const node = async (name: string): Promise<string> => {
+    const url = `unix://${folder}/${name}.sock`;
+    const managerEnv = {
+      ...base,
+      NSM_NAME: `nsmgr-${name}`,
+      NSM_LISTEN_ON: `${url},tcp://127.0.0.1:0`,
+      NSM_REGISTRY_URL: registryUrl,
+    };
+    const manager = await startNsmgr(
+      { ...read(nsmgrSettings, managerEnv), nodeLabels: nodeLabels({}) },
+      { log: logOf(`nsmgr-${name}`), identity: await identity(`/nsmgr-${name}`) },
+    );
+    stops.push(() => manager.stop());
+    const forwarderEnv = {
+      ...base,
+      NSM_NAME: `forwarder-${name}`,
+      NSM_LISTEN_ON: `unix://${folder}/f-${name}.sock`,
+      NSM_CONNECT_TO: url,
+      NSM_TUNNEL_IP: "127.0.0.1",
+      WEFT_DATAPLANE: "none",
+      WEFT_STATE_DIR: join(folder, name),
+    };
+    const forwarder = await startForwarder(read(forwarderSettings, forwarderEnv), {
+      log: logOf(`forwarder-${name}`),
+      identity: await identity(`/forwarder-${name}`),
+    });
+    stops.push(() => forwarder.stop());
+    await forwarder.registered;
+    return url;
+  };
+  const urls = [await node("n1"), await node("n2")] as const;
+
+  return {
+    registryUrl,
+    urls,
+    forwarderUrl: `unix://${folder}/f-n1.sock`,
+    signal,
+    audit,
+    identity,
+    async workload(path) {
+      const dialer = createDialer({ dialTimeoutMs: 2_000, identity: await identity(path), log: logOf(path) });
+      stops.push(() => dialer.close());
+      return workloadOf(dialer, urls, signal);
+    },
+    async serve({ node: at = 0, ...options }) {
+      const serving = await serve({
+        services: ["service"],
+        cidrs: ["172.16.0.0/24"],
+        nsmgr: urls[at],
+        signal,
+        identity: await identity(`/${options.name}`),
+        log: logOf(options.name),
+        ...options,
+      });
+      stops.push(() => serving.close());
+      return serving;
+    },
+  };
+}
+
+function workloadOf(dialer: Dialer, urls: readonly [string, string], signal: AbortSignal): Workload {
+  return {
+    dialer,
+    request: (connection, node = 0) =>
+      dialer.connections(urls[node]).request(
+        NetworkServiceRequest.fromPartial({
+          connection,
+          mechanism_preferences: [{ cls: "LOCAL", type: "KERNEL", parameters: { inodeURL: ownInodeUrl(), name: "nsm-1" } }],
+        }),
+        { signal, deadlineMs: deadline() },
+      ),
+    close: (connection, node = 0) => dialer.connections(urls[node]).close(connection, { signal, deadlineMs: deadline() }),
+    async sees(url, ids = []) {
+      const leave = new AbortController();
+      const path_segments = ids.map((id) => ({ id, name: "", token: "", metrics: {} }));
+      try {
+        for await (const event of dialer.monitor(url, { path_segments, network_services: [] }, leave.signal)) {
+          return Object.keys(event.connections).sort();
+        }
+        return [];
+      } finally {
+        leave.abort();
+      }
+    },
+  };
+}
+
+/** A first request of a client of that name for the service of these meshes. */
+export function wanted(id: string, client = "client"): Parameters<typeof Connection.fromPartial>[0] {
+  return { id, network_service: "service", path: { index: 0, path_segments: [{ name: client, id }] } };
+}
+
+function read<T extends Table>(table: T, env: Record<string, string>): Values<T> {
+  const settings = readSettings({ name: "test", summary: "" }, table, { argv: [], env });
+  if (!settings.ok) throw new Error(settings.text);
+  return settings.values;
+}
