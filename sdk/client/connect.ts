@@ -15,6 +15,9 @@ import type { Identity } from "../identity/identity.js";
 import { inodeUrl, openNetns, ownInodeUrl } from "../linux/netns.js";
 import { sharedParameter } from "../mechanisms/parameters.js";
 import { parseServiceUrl, type ServiceUrl } from "../mechanisms/service-url.js";
+import type { AnswerPolicy } from "../policies/answers.js";
+import { type Policies, policiesFor } from "../policies/policies.js";
+import type { PolicyMasks } from "../policies/settings.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
 import { type Backoff, defaultBackoff } from "./backoff.js";
@@ -71,6 +74,8 @@ export interface ConnectOptions {
   readonly dialer?: Dialer;
   /** Absent = plain text, no tokens; see startIdentity. Connections share one dialer for each identity. */
   readonly identity?: Identity | undefined;
+  /** What is demanded of answers when there is an identity; default: upstream's policies. */
+  readonly policyMasks?: Partial<PolicyMasks>;
   readonly clock?: Clock;
   readonly log?: Log;
   readonly observer?: ChainObserver;
@@ -113,15 +118,18 @@ export async function connect(options: ConnectOptions): Promise<ClientConnection
     options.dialer === undefined ? borrowDialer(options.identity, options.log) : { dialer: options.dialer, giveBack() {} };
   let kept: Kept | undefined;
   let watch: Watch | undefined;
+  let trust: Policies | undefined;
   const release = (): void => {
     watch?.stop();
+    trust?.close();
     borrowed.giveBack();
   };
   try {
+    trust = await policiesFor(options.identity, options.policyMasks, { log: options.log ?? silentLog });
     const manager = nodeManagerAt(borrowed.dialer, options.nsmgr ?? defaultNodeManagerUrl, wish.name, options.log ?? silentLog);
     // Reports before the first grant are about an earlier life of the connection; `watch.first` has what matters of them.
     watch = manager.watch(wish.id, (report: Report) => kept?.hear(report));
-    const { keepOptions, first, adopted } = await obtain(options, wish, borrowed.dialer, manager, watch);
+    const { keepOptions, first, adopted } = await obtain(options, wish, borrowed.dialer, manager, watch, trust?.answers);
     kept = keep(first, keepOptions, adopted);
     return handle(wish, kept, keepOptions.changes, options.signal, release);
   } catch (error) {
@@ -169,8 +177,9 @@ async function obtain(
   dialer: Dialer,
   manager: NodeManager,
   watch: Watch,
+  answers: AnswerPolicy | undefined,
 ): Promise<Obtained> {
-  const keepOptions = keepOptionsOf(options, wish, dialer, manager.gate);
+  const keepOptions = keepOptionsOf(options, wish, dialer, manager.gate, answers);
   const left = options.id === undefined ? undefined : await leftBehind(wish, watch, options.signal);
   if (left !== undefined) return { first: left, adopted: true, keepOptions };
   const { clock, handler, gate, log, requestTimeoutMs } = keepOptions;
@@ -197,7 +206,13 @@ async function leftBehind(wish: Wish, watch: Watch, signal: AbortSignal): Promis
   return shown === undefined ? undefined : adopt(wish, shown);
 }
 
-function keepOptionsOf(options: ConnectOptions, wish: Wish, dialer: Dialer, gate: Gate): KeepOptions {
+function keepOptionsOf(
+  options: ConnectOptions,
+  wish: Wish,
+  dialer: Dialer,
+  gate: Gate,
+  answers: AnswerPolicy | undefined,
+): KeepOptions {
   const clock = options.clock ?? systemClock;
   const livenessTimeoutMs = options.livenessTimeoutMs ?? 1_000;
   const handler = clientChain({
@@ -207,6 +222,7 @@ function keepOptionsOf(options: ConnectOptions, wish: Wish, dialer: Dialer, gate
     maxTokenLifetimeMs: options.maxTokenLifetimeMs ?? 10 * 60_000,
     mintToken: options.mintToken,
     nodeManager: dialer.connections(options.nsmgr ?? defaultNodeManagerUrl),
+    answers,
     observer: options.observer,
   });
   return {

@@ -85,7 +85,7 @@ export async function loadPolicies(masks: readonly string[], options: LoadOption
     throw statusError(Code.FAILED_PRECONDITION, `policy file ${path} cannot be used: ${textOf(error)}`, error);
   });
   if (hasFiles) poll();
-  if (masks.length > 0) log.info("policies in force", { policies: current.map(({ name }) => name) });
+  if (masks.length > 0) log.debug("policies in force", { policies: current.map(({ name }) => name) });
   return {
     source: { current: () => current },
     reload,
