@@ -6,6 +6,7 @@ import { startNsmgr } from "../nsmgr/main.js";
 import { registrySettings } from "../registry/config.js";
 import { startRegistry } from "../registry/main.js";
 import { readSettings, type Table, type Values } from "../sdk/config/table.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import type { Log } from "../sdk/telemetry/log.js";
 
 export interface Component {
@@ -24,24 +25,24 @@ interface Running {
   stop(): Promise<void>;
 }
 
-export function registryComponent(env: Env, log: Log): Component {
+export function registryComponent(env: Env, log: Log, identity?: Identity): Component {
   return component("registry", env, (now) => {
     const config = read("registry", registrySettings, now);
-    return startRegistry(config, { log, signal: new AbortController().signal, env: now });
+    return startRegistry(config, { log, identity, signal: new AbortController().signal, env: now });
   });
 }
 
-export function nsmgrComponent(env: Env, log: Log): Component {
+export function nsmgrComponent(env: Env, log: Log, identity?: Identity): Component {
   return component(env["NSM_NAME"] ?? "nsmgr", env, (now) => {
     const config = read("nsmgr", nsmgrSettings, now);
-    return startNsmgr({ ...config, nodeLabels: nodeLabels(now) }, { log });
+    return startNsmgr({ ...config, nodeLabels: nodeLabels(now) }, { log, identity });
   });
 }
 
-export function forwarderComponent(env: Env, log: Log): Component {
+export function forwarderComponent(env: Env, log: Log, identity?: Identity): Component {
   return component(env["NSM_NAME"] ?? "forwarder", env, (now) => {
     const config = read("forwarder", forwarderSettings, now);
-    return startForwarder(config, { log });
+    return startForwarder(config, { log, identity });
   });
 }
 

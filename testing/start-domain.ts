@@ -12,6 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ClientConnection, type ConnectOptions, connect } from "../sdk/client/connect.js";
 import { type ServeOptions, type Serving, serve } from "../sdk/endpoint/serve.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import { type Passthrough, type PassthroughOptions, passthrough } from "../sdk/passthrough/passthrough.js";
 import { ServingStatus } from "../sdk/telemetry/health.js";
 import { type Log, silentLog } from "../sdk/telemetry/log.js";
@@ -28,6 +29,11 @@ export interface DomainOptions {
   /** Further settings of every component, by environment name. */
   readonly env?: Readonly<Record<string, string>>;
   readonly log?: Log;
+  /**
+   * Mutual TLS everywhere: the identity of each component, client and endpoint by its name, and of "domain", which asks
+   * the components whether they are ready. Default: as with --insecure.
+   */
+  readonly identityOf?: ((name: string) => Promise<Identity>) | undefined;
 }
 
 const readyTimeoutMs = 20_000;
@@ -67,7 +73,8 @@ export async function startDomain(options: DomainOptions = {}): Promise<Domain> 
     WEFT_DRAIN_TIMEOUT: "100ms",
     ...options.env,
   };
-  const dialer = createDialer({ dialTimeoutMs: 5_000 });
+  const identityOf = async (name: string): Promise<Identity | undefined> => options.identityOf?.(name);
+  const dialer = createDialer({ dialTimeoutMs: 5_000, identity: await identityOf("domain"), log });
   const stops: (() => Promise<void> | void)[] = [() => rmSync(folder, { recursive: true, force: true }), () => dialer.close()];
   const stop = async (): Promise<void> => {
     for (const undo of stops.splice(0).reverse()) await undo();
@@ -79,7 +86,9 @@ export async function startDomain(options: DomainOptions = {}): Promise<Domain> 
   };
   try {
     const registryUrl = `unix://${folder}/registry.sock`;
-    const registry = await started(registryComponent({ ...env, NSM_LISTEN_ON: registryUrl, WEFT_STORE: "memory" }, log));
+    const registry = await started(
+      registryComponent({ ...env, NSM_LISTEN_ON: registryUrl, WEFT_STORE: "memory" }, log, await identityOf("registry")),
+    );
     const nodes: DomainNode[] = [];
     for (let index = 0; index < count; index += 1) {
       const name = `node-${index + 1}`;
@@ -89,6 +98,7 @@ export async function startDomain(options: DomainOptions = {}): Promise<Domain> 
         nsmgrComponent(
           { ...common, NSM_NAME: `nsmgr-${name}`, NSM_LISTEN_ON: `${url},tcp://127.0.0.1:0`, NSM_REGISTRY_URL: registryUrl },
           log,
+          await identityOf(`nsmgr-${name}`),
         ),
       );
       const forwarderEnv = {
@@ -101,9 +111,9 @@ export async function startDomain(options: DomainOptions = {}): Promise<Domain> 
         WEFT_DATAPLANE: dataplane,
         WEFT_STATE_DIR: `${folder}/fwd-${index + 1}`,
       };
-      const forwarder = await started(forwarderComponent(forwarderEnv, log));
+      const forwarder = await started(forwarderComponent(forwarderEnv, log, await identityOf(`forwarder-${name}`)));
       await serving(dialer, url);
-      nodes.push(nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log, stops }));
+      nodes.push(nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log, stops, identityOf }));
     }
     const [first, ...others] = nodes;
     if (first === undefined) throw new RangeError("a domain has at least one node");
@@ -132,9 +142,10 @@ interface Parts {
   readonly dataplane: "none" | "kernel";
   readonly log: Log;
   readonly stops: (() => Promise<void> | void)[];
+  readonly identityOf: (name: string) => Promise<Identity | undefined>;
 }
 
-function nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log, stops }: Parts): DomainNode {
+function nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log, stops, identityOf }: Parts): DomainNode {
   // An echo would find no packets where nothing is built, and healing would never end.
   const unprobed = dataplane === "none" ? { liveness: false as const } : {};
   const closedAtEnd = <T extends { close(): Promise<void> }>(made: T): T => {
@@ -146,9 +157,14 @@ function nodeOf({ name, url, nsmgr, forwarder, dialer, dataplane, log, stops }: 
     url,
     nsmgr,
     forwarder,
-    connect: async (options) =>
-      closedAtEnd(await connect({ nsmgr: url, dialer, log, workload: { nodeName: name }, ...unprobed, ...options })),
-    serve: async (options) => closedAtEnd(await serve({ nsmgr: url, log, ...options })),
-    passthrough: async (options) => closedAtEnd(await passthrough({ nsmgr: url, log, ...options })),
+    connect: async (options) => {
+      const identity = await identityOf(options.name ?? "client");
+      // the shared dialer shows the domain's identity, so a client with one of its own has one of its own
+      const common = { nsmgr: url, log, ...(identity === undefined ? { dialer } : { identity }) };
+      return closedAtEnd(await connect({ ...common, workload: { nodeName: name }, ...unprobed, ...options }));
+    },
+    serve: async (options) => closedAtEnd(await serve({ nsmgr: url, log, identity: await identityOf(options.name), ...options })),
+    passthrough: async (options) =>
+      closedAtEnd(await passthrough({ nsmgr: url, log, identity: await identityOf(options.name), ...options })),
   };
 }
