@@ -65,23 +65,15 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   const stopping = new AbortController();
   const { signal } = stopping;
   const connections = createConnections();
-  const vnis = createVniPool(Math.random);
-  const wireguardEnds = createWireguardEnds(config.wireguardPort);
+  const kept = { connections, vnis: createVniPool(Math.random), wireguardEnds: createWireguardEnds(config.wireguardPort) };
 
   const dataPlane = await phases.run(
     "data plane",
     () => deps.dataPlane ?? openDataPlane(config, { log, env: deps.env ?? {} }),
     (opened) => opened.close(),
   );
-  await phases.run("capabilities", async () => {
-    for (const line of capabilityTable(await dataPlane.capabilities())) log.info(`capability ${line}`);
-    const mechanisms = await dataPlane.mechanisms();
-    if (mechanisms.length > 0) log.info("mechanisms", { dataPlane: dataPlane.name, mechanisms });
-    else log.error("this machine can build no mechanism; the table above says what is missing", { dataPlane: dataPlane.name });
-  });
-  await phases.run("recovery", () =>
-    restoreConnections({ dataPlane, connections, vnis, wireguardEnds, nowMs: clock.nowMs(), log, signal }),
-  );
+  await phases.run("capabilities", () => logCapabilities(dataPlane, log));
+  await phases.run("recovery", () => restoreConnections({ ...kept, dataPlane, nowMs: clock.nowMs(), log, signal }));
   const dialer = await phases.run(
     "connections to others",
     () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
@@ -99,20 +91,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     () => policiesFor(deps.identity, masksOf(config), { log, nowMs: clock.nowMs, env: deps.env }),
     (opened) => opened?.close(),
   );
-  const parts = {
-    ...deps,
-    policies,
-    config,
-    clock,
-    connections,
-    dataPlane,
-    dialer,
-    hub: createMonitorHub(),
-    signal,
-    tunnelAddress,
-    vnis,
-    wireguardEnds,
-  };
+  const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub: createMonitorHub(), signal, tunnelAddress };
   const journal = createJournal();
   const handler = await createHandler({ ...parts, journal });
   const health = createHealth();
@@ -146,6 +125,13 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     (registration) => registration.unregister(),
   );
   return { urls: listener.urls, hub: parts.hub, dataPlane, registered: registered.done, stop: phases.stop };
+}
+
+async function logCapabilities(dataPlane: DataPlane, log: Log): Promise<void> {
+  for (const line of capabilityTable(await dataPlane.capabilities())) log.info(`capability ${line}`);
+  const mechanisms = await dataPlane.mechanisms();
+  if (mechanisms.length > 0) log.info("mechanisms", { dataPlane: dataPlane.name, mechanisms });
+  else log.error("this machine can build no mechanism; the table above says what is missing", { dataPlane: dataPlane.name });
 }
 
 type Parts = ForwarderDeps & {

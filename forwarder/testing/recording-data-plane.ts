@@ -14,7 +14,9 @@ export interface RecordingDataPlane extends DataPlane {
   emit(event: DataPlaneEvent): void;
 }
 
-export function recordingDataPlane(): RecordingDataPlane {
+export function recordingDataPlane(
+  mechanisms: readonly MechanismType[] = [MechanismType.KERNEL, MechanismType.VXLAN],
+): RecordingDataPlane {
   const built = new Map<string, CrossConnect>();
   const listeners = new Set<(event: DataPlaneEvent) => void>();
   const plane: RecordingDataPlane = {
@@ -29,7 +31,7 @@ export function recordingDataPlane(): RecordingDataPlane {
       for (const listener of listeners) listener(event);
     },
     capabilities: async () => [{ name: "recording", supported: "yes", detail: "for tests" }],
-    mechanisms: async () => [MechanismType.KERNEL, MechanismType.VXLAN],
+    mechanisms: async () => mechanisms,
     underlayMtuBytes: async () => plane.underlayMtu,
     async usedVnis(udpPort) {
       const own = [...built.values()].flatMap(({ client, endpoint }) => [client, endpoint]);

@@ -1,6 +1,6 @@
 /** Two forwarders "a" and "b" on two nodes, joined by function calls; "b" has the endpoint of the remote connections. For tests. */
 import assert from "node:assert/strict";
-import type { ConnectionApi } from "../../sdk/api.js";
+import type { ConnectionApi, MechanismType } from "../../sdk/api.js";
 import { backgroundCall, type CallContext, type Handler } from "../../sdk/chain.js";
 import { manualClock } from "../../sdk/clock.js";
 import { expire } from "../../sdk/elements/expire.js";
@@ -47,6 +47,8 @@ export interface MeshOptions {
   readonly priority?: readonly string[];
   readonly random?: readonly number[];
   readonly none?: boolean;
+  /** What recording data planes build; default KERNEL and VXLAN. */
+  readonly mechanisms?: Partial<Record<"a" | "b", readonly MechanismType[]>>;
   readonly tunnels?: { readonly a: string; readonly b: string };
   /** Instead of recording ones. */
   readonly planes?: { readonly a: DataPlane; readonly b: DataPlane };
@@ -91,7 +93,7 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
 
   const freshUrls: Record<string, string> = {};
   async function forwarder(name: "a" | "b", urls: Record<string, string>) {
-    const recorded: RecordingDataPlane = recordingDataPlane();
+    const recorded: RecordingDataPlane = recordingDataPlane(options.mechanisms?.[name]);
     const plane: RecordingDataPlane = options.none
       ? Object.assign(recorded, {
           name: "none",

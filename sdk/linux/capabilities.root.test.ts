@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 import { probeMachine } from "./capabilities.js";
 import { listLinks } from "./netlink/links.js";
 import { openNetlinkSocket } from "./netlink/socket.js";
+import { findWireguardGo } from "./wireguard-go.js";
+import { probeWireguard } from "./wireguard-probe.js";
 
 test("what was tried out works here, and the trials leave nothing behind", async () => {
   const socket = openNetlinkSocket();
@@ -25,4 +27,15 @@ test("every line says how it was found out, and what is missing how to get it", 
     assert.ok(detail.length > 10, `${name}: ${detail}`);
     if (supported === "no") assert.match(detail, /;|free/, name);
   }
+});
+
+test("row 8.7: without wireguard-go the line says how to get it; with it, a trial leaves no process and no socket", async () => {
+  const missing = await probeWireguard(() => undefined);
+  assert.equal(missing.supported, "no");
+  assert.match(missing.detail, /apt-get install wireguard-go/);
+  const sockets = () => (existsSync("/var/run/wireguard") ? readdirSync("/var/run/wireguard").length : 0);
+  const before = sockets();
+  const found = await probeWireguard();
+  assert.equal(found.supported, findWireguardGo() === undefined ? "no" : "yes", found.detail);
+  assert.equal(sockets(), before);
 });

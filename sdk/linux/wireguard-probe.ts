@@ -5,9 +5,10 @@ import { endWireguardGo, findWireguardGo, newDeviceName, startWireguardGo, wireg
 
 const purpose = "encrypted connections between nodes (payload IP)";
 
-export async function probeWireguard(): Promise<MachineCapability> {
+/** @param find  where the program is */
+export async function probeWireguard(find = findWireguardGo): Promise<MachineCapability> {
   const name = "wireguard";
-  if (findWireguardGo() === undefined) {
+  if (find() === undefined) {
     return { name, supported: "no", detail: `wireguard-go is missing: ${purpose}; ${wireguardRemedy}` };
   }
   const device = newDeviceName();
