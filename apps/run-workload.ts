@@ -64,7 +64,8 @@ export async function runWorkload<T extends Table>(
   }
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+/** Resolves when the signal has aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
   if (signal.aborted) return Promise.resolve();
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }

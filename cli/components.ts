@@ -13,6 +13,20 @@ export interface Component {
 }
 
 export const components: ReadonlyMap<string, Component> = new Map([
+  [
+    "ca",
+    {
+      summary: "the built-in certificate authority; `weft ca token` lets a component in",
+      load: () => import("../apps/ca/main.js"),
+    },
+  ],
+  [
+    "spiffe",
+    {
+      summary: "`weft spiffe serve`: a SPIFFE Workload API for tests and small labs",
+      load: () => import("../apps/spiffe/main.js"),
+    },
+  ],
   ["registry", { summary: "the registry of services and endpoints", load: () => import("../registry/main.js") }],
   ["nsmgr", { summary: "the node manager: finds endpoints and forwarders for requests", load: () => import("../nsmgr/main.js") }],
   ["forwarder", { summary: "builds connections with the kernel of its node", load: () => import("../forwarder/main.js") }],

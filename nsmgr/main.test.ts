@@ -102,6 +102,7 @@ async function start(t: TestContext, prefixes = "") {
     tlsBundle: [],
     caUrl: undefined,
     joinToken: undefined,
+    spiffeId: undefined,
     serverPolicies: [],
     registryServerPolicies: [],
     monitorPolicies: [],

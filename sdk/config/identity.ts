@@ -14,6 +14,9 @@ export const identitySettings = {
   tlsBundle: setting("WEFT_TLS_BUNDLE", list(name), "trusted authorities, PEM: FILE or trust.domain=FILE", { default: "" }),
   caUrl: setting("WEFT_CA_URL", optional(address), "identity from this built-in authority (weft ca)", { default: "" }),
   joinToken: setting("WEFT_JOIN_TOKEN", optional(text), "what the authority demands once (weft ca token)", { default: "" }),
+  spiffeId: setting("WEFT_SPIFFE_ID", optional(text), "which identity, when the join token is for a whole path (…/*)", {
+    default: "",
+  }),
 } as const;
 
 export interface IdentitySettings {
@@ -24,13 +27,14 @@ export interface IdentitySettings {
   readonly tlsBundle: readonly string[];
   readonly caUrl: string | undefined;
   readonly joinToken: string | undefined;
+  readonly spiffeId?: string | undefined;
 }
 
 export type IdentityChoice =
   | { readonly kind: "insecure" }
   | { readonly kind: "workload-api"; readonly url: string }
   | { readonly kind: "files"; readonly certificate: string; readonly key: string; readonly bundles: readonly string[] }
-  | { readonly kind: "ca"; readonly url: string; readonly joinToken: string };
+  | { readonly kind: "ca"; readonly url: string; readonly joinToken: string; readonly spiffeId: string | undefined };
 
 /** Which identity the settings ask for; a text says what is wrong with them, with the remedy. */
 export function chooseIdentity(settings: IdentitySettings): IdentityChoice | string {
@@ -59,5 +63,5 @@ export function chooseIdentity(settings: IdentitySettings): IdentityChoice | str
     return { kind: "files", certificate: tlsCert, key: tlsKey, bundles: tlsBundle };
   }
   if (caUrl === undefined || joinToken === undefined) return `${given[0]} must be set together`;
-  return { kind: "ca", url: caUrl, joinToken };
+  return { kind: "ca", url: caUrl, joinToken, spiffeId: settings.spiffeId };
 }

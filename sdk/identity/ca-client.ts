@@ -21,7 +21,7 @@ export interface CaClientOptions {
   readonly url: string;
   readonly joinToken: string;
   /** Which SPIFFE ID, when the token is for a whole path. */
-  readonly spiffeId?: string;
+  readonly spiffeId?: string | undefined;
 }
 
 const firstPauseMs = 200;
