@@ -35,6 +35,16 @@ test("row 7.4: a lease that ended before the registry went away is over, one tha
   await assert.rejects(find({}), { code: Code.UNAVAILABLE });
 });
 
+test("row 7.4: what was registered through us stands in though nobody has asked for it, until it is unregistered", async () => {
+  const { find, upstream, registry } = start();
+  const call = { signal: new AbortController().signal };
+  await registry.register(endpoint("new"), call);
+  upstream.away = true;
+  assert.deepEqual(await find({ name: "new" }), ["new"]);
+  await registry.unregister(endpoint("new"), call);
+  await assert.rejects(find({ name: "new" }), { code: Code.UNAVAILABLE });
+});
+
 test("deleted entries do not stand in, watches and refusals are passed on", async () => {
   const { find, upstream, registry } = start();
   upstream.entries = [endpoint("a"), endpoint("b")];

@@ -50,8 +50,16 @@ export function standIn<T extends Entry>(registry: RemoteRegistry<T>, options: S
   }
 
   return {
-    register: registry.register,
-    unregister: registry.unregister,
+    // What was registered through us is known as well: on this node it may be asked for by name for the first time only now.
+    async register(entry, call) {
+      const stored = await registry.register(entry, call);
+      remember({ entry: stored, deleted: false });
+      return stored;
+    },
+    async unregister(entry, call) {
+      await registry.unregister(entry, call);
+      remember({ entry, deleted: true });
+    },
     async *find(query, call) {
       let answered = false;
       try {

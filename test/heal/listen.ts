@@ -4,10 +4,28 @@ import type { ClientConnection } from "../../sdk/client/connect.js";
 import { MonitorScopeSelector } from "../../sdk/gen/connection.js";
 import type { ProcessMesh } from "./process-mesh.js";
 
-/** The next healing; call it before the fault. */
+/** Long enough for a machine that is busy with other tests. */
+const healingTimeoutMs = 40_000;
+
+/**
+ * The next healing; call it before the fault.
+ * @throws what the connection told instead, when it takes too long
+ */
 export async function healing(connection: ClientConnection): Promise<Change & { kind: "healed" }> {
-  for await (const change of connection.changes) if (change.kind === "healed") return change;
-  throw new Error("the connection ended without healing");
+  const told: string[] = [];
+  let tooLate: NodeJS.Timeout | undefined;
+  const healed = (async () => {
+    for await (const change of connection.changes) {
+      if (change.kind === "healed") return change;
+      told.push("reason" in change ? `${change.kind}: ${change.reason}` : change.kind);
+    }
+    throw new Error("the connection ended without healing");
+  })();
+  const limit = new Promise<never>((_, reject) => {
+    const why = (): Error => new Error(`not healed within ${healingTimeoutMs} ms; it told: ${told.join("; ") || "nothing"}`);
+    tooLate = setTimeout(() => reject(why()), healingTimeoutMs);
+  });
+  return Promise.race([healed, limit]).finally(() => clearTimeout(tooLate));
 }
 
 export function listenTo(connection: ClientConnection): string[] {
