@@ -1,5 +1,6 @@
 /** A program that tells what happens to it as lines of JSON on standard output, and takes commands on standard input. */
 import { type ChildProcess, spawn } from "node:child_process";
+import { appendFileSync } from "node:fs";
 
 export interface Segment {
   readonly name: string;
@@ -39,6 +40,8 @@ export interface EventProcess {
   stop(): Promise<void>;
 }
 
+/** To find out why something fails: all standard error goes to files there. */
+const logFolder = process.env["WEFT_INTEROP_LOGS"];
 const patienceMs = 25_000;
 const stopMs = 5_000;
 const keptErrorBytes = 20_000;
@@ -56,7 +59,9 @@ export function startEventProcess(
   const rouse = (): void => {
     for (const wake of [...waiting]) wake();
   };
+  const logFile = logFolder === undefined ? undefined : `${logFolder}/${name.replaceAll(" ", "-")}.log`;
   child.stderr.on("data", (chunk) => {
+    if (logFile !== undefined) appendFileSync(logFile, chunk);
     errors = (errors + chunk).slice(-keptErrorBytes);
   });
   // a process that ends while it is told something is no error of ours: who waits for its answer hears of it

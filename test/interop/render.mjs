@@ -37,7 +37,12 @@ function table(results, rows) {
   const notes = unique(results.flatMap(({ reason }) => (reason === undefined ? [] : [reason])));
   const lines = [`| mesh | ${rows.map(({ name }) => name).join(" | ")} |`, `|---|${rows.map(() => "---").join("|")}|`];
   for (const setup of setups) {
-    const cells = rows.map(({ name }) => cell(results.find((result) => result.setup === setup && result.row === name), notes));
+    const cells = rows.map(({ name }) =>
+      cell(
+        results.find((result) => result.setup === setup && result.row === name),
+        notes,
+      ),
+    );
     lines.push(`| ${setup} | ${cells.join(" | ")} |`);
   }
   if (notes.length > 0) lines.push("", ...notes.map((note, index) => `${index + 1}. ${note}`));

@@ -35,7 +35,7 @@ async function main() {
   const results = join(folder, "results.json");
   const code = await runMatrix(binary, results);
   if (flags["write-docs"]) {
-    const versions = { ...moduleVersions(), "Go": go.stdout.split(" ")[2].replace("go", ""), "Node.js": process.version.slice(1) };
+    const versions = { ...moduleVersions(), Go: go.stdout.split(" ")[2].replace("go", ""), "Node.js": process.version.slice(1) };
     const { outcomes, rows } = read(results);
     writeFileSync(join(top, "docs", "interop.md"), render(outcomes, rows, versions));
   }

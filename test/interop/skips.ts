@@ -15,7 +15,6 @@ export interface Result {
 export function skipReason(setup: Setup, variant: Variant, row?: string): string | undefined {
   if (row !== undefined) return undefined;
   const kinds = Object.values(setup.kinds);
-  if (variant.security === "mtls" && kinds.includes("weft")) return "needs identities in the components (mTLS)";
   if (variant.transport === "unix" && setup.kinds.nsmgr === "go" && kinds.includes("weft")) {
     return "a Go manager waits for descriptors over unix sockets: needs descriptor passing";
   }

@@ -5,6 +5,7 @@ import { MonitorScopeSelector } from "../../../sdk/gen/connection.js";
 import { createLog } from "../../../sdk/telemetry/log.js";
 import { createDialer, type Dialer } from "../../../sdk/transport/dial.js";
 import { described, emit, emitMonitored } from "./emit.js";
+import { workloadIdentity } from "./identity.js";
 
 const dialTimeoutMs = 5_000;
 const requestTimeoutMs = 5_000;
@@ -21,7 +22,8 @@ export async function runClient(
   const nsmgr = env["NSM_CONNECT_TO"] ?? "";
   const maxTokenLifetimeMs = Number.parseInt(env["NSM_MAX_TOKEN_LIFETIME"] ?? "", 10) * millisecondsPerSecond;
   const log = createLog({ name, level: "warn" });
-  const dialer = createDialer({ dialTimeoutMs });
+  const identity = await workloadIdentity(env, { log, signal }, maxTokenLifetimeMs);
+  const dialer = createDialer({ identity, log, dialTimeoutMs });
   const told: string[] = [];
   const tell = (line: string): void => void told.push(line);
   commands.on("line", tell);
@@ -30,6 +32,7 @@ export async function runClient(
     name,
     id,
     nsmgr,
+    identity,
     dialer,
     liveness: false,
     requestTimeoutMs,
@@ -50,6 +53,7 @@ export async function runClient(
   stopLooking();
   await connection.close();
   dialer.close();
+  identity?.close();
   return 0;
 }
 
