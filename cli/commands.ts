@@ -109,6 +109,7 @@ function addWorkloads(program: Command, context: CliContext, act: Act): void {
     .option("--node <name>", "node of the pod", "node-1")
     .option("--pod <name>", "name of the pod", "client")
     .option("-d, --detach", "return when connected; `weft down` ends it")
+    .option("--timeout <duration>", "give up, and remove the pod, when it is not connected by then; 0 = never", "30s")
     .action(
       act(async (url: string, options: ConnectOptions) => (await import("./commands/connect.js")).connect(url, options, context)),
     );

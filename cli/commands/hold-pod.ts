@@ -3,19 +3,22 @@ import { Code, statusError } from "../../sdk/status.js";
 import type { CliContext } from "../context.js";
 import { askForPod, askToRemovePod, type PodRequest } from "../mesh/control.js";
 import { lastLogLines, waitFor } from "../mesh/ready.js";
+import { tellRefusals } from "../mesh/waiting.js";
 
-const readyTimeoutMs = 30_000;
+export const readyTimeoutMs = 30_000;
 
 /**
+ * @param spec.timeoutMs  how long it may take until it is ready; Infinity = as long as it takes
  * @param ready  gives the line to print once the pod does what it is for; undefined = not yet
  * @throws UNAVAILABLE when it does not get ready, with the end of its log; the pod is removed then
  */
 export async function holdPod(
-  spec: PodRequest,
+  { timeoutMs = readyTimeoutMs, ...spec }: PodRequest & { readonly timeoutMs?: number },
   ready: (signal: AbortSignal) => Promise<string | undefined>,
   context: CliContext,
 ): Promise<number> {
-  const { signal, out } = context;
+  const { signal, out, err } = context;
+  const stopTelling = tellRefusals(spec.name, (reason) => err.write(`${spec.name} waits: ${reason}\n`));
   const gone = new AbortController();
   // hanging up on the supervisor takes the pod away
   const giveUp = new AbortController();
@@ -31,7 +34,7 @@ export async function holdPod(
     // a detached pod's events end at once: then only the time is a bound
     const limit = spec.detach ? signal : AbortSignal.any([signal, gone.signal]);
     if (spec.detach) await ended;
-    out.write(`${await waitFor(spec.role, undefined, ready, { timeoutMs: readyTimeoutMs, signal: limit })}\n`);
+    out.write(`${await waitFor(spec.role, undefined, ready, { timeoutMs, signal: limit })}\n`);
   } catch (error) {
     const how = gone.signal.aborted && !spec.detach ? await ended : "";
     signal.throwIfAborted();
@@ -45,6 +48,8 @@ export async function holdPod(
       `${how === "" ? (error as Error).message : `${spec.name} ended with ${how}`}${log}`,
       error,
     );
+  } finally {
+    stopTelling();
   }
   if (spec.detach) return 0;
   out.write("Ctrl-C ends it\n");

@@ -20,7 +20,8 @@ export async function waitFor<T>(
   options: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<T> {
   const deadline = performance.now() + options.timeoutMs;
-  const attempt = AbortSignal.any([options.signal, AbortSignal.timeout(options.timeoutMs)]);
+  const limits = Number.isFinite(options.timeoutMs) ? [AbortSignal.timeout(options.timeoutMs)] : [];
+  const attempt = AbortSignal.any([options.signal, ...limits]);
   let lastRefusal = "";
   while (performance.now() < deadline) {
     options.signal.throwIfAborted();
