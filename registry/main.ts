@@ -137,8 +137,8 @@ export async function run(options: {
     return 2;
   }
   // Entries live long and calls leave much garbage behind: left alone, V8 lets the heap grow to four times what lives.
-  // Collecting after a quarter instead costs a few per cent of processor time and halves the memory.
-  setFlagsFromString("--heap-growing-percent=25");
+  // Less growth keeps 100,000 endpoints below 300 MiB; still less would show in every Find as time spent marking them.
+  setFlagsFromString("--heap-growing-percent=60");
   const telemetry = await startTelemetry({ name: config.name, settings: config });
   const { log, observer, metrics } = telemetry;
   let identity: Identity | undefined;
