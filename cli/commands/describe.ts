@@ -1,9 +1,10 @@
 /** weft describe: everything known about one object, gathered from all that know of it. */
 import { Code, statusError } from "../../sdk/status.js";
 import { timestampMs } from "../../sdk/timestamp.js";
-import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import type { Dialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
 import { requireMesh } from "../mesh/state.js";
+import { operatorDialer } from "../operator-dialer.js";
 import { collectConnections, listServices } from "../view/collect.js";
 import { type ConnectionView, dataPath, describeWire, type HopView, shortId } from "../view/connections.js";
 import { findConnection } from "../view/find.js";
@@ -33,7 +34,7 @@ export async function describe(kindText: string, name: string, options: SourceOp
   if (kind === undefined) {
     throw statusError(Code.INVALID_ARGUMENT, `there is no kind "${kindText}"; there are ${[...kinds.keys()].join(", ")}`);
   }
-  const dialer = createDialer({ dialTimeoutMs: 1000 });
+  const dialer = await operatorDialer(options, context);
   try {
     const sources = await findSources(options, dialer, context.signal);
     context.out.write(await kind(name, { dialer, sources, signal: context.signal }));

@@ -4,9 +4,10 @@ import { stringify } from "yaml";
 import { MonitorScopeSelector } from "../../sdk/gen/connection.js";
 import { NetworkService, NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
 import { Code, statusError } from "../../sdk/status.js";
-import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import type { Dialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
 import { runningMesh } from "../mesh/state.js";
+import { operatorDialer } from "../operator-dialer.js";
 import { kinds, type Listing, type ListingInput } from "../view/listings.js";
 import { findSources, registryOf, type Source, type SourceOptions } from "../view/sources.js";
 import { formatTable } from "../view/table.js";
@@ -25,7 +26,7 @@ export async function get(kindText: string, name: string | undefined, options: G
     const known = kinds.map(({ names }) => names[0]).join(", ");
     throw statusError(Code.INVALID_ARGUMENT, `there is no kind "${kindText}"; there are ${known}`);
   }
-  const dialer = createDialer({ dialTimeoutMs: 1000 });
+  const dialer = await operatorDialer(options, context);
   try {
     const input = async (): Promise<ListingInput> => ({
       dialer,

@@ -1,8 +1,8 @@
 /** weft log-level: reads or changes the log level of running components, without a restart. */
 import { Code, statusError, toStatusError } from "../../sdk/status.js";
 import { logLevels, parseLogLevel } from "../../sdk/telemetry/log.js";
-import { createDialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
+import { operatorDialer } from "../operator-dialer.js";
 import { findSources, questionTimeoutMs, type SourceOptions } from "../view/sources.js";
 import { formatTable } from "../view/table.js";
 
@@ -15,7 +15,7 @@ export async function logLevel(
   if (level === undefined) {
     throw statusError(Code.INVALID_ARGUMENT, `"${wanted}" is no log level; there are ${logLevels.join(", ")}`);
   }
-  const dialer = createDialer({ dialTimeoutMs: 1000 });
+  const dialer = await operatorDialer(options, context);
   try {
     const sources = await findSources(options, dialer, context.signal);
     const asked = sources.filter(({ name }) => options.of === undefined || name === options.of);

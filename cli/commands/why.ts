@@ -1,8 +1,8 @@
 /** weft why: for one connection, hop by hop, what was considered and which rule chose or refused it. */
 
 import { timestampMs } from "../../sdk/timestamp.js";
-import { createDialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
+import { operatorDialer } from "../operator-dialer.js";
 import { collectConnections } from "../view/collect.js";
 import { findConnection } from "../view/find.js";
 import { type Explained, explainHop, indent } from "../view/inspect.js";
@@ -16,7 +16,7 @@ export async function why(
   context: CliContext,
 ): Promise<number> {
   const { signal, out, err } = context;
-  const dialer = createDialer({ dialTimeoutMs: 1000 });
+  const dialer = await operatorDialer(options, context);
   try {
     const sources = await findSources(options, dialer, signal);
     const { found, problems } = await collectConnections(dialer, sources, signal);
