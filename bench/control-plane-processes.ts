@@ -1,15 +1,17 @@
-/** The processes that bench/control-plane.ts measures. */
+/** The processes that the control-plane benches measure. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import { createDialer } from "../sdk/transport/dial.js";
 
 export interface Process {
   readonly name: string;
   readonly pid: number;
+  readonly exited: Promise<unknown>;
   stop(): Promise<void>;
 }
 
@@ -23,15 +25,23 @@ const weft = fileURLToPath(new URL("../scripts/weft.mjs", import.meta.url));
 const bareHop = fileURLToPath(new URL("bare-hop.ts", import.meta.url));
 const startTimeoutMs = 30_000;
 
-/** Registry, nsmgr, forwarder without a data plane and one endpoint of the service "bench". */
-export async function startMesh(folder: string, started: Process[]): Promise<Servers> {
+/**
+ * Registry, nsmgr, forwarder without a data plane and one endpoint of the service "bench".
+ * @param secure  their Workload API, and who waits for them; absent = --insecure
+ */
+export async function startMesh(
+  folder: string,
+  started: Process[],
+  secure?: { readonly socket: string; readonly identity: Identity },
+): Promise<Servers> {
   await mkdir(folder, { recursive: true });
   const registry = `tcp://127.0.0.1:${await freePort()}`;
   const tcp = `tcp://127.0.0.1:${await freePort()}`;
   const nsmgr = `unix://${folder}/nsmgr.sock`;
-  const common = { WEFT_STATE_DIR: folder, NSM_LOG_LEVEL: "WARN" };
+  const trust = secure === undefined ? { WEFT_INSECURE: "true" } : { SPIFFE_ENDPOINT_SOCKET: secure.socket };
+  const common = { WEFT_STATE_DIR: folder, NSM_LOG_LEVEL: "WARN", ...trust };
   const component = (name: string, args: string[], env: Record<string, string>): Process => {
-    const child = spawn(process.execPath, [weft, name, "--insecure", ...args], {
+    const child = spawn(process.execPath, [weft, name, ...args], {
       env: { ...process.env, ...common, NSM_NAME: `bench-${name}`, ...env },
       stdio: ["ignore", "ignore", "inherit"],
     });
@@ -52,7 +62,7 @@ export async function startMesh(folder: string, started: Process[]): Promise<Ser
       NSM_BASE_DIR: folder,
     }),
   ];
-  await waitForEndpoints(registry, ["bench-forwarder", "bench-endpoint"]);
+  await waitForEndpoints(registry, ["bench-forwarder", "bench-endpoint"], secure?.identity);
   return { url: nsmgr, servers };
 }
 
@@ -69,12 +79,14 @@ export async function startBareHops(folder: string, started: Process[]): Promise
   return { url: `unix://${path(0)}`, servers };
 }
 
-function keep(name: string, child: ChildProcess, started: Process[]): Process {
+/** Something to stop at the end, in `started`. */
+export function keep(name: string, child: ChildProcess, started: Process[]): Process {
   if (child.pid === undefined) throw new Error(`${name} did not start`);
   const exited = once(child, "exit");
   const kept: Process = {
     name,
     pid: child.pid,
+    exited,
     async stop() {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
       await exited;
@@ -85,8 +97,8 @@ function keep(name: string, child: ChildProcess, started: Process[]): Process {
 }
 
 /** Waits on a watch of the registry, dialling it anew until it is up. */
-async function waitForEndpoints(registryUrl: string, names: readonly string[]): Promise<void> {
-  const dialer = createDialer({ dialTimeoutMs: 500 });
+async function waitForEndpoints(registryUrl: string, names: readonly string[], identity?: Identity): Promise<void> {
+  const dialer = createDialer({ dialTimeoutMs: 500, identity });
   const signal = AbortSignal.timeout(startTimeoutMs);
   const missing = new Set(names);
   try {
@@ -108,7 +120,7 @@ async function waitForEndpoints(registryUrl: string, names: readonly string[]): 
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();

@@ -10,9 +10,10 @@ import { bench as controlPlane } from "./control-plane.js";
 import { bench as kernel } from "./kernel.js";
 import { bench as throughput } from "./kernel-throughput.js";
 import { bench as registry } from "./registry.js";
+import { bench as secure } from "./secure.js";
 import { type Bench, type BenchTable, gateMet, renderTable } from "./table.js";
 
-const benches: readonly Bench[] = [controlPlane, registry, kernel, throughput];
+const benches: readonly Bench[] = [controlPlane, secure, registry, kernel, throughput];
 const resultsUrl = new URL("results/latest.json", import.meta.url);
 const performanceUrl = new URL("../docs/performance.md", import.meta.url);
 

@@ -34,7 +34,7 @@ func main() {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	log.EnableTracing(true)
+	log.EnableTracing(os.Getenv("INTEROP_TRACING") != "off")
 	logrus.SetOutput(os.Stderr)
 	// Below the level of info the SDK (v1.18.0, core/trace/client.go) drops all call options of its clients, and with them
 	// peers' certificates and descriptors.
