@@ -29,6 +29,8 @@ export function resolveUrl(proc = "/proc"): Element<EndpointRegistryApi> {
 }
 
 async function locate(name: string, url: string, peer: Peer, proc: string): Promise<string> {
+  // its descriptor has come with it (sdk/transport/descriptors)
+  if (url.startsWith(`unix:///proc/${globalThis.process.pid}/fd/`)) return url;
   const process = peer.kind === "unix" && peer.pid > 0 ? `${proc}/${peer.pid}` : undefined;
   const inode = /^inode:\/\/(\d{1,20})\/(\d{1,20})$/.exec(url);
   if (inode !== null) {

@@ -12,6 +12,35 @@ export interface PeerIdentity {
   readonly notAfterMs: number;
 }
 
+/** What names a file of this machine for everybody: st_dev and st_ino. */
+export interface Inode {
+  readonly dev: bigint;
+  readonly ino: bigint;
+}
+
+/** A descriptor of our own, to be closed by who has it. */
+export interface HeldFile extends Inode {
+  /** Opens it in this process; others of this PID namespace may open it too, with the right to. */
+  readonly path: string;
+  close(): void;
+}
+
+/** What calls on a connection can do with descriptors (unix(7), SCM_RIGHTS). */
+export interface Descriptors {
+  /** That file, if its descriptor has come already. */
+  take(inode: Inode): HeldFile | undefined;
+  /**
+   * That file, as soon as its descriptor has come.
+   * @throws the signal's reason; UNAVAILABLE the connection has ended
+   */
+  wait(inode: Inode, signal: AbortSignal): Promise<HeldFile>;
+  /**
+   * Sends that file with the next bytes, which must be those of the message that names it or come before them.
+   * @throws Error with `code`: it cannot be opened (ENOENT, …), or too many wait to be sent (EBUSY)
+   */
+  send(path: string): Inode;
+}
+
 export type Peer =
   /** Work that this process started itself. */
   | { readonly kind: "self" }
@@ -27,6 +56,8 @@ export type Peer =
       readonly spiffeId?: string;
       /** Absent without mutual TLS. */
       readonly identity?: PeerIdentity;
+      /** Passes descriptors both ways; absent where paths under /proc do. */
+      readonly descriptors?: Descriptors;
     }
   | { readonly kind: "tcp"; readonly address: string; readonly spiffeId?: string; readonly identity?: PeerIdentity };
 

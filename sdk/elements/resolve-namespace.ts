@@ -3,6 +3,7 @@
  * Does:   `resolveNamespace` (towards the next hop): inode://DEV/INO in preferences and mechanism becomes
  *         file:///proc/PID/ns/net, found by the caller's pid, then among mounts and processes; answers get the caller's url
  *         back. `resolveAnsweredNamespace` (towards the caller): the same for the mechanism that the next hop answers with.
+ *         A namespace whose descriptor has come over the connection has a path already (sdk/transport/descriptors).
  * Fails:  NOT_FOUND the namespace cannot be seen from here; PERMISSION_DENIED an ordinary user names a namespace that its
  *         own process is not in
  * Source: NSM passes descriptors for this (protocol behaviour §8); peer credentials do the same within one PID namespace.
@@ -10,21 +11,20 @@
 import { statSync } from "node:fs";
 import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
-import type { Connection, Mechanism } from "../gen/connection.js";
+import type { Connection } from "../gen/connection.js";
 import { findNetns } from "../linux/find-netns.js";
-import { type NetnsUrl, parseNetnsUrl } from "../linux/netns-url.js";
-import { kernelParameter } from "../mechanisms/kernel.js";
-import type { Peer } from "../peer.js";
+import { inodeUrl, type NetnsUrl, parseNetnsUrl } from "../linux/netns-url.js";
+import type { HeldFile, Inode, Peer } from "../peer.js";
 import { describePeer } from "../peer.js";
 import { Code, statusError } from "../status.js";
+import { takeAnswered } from "../transport/descriptors/client-calls.js";
+import { fileUrlOf, inverse, type Renaming, rememberFile, renameMechanism } from "../transport/descriptors/names.js";
+import { cameAsDescriptor } from "../transport/descriptors/server-calls.js";
 
 export interface ResolveNamespaceOptions {
   /** Replaced in tests. */
   readonly find?: typeof findNetns;
 }
-
-/** Urls of one connection as one side names them, and as the other does. */
-type Renaming = ReadonlyMap<string, string>;
 
 export function resolveNamespace({ find = findNetns }: ResolveNamespaceOptions = {}): Element<ConnectionApi> {
   const resolved = new Map<string, Renaming>();
@@ -34,9 +34,12 @@ export function resolveNamespace({ find = findNetns }: ResolveNamespaceOptions =
       async request(request, { peer }, rest) {
         const { connection, mechanism_preferences } = request;
         if (connection === undefined) return rest.request(request);
-        const urls = [connection.mechanism, ...mechanism_preferences].map(namespaceOf).filter((url) => url !== undefined);
-        if (urls.length === 0) return rest.request(request);
-        const renaming = new Map(urls.map((url) => [url, pathUrl(url, peer, find)]));
+        const renaming = new Map<string, string>();
+        for (const mechanism of [connection.mechanism, ...mechanism_preferences]) {
+          const url = namespaceOf(mechanism);
+          if (url !== undefined) renaming.set(url, cameAsDescriptor(mechanism) ? url : pathUrl(url, peer, find));
+        }
+        if (renaming.size === 0) return rest.request(request);
         const answer = await rest.request({
           ...request,
           connection: rename(connection, renaming),
@@ -56,6 +59,30 @@ export function resolveNamespace({ find = findNetns }: ResolveNamespaceOptions =
 
 export function resolveAnsweredNamespace({ find = findNetns }: ResolveNamespaceOptions = {}): Element<ConnectionApi> {
   const resolved = new Map<string, Renaming>();
+  /** By connection: what came as a descriptor is open until the connection is closed. */
+  const open = new Map<string, HeldFile>();
+
+  /** A url for the namespace whose descriptor came with the answer; while it is the same one, so is the url. */
+  function keep(id: string, file: HeldFile): string {
+    const known = open.get(id);
+    if (known !== undefined && sameFile(known, file)) {
+      file.close();
+      return `file://${known.path}`;
+    }
+    forget(id);
+    open.set(id, file);
+    rememberFile(inodeUrl(file), file.path);
+    return `file://${file.path}`;
+  }
+
+  function forget(id: string): void {
+    const file = open.get(id);
+    if (file === undefined) return;
+    open.delete(id);
+    rememberFile(inodeUrl(file), [...open.values()].find((other) => sameFile(other, file))?.path);
+    file.close();
+  }
+
   return {
     name: "resolve-answered-namespace",
     steps: {
@@ -67,25 +94,27 @@ export function resolveAnsweredNamespace({ find = findNetns }: ResolveNamespaceO
         const answer = await rest.request(asked);
         const url = namespaceOf(answer.mechanism);
         if (url === undefined) return answer;
-        const renaming = new Map([[url, pathUrl(url, { kind: "self" }, find)]]);
+        const file = takeAnswered(answer.mechanism);
+        const path = file === undefined ? pathUrl(url, { kind: "self" }, find) : keep(connection.id, file);
+        const renaming = new Map([[url, path]]);
         resolved.set(connection.id, renaming);
         return rename(answer, renaming);
       },
       async close(connection, _context, rest) {
         const renaming = resolved.get(connection.id);
         resolved.delete(connection.id);
-        await rest.close(renaming === undefined ? connection : rename(connection, inverse(renaming)));
+        try {
+          await rest.close(renaming === undefined ? connection : rename(connection, inverse(renaming)));
+        } finally {
+          forget(connection.id);
+        }
       },
     },
   };
 }
 
-/** The namespace url of a mechanism, if it names one by inode or file; a bare name is for who opens it. */
-function namespaceOf(mechanism: Mechanism | undefined): string | undefined {
-  const parameters = mechanism?.parameters ?? {};
-  const url = Object.hasOwn(parameters, kernelParameter.netns) ? parameters[kernelParameter.netns] : undefined;
-  return url === "" ? undefined : url;
-}
+/** Undefined for a mechanism without one; a bare name is for who opens it. */
+const namespaceOf = fileUrlOf;
 
 function pathUrl(url: string, peer: Peer, find: typeof findNetns): string {
   const parsed = parseNetnsUrl(url);
@@ -103,7 +132,16 @@ function pathUrl(url: string, peer: Peer, find: typeof findNetns): string {
 
 /** An ordinary user gets interfaces into the namespace its own process is in, and into no other. */
 function refuseForeign(url: string, parsed: NetnsUrl, peer: Peer): void {
-  if (peer.kind !== "unix" || peer.uid === 0 || peer.pid <= 0) return;
+  if (peer.kind !== "unix") return;
+  const sharesOurView = peer.descriptors === undefined;
+  if (sharesOurView && (peer.uid === 0 || peer.pid <= 0)) return;
+  // Out of our sight it may be in any; with the descriptor it would have shown that it may have this one.
+  if (peer.pid <= 0) {
+    throw statusError(
+      Code.PERMISSION_DENIED,
+      `${describePeer(peer)} names network namespace ${url} without its descriptor; send it, or share the PID namespace of this node`,
+    );
+  }
   const asked = parsed.kind === "inode" ? parsed : inodeOf(parsed.path);
   const own = inodeOf(`/proc/${peer.pid}/ns/net`);
   if (own === undefined || asked === undefined || (own.dev === asked.dev && own.ino === asked.ino)) return;
@@ -129,13 +167,6 @@ function rename(connection: Connection, renaming: Renaming): Connection {
   return mechanism === connection.mechanism ? connection : { ...connection, mechanism };
 }
 
-function renameMechanism(mechanism: Mechanism, renaming: Renaming): Mechanism {
-  const url = namespaceOf(mechanism);
-  const other = url === undefined ? undefined : renaming.get(url);
-  if (other === undefined || other === url) return mechanism;
-  return { ...mechanism, parameters: { ...mechanism.parameters, [kernelParameter.netns]: other } };
-}
-
-function inverse(renaming: Renaming): Renaming {
-  return new Map([...renaming].map(([from, to]) => [to, from]));
+function sameFile(one: Inode, other: Inode): boolean {
+  return one.dev === other.dev && one.ino === other.ino;
 }

@@ -170,7 +170,12 @@ export interface Readiness {
 }
 
 export function watchReadiness(fd: number, ready: () => void): Readiness {
-  const handle = koffi.node.poll(fd, { readable: true }, ready);
+  const called = (): void => {
+    ready();
+    // koffi calls from outside of Node's own callbacks: what `ready` left to a later tick would wait for some other event.
+    setImmediate(nothing);
+  };
+  const handle = koffi.node.poll(fd, { readable: true }, called);
   handle.stop();
   let now = "";
   return {
@@ -179,8 +184,10 @@ export function watchReadiness(fd: number, ready: () => void): Readiness {
       if (next === now) return;
       now = next;
       if (next === "") handle.stop();
-      else handle.start({ readable, writable }, ready);
+      else handle.start({ readable, writable }, called);
     },
     close: () => handle.close(),
   };
 }
+
+function nothing(): void {}

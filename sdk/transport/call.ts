@@ -6,6 +6,7 @@ import type { PeerIdentity } from "../peer.js";
 import { Code, isStatusError, type StatusError, statusError, toStatusError } from "../status.js";
 import { type Address, formatAddress } from "./address.js";
 import type { CallEnd, ChannelPool, Lease } from "./channel-pool.js";
+import { type Passage, passFiles } from "./descriptors/client-calls.js";
 import { encodeMessage, type Method } from "./methods.js";
 
 export interface CallOptions {
@@ -43,7 +44,9 @@ export function createCaller(pool: ChannelPool, identity?: Identity): Caller {
         const lease = await leaseOf(pool, address, options.signal);
         const headers = requestHeaders(options, lease, identity);
         try {
-          return await runUnary(method, address, input, options, headers, lease);
+          const passage = passageOf(method, input, lease);
+          const output = await runUnary(method, address, passage?.input ?? input, options, headers, lease);
+          return passage?.answer(output) ?? output;
         } catch (error) {
           if (!mayRepeat || !refusedUnseen(error)) throw error;
         }
@@ -54,9 +57,10 @@ export function createCaller(pool: ChannelPool, identity?: Identity): Caller {
         const lease = await leaseOf(pool, address, options.signal);
         const headers = requestHeaders(options, lease, identity);
         try {
+          const passage = passageOf(method, input, lease);
           for await (const message of runStream(method, address, input, options, headers, lease)) {
             mayRepeat = false;
-            yield message;
+            yield passage?.answer(message) ?? message;
           }
           return;
         } catch (error) {
@@ -65,6 +69,17 @@ export function createCaller(pool: ChannelPool, identity?: Identity): Caller {
       }
     },
   };
+}
+
+/** The call in the terms of a connection that passes descriptors. A refusal gives the connection back. */
+function passageOf<I, O>(method: Method<I, O>, input: I, lease: Lease): Passage<I, O> | undefined {
+  if (lease.descriptors === undefined) return undefined;
+  try {
+    return passFiles(method, input, lease.descriptors);
+  } catch (error) {
+    lease.release("done");
+    throw error;
+  }
 }
 
 /**

@@ -6,11 +6,14 @@
  * is replaced before its cancelled calls add up.
  */
 import { setMaxListeners } from "node:events";
-import { Client, connectivityState, credentials } from "@grpc/grpc-js";
+import { type ChannelCredentials, Client, connectivityState, credentials } from "@grpc/grpc-js";
 import type { Identity } from "../identity/identity.js";
+import type { Descriptors } from "../peer.js";
 import { Code, type StatusError, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { type Address, dialTarget, formatAddress } from "./address.js";
+import { defaultPassing, type PassDescriptors } from "./descriptors/take-over.js";
+import { type UnixChannel, unixChannel } from "./descriptors/unix-credentials.js";
 import { type ChannelTls, channelTls } from "./tls.js";
 
 /** Calls in progress on one connection, and calls that may have been cancelled on it; together below 1,000. */
@@ -27,6 +30,8 @@ export interface PoolOptions {
   readonly maxMessageBytes: number;
   /** Time for a connection to become usable; after it the call fails with UNAVAILABLE. */
   readonly dialTimeoutMs: number;
+  /** On unix sockets; default: with peers that do not share our view of processes. */
+  readonly passDescriptors?: PassDescriptors | undefined;
 }
 
 /** A connection lent for one call. */
@@ -36,6 +41,8 @@ export interface Lease {
   readonly lost: AbortSignal;
   /** Undefined without an identity. */
   readonly tls: ChannelTls | undefined;
+  /** Undefined where the connection passes none. */
+  readonly descriptors: Descriptors | undefined;
   /** Gives it back; further calls do nothing. */
   release(end: CallEnd): void;
 }
@@ -56,6 +63,7 @@ interface Channel {
   readonly url: string;
   readonly client: Client;
   readonly tls: ChannelTls | undefined;
+  readonly unix: UnixChannel | undefined;
   readonly lost: AbortController;
   active: number;
   cancelled: number;
@@ -79,10 +87,13 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
     if (usable !== undefined) return usable;
     sweep();
     const tls = tlsTo(url, options);
+    const way = tls?.credentials ?? credentials.createInsecure();
+    const unix = address.kind === "unix" ? unixChannel(way, options.passDescriptors ?? defaultPassing()) : undefined;
     const channel: Channel = {
       url,
-      client: createClient(address, tls, options),
+      client: createClient(address, unix?.credentials ?? way, options),
       tls,
+      unix,
       lost: lostSignal(),
       active: 0,
       cancelled: 0,
@@ -155,6 +166,7 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
       return {
         client: channel.client,
         tls: channel.tls,
+        descriptors: channel.unix?.descriptors(),
         lost: channel.lost.signal,
         release(end) {
           if (open) giveBack(channel, end);
@@ -184,8 +196,8 @@ function tlsTo(url: string, { identity, log }: PoolOptions): ChannelTls | undefi
   );
 }
 
-function createClient(address: Address, tls: ChannelTls | undefined, options: PoolOptions): Client {
-  return new Client(dialTarget(address), tls?.credentials ?? credentials.createInsecure(), {
+function createClient(address: Address, way: ChannelCredentials, options: PoolOptions): Client {
+  return new Client(dialTarget(address), way, {
     "grpc.max_receive_message_length": options.maxMessageBytes,
     "grpc.max_send_message_length": options.maxMessageBytes,
     // Retries are the business of the end client: a hop that retries on its own multiplies the load of a failure.

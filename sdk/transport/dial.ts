@@ -10,6 +10,7 @@ import { type Log, silentLog } from "../telemetry/log.js";
 import { type Address, parseAddress } from "./address.js";
 import { type CallOptions, createCaller, longestCallMs } from "./call.js";
 import { createChannelPool } from "./channel-pool.js";
+import type { PassDescriptors } from "./descriptors/take-over.js";
 import { methods } from "./methods.js";
 
 export interface ConnectionClient {
@@ -51,6 +52,8 @@ export interface DialerOptions {
   /** Time for a target to accept a connection and speak HTTP/2. */
   readonly dialTimeoutMs: number;
   readonly maxMessageBytes?: number | undefined;
+  /** On unix sockets; default: with servers that do not share our view of processes. */
+  readonly passDescriptors?: PassDescriptors | undefined;
 }
 
 /** Every method throws INVALID_ARGUMENT for a malformed url. */
@@ -59,6 +62,7 @@ export function createDialer(options: DialerOptions): Dialer {
     identity: options.identity,
     log: options.log ?? silentLog,
     dialTimeoutMs: options.dialTimeoutMs,
+    passDescriptors: options.passDescriptors,
     maxMessageBytes: options.maxMessageBytes ?? 4 * 1024 * 1024,
   });
   const call = createCaller(pool, options.identity);

@@ -12,8 +12,9 @@ import type { Peer } from "../peer.js";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { type Address, formatAddress, parseAddress } from "./address.js";
+import { defaultPassing, mustPass, type PassDescriptors, takeOver } from "./descriptors/take-over.js";
 import { type CallReport, createEdge, type ServiceBinding } from "./edge.js";
-import { type Entrance, openEntrance, peerOf } from "./entrance.js";
+import { type Entrance, type NetworkPeer, openEntrance, peerOf } from "./entrance.js";
 
 /** Bounds of a server. Request headers: 64 KiB and 128 pairs, fixed by Node's HTTP/2. */
 export interface Limits {
@@ -49,6 +50,8 @@ export interface ListenOptions {
   /** Lets clients without any certificate in, with it no `identity` of the peer: for who hands out certificates. */
   readonly strangersWelcome?: boolean | undefined;
   readonly limits?: Partial<Limits> | undefined;
+  /** On unix sockets; default: with clients that do not share our view of processes. */
+  readonly passDescriptors?: PassDescriptors | undefined;
   readonly log: Log;
   /** Aborting it stops the server at once. */
   readonly signal: AbortSignal;
@@ -103,12 +106,18 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   for (const service of options.services) service.bind(control.edge);
   const entrance = openEntrance(server, options, peers);
   const sockets = new Set<Socket>();
-  const accept = (socket: Socket, address: Address): void => {
+  const passing = options.passDescriptors ?? defaultPassing();
+  const accept = (accepted: Socket, address: Address): void => {
+    const { socket, peer } = arrive(accepted, peerOf(accepted, address), passing);
+    if (socket === undefined || sockets.size >= limits.maxConnections * addresses.length) {
+      (socket ?? accepted).destroy();
+      return;
+    }
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
     greet(socket, limits.helloTimeoutMs);
     if (address.kind === "tcp") socket.setNoDelay(true);
-    entrance.enter(socket, peerOf(socket, address), limits.helloTimeoutMs);
+    entrance.enter(socket, peer, limits.helloTimeoutMs);
   };
   const doors: NetServer[] = [];
   const urls: string[] = [];
@@ -133,6 +142,17 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const stopNow = (): void => void stop(0);
   options.signal.addEventListener("abort", stopNow);
   return { urls, drain: stop };
+}
+
+/** The socket to go on with: one that passes descriptors where they are needed; none when it has gone or there are too many. */
+function arrive(accepted: Socket, peer: NetworkPeer, when: PassDescriptors): { socket: Socket | undefined; peer: NetworkPeer } {
+  if (peer.kind !== "unix" || !mustPass(when, peer.pid)) return { socket: accepted, peer };
+  try {
+    const { socket, descriptors } = takeOver(accepted);
+    return { socket, peer: { ...peer, descriptors } };
+  } catch {
+    return { socket: undefined, peer };
+  }
 }
 
 /** A connection that never speaks is closed: it would hold a descriptor for ever. */

@@ -14,6 +14,7 @@ import {
 } from "../gen/registry.js";
 import { Code, statusError } from "../status.js";
 import { type Health, ServingStatus } from "../telemetry/health.js";
+import { exchangeFiles, receiveSockets, sendSockets } from "./descriptors/server-calls.js";
 import type { ServiceBinding } from "./edge.js";
 import { methods, serviceNames } from "./methods.js";
 import { sharedEncoder } from "./shared-encoder.js";
@@ -21,7 +22,8 @@ import { sharedEncoder } from "./shared-encoder.js";
 const empty: Empty = {};
 
 /** Request and Close. A request without a connection is given an empty one: the chain says what it misses. */
-export function connectionService(handler: Handler<ConnectionApi>): ServiceBinding {
+export function connectionService(chain: Handler<ConnectionApi>): ServiceBinding {
+  const handler = exchangeFiles(chain);
   return {
     name: serviceNames.connection,
     bind(edge) {
@@ -85,9 +87,10 @@ export function serviceRegistryService(
 }
 
 export function endpointRegistryService(
-  handler: Handler<RegistryApi<NetworkServiceEndpoint>>,
+  chain: Handler<RegistryApi<NetworkServiceEndpoint>>,
   find: Find<NetworkServiceEndpoint>,
 ): ServiceBinding {
+  const handler = receiveSockets(chain);
   return {
     name: serviceNames.endpoints,
     bind(edge) {
@@ -105,7 +108,8 @@ export function endpointRegistryService(
         methods.findEndpoints,
         ({ network_service_endpoint, watch }, context) => {
           const query = network_service_endpoint ?? NetworkServiceEndpoint.fromPartial({});
-          return mapEach(find(query, { watch, signal: context.signal, context }), answerOf);
+          const found = find(query, { watch, signal: context.signal, context });
+          return mapEach(sendSockets(found, context.peer), answerOf);
         },
         encode,
       );

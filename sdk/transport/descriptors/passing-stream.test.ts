@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { send, sendDescriptor } from "../../linux/descriptors.js";
+import type { Inode } from "../../peer.js";
 import { openPassingStream, type PassingStream } from "./passing-stream.js";
-import type { Inode } from "./received.js";
 import { bareDescriptors, ended, inFolder, openDescriptors, streamPair } from "./testing.js";
 
 const ownNetns = "/proc/self/ns/net";

@@ -15,16 +15,8 @@ import {
   sendDescriptor,
   watchReadiness,
 } from "../../linux/descriptors.js";
-import { createReceived, type Inode, type Received, type ReceivedOptions } from "./received.js";
-
-/** What calls on a connection can do with descriptors. */
-export interface Descriptors extends Pick<Received, "take" | "wait"> {
-  /**
-   * Sends that file with the next bytes, which must be those of the message that names it or come before them.
-   * @throws Error with `code`: it cannot be opened (ENOENT, …), or too many wait to be sent (EBUSY)
-   */
-  send(path: string): Inode;
-}
+import type { Descriptors } from "../../peer.js";
+import { createReceived, type ReceivedOptions } from "./received.js";
 
 export interface PassingStream {
   readonly stream: Duplex;

@@ -9,30 +9,12 @@
 
 import { close, duplicate, type FileFacts, factsOf } from "../../linux/descriptors.js";
 import { ownNetnsInode } from "../../linux/netns.js";
+import type { Descriptors, HeldFile, Inode } from "../../peer.js";
 import { Code, statusError } from "../../status.js";
 
-export interface Inode {
-  readonly dev: bigint;
-  readonly ino: bigint;
-}
-
-/** A descriptor of our own, to be closed by who has it. */
-export interface HeldFile extends Inode {
-  /** Opens it in this process; others of this PID namespace may open it too, with the right to. */
-  readonly path: string;
-  close(): void;
-}
-
-export interface Received {
+export interface Received extends Pick<Descriptors, "take" | "wait"> {
   /** Takes over a descriptor that has come. */
   add(descriptor: number): void;
-  /** That file, if its descriptor has come already. */
-  take(inode: Inode): HeldFile | undefined;
-  /**
-   * That file, as soon as its descriptor has come.
-   * @throws the signal's reason; UNAVAILABLE the connection has ended
-   */
-  wait(inode: Inode, signal: AbortSignal): Promise<HeldFile>;
   /** How many are kept. */
   readonly size: number;
   close(): void;

@@ -2,17 +2,27 @@
 import { statSync } from "node:fs";
 import type { Socket } from "node:net";
 import { duplicate } from "../../linux/descriptors.js";
+import type { Descriptors } from "../../peer.js";
 import { descriptorOf } from "../unix-peer.js";
-import { type Descriptors, openPassingStream } from "./passing-stream.js";
+import { openPassingStream } from "./passing-stream.js";
 import { socketOver } from "./stream-socket.js";
-
-export type { Descriptors } from "./passing-stream.js";
 
 /**
  * When to pass descriptors: always, never, or with those who do not share our view of processes. With others paths under
  * /proc do the same, and an ordinary socket costs less.
  */
 export type PassDescriptors = "always" | "never" | "elsewhere";
+
+let byDefault: PassDescriptors = "elsewhere";
+
+/** For connections made from now on whose maker says nothing. */
+export function setDefaultPassing(when: PassDescriptors): void {
+  byDefault = when;
+}
+
+export function defaultPassing(): PassDescriptors {
+  return byDefault;
+}
 
 /** @param pid  of the peer, as SO_PEERCRED gives it: 0 = not visible from here */
 export function mustPass(when: PassDescriptors, pid: number): boolean {
