@@ -2,6 +2,7 @@
 import type { ConnectionApi, Registry } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
+import { admit } from "../sdk/elements/admit.js";
 import { announce } from "../sdk/elements/announce.js";
 import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
@@ -38,7 +39,7 @@ export interface ForwarderChainDeps {
   /** Absent = no tokens. */
   readonly identity?: Identity | undefined;
   /** Absent = whoever reaches a socket may. */
-  readonly policies?: Pick<Policies, "connections"> | undefined;
+  readonly policies?: Pick<Policies, "connections" | "tenants"> | undefined;
   readonly serialize: Serialize;
   readonly expire: Expire;
   readonly hub: MonitorHub;
@@ -66,6 +67,7 @@ export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi>
       .use(exchangeTokens({ clock, maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
       .use(authorize(deps.policies?.connections))
       .use(deps.serialize)
+      .use(admit(deps.policies?.tenants))
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(hub))

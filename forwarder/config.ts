@@ -31,6 +31,11 @@ export const forwarderSettings = {
   serverPolicies: policySettings.serverPolicies,
   monitorPolicies: policySettings.monitorPolicies,
   operators: policySettings.operators,
+  tenantRate: policySettings.tenantRate,
+  tenantBurst: policySettings.tenantBurst,
+  tenantConcurrency: policySettings.tenantConcurrency,
+  tenantQuota: policySettings.tenantQuota,
+  maxUnderWay: policySettings.maxUnderWay,
   name: setting("NSM_NAME", name, "name of this forwarder; its segment in every path and its entry in the registry", {
     default: "forwarder",
   }),

@@ -10,7 +10,7 @@ import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
 import { type Policies, policiesFor } from "../sdk/policies/policies.js";
-import { masksOf } from "../sdk/policies/settings.js";
+import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { watchedCache } from "../sdk/registry/cache.js";
 import { keepRegistered } from "../sdk/registry/keep-registered.js";
 import { createHealth } from "../sdk/telemetry/health.js";
@@ -88,7 +88,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   const tunnelAddress = tunnelAddressOf(config.tunnelIp, dataPlane.name, log);
   const policies = await phases.run(
     "policies",
-    () => policiesFor(deps.identity, masksOf(config), { log, nowMs: clock.nowMs, env: deps.env }),
+    () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs: clock.nowMs, env: deps.env }),
     (opened) => opened?.close(),
   );
   const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub: createMonitorHub(), signal, tunnelAddress };

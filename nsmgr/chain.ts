@@ -2,6 +2,7 @@
 import type { ConnectionApi } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
+import { admit } from "../sdk/elements/admit.js";
 import { type Announcements, announce } from "../sdk/elements/announce.js";
 import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
@@ -38,7 +39,7 @@ export interface NsmgrChainDeps {
   /** Absent = no tokens. */
   readonly identity?: Identity | undefined;
   /** Absent = whoever reaches a socket may. */
-  readonly policies?: Pick<Policies, "connections" | "ownership"> | undefined;
+  readonly policies?: Pick<Policies, "connections" | "ownership" | "tenants"> | undefined;
   /** Told of every connection: monitor and metrics. */
   readonly announcements: Announcements;
   readonly hub: MonitorHub;
@@ -66,6 +67,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
       .use(authorize(deps.policies?.connections))
       .use(serialize({ log, closeTimeoutMs, ownership: deps.policies?.ownership }))
+      .use(admit(deps.policies?.tenants))
       // Keep it alive, let it go, tell who watches.
       .use(expire(clock, signal))
       .use(announce(deps.announcements))

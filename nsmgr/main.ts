@@ -10,7 +10,7 @@ import type { Identity } from "../sdk/identity/identity.js";
 import { startIdentity } from "../sdk/identity/start.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
 import { policiesFor } from "../sdk/policies/policies.js";
-import { masksOf } from "../sdk/policies/settings.js";
+import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
 import { toStatusError } from "../sdk/status.js";
 import { createHealth, type Health } from "../sdk/telemetry/health.js";
@@ -94,7 +94,7 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   );
   const policies = await phases.run(
     "policies",
-    () => policiesFor(deps.identity, masksOf(config), { log, nowMs: clock.nowMs, env: deps.env }),
+    () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs: clock.nowMs, env: deps.env }),
     (opened) => opened?.close(),
   );
   const parts = { ...registry, policies, prefixes, dialer, directory, registryState: () => registryState };

@@ -5,6 +5,7 @@ import type { Clock } from "../sdk/clock.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Policies } from "../sdk/policies/policies.js";
 import { enterPath, type PathOptions } from "../sdk/registry/enter-path.js";
+import { admit } from "./admit.js";
 import { authorize } from "./authorize.js";
 import { checkEntry } from "./check-entry.js";
 import { defaultPayload } from "./default-payload.js";
@@ -22,7 +23,7 @@ export interface ChainDeps extends PathOptions {
   readonly leasePeriodMs: number;
   readonly observer?: ChainObserver | undefined;
   /** Absent = whoever reaches the socket may, but for names of others. */
-  readonly policies?: Pick<Policies, "registry"> | undefined;
+  readonly policies?: Pick<Policies, "registry" | "tenants"> | undefined;
 }
 
 export function serviceChain(deps: ChainDeps): Handler<RegistryApi<NetworkService>> {
@@ -36,6 +37,7 @@ export function serviceChain(deps: ChainDeps): Handler<RegistryApi<NetworkServic
       .use(lookUp(deps.stores.services.table))
       .use(authorize(deps.policies?.registry))
       .use(ownName(serviceKind))
+      .use(admit(deps.policies?.tenants.admission, deps.stores.services.table))
       .end(keepIn(deps.stores.services))
   );
 }
@@ -50,6 +52,7 @@ export function endpointChain(deps: ChainDeps): Handler<RegistryApi<NetworkServi
       .use(lookUp(deps.stores.endpoints.table))
       .use(authorize(deps.policies?.registry))
       .use(ownName(endpointKind))
+      .use(admit(deps.policies?.tenants.admission, deps.stores.endpoints.table))
       // For how long?
       .use(grantLease({ clock: deps.clock, periodMs: deps.leasePeriodMs }))
       .end(keepIn(deps.stores.endpoints))

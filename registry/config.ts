@@ -9,6 +9,11 @@ export const registrySettings = {
   ...stateSettings,
   registryServerPolicies: policySettings.registryServerPolicies,
   operators: policySettings.operators,
+  tenantRate: policySettings.tenantRate,
+  tenantBurst: policySettings.tenantBurst,
+  tenantConcurrency: policySettings.tenantConcurrency,
+  tenantQuota: policySettings.tenantQuota,
+  maxUnderWay: policySettings.maxUnderWay,
   name: setting("NSM_NAME", name, "name of this registry, in logs and traces", { default: "registry" }),
   listenOn: setting("NSM_LISTEN_ON", list(address), "where managers reach this registry", { default: "tcp://:5002" }),
   store: setting("WEFT_STORE", oneOf("lmdb", "memory"), "where entries are kept: lmdb survives a restart, memory does not", {

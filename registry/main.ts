@@ -8,7 +8,7 @@ import { readSettings, reportUnread } from "../sdk/config/table.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import { startIdentity } from "../sdk/identity/start.js";
 import { policiesFor } from "../sdk/policies/policies.js";
-import { masksOf } from "../sdk/policies/settings.js";
+import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { mintFor, type PathOptions } from "../sdk/registry/enter-path.js";
 import { guardFind } from "../sdk/registry/guard-find.js";
 import { toStatusError } from "../sdk/status.js";
@@ -75,7 +75,12 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     undo.push(services.close, endpoints.close);
     if (deps.metrics !== undefined) publishFigures(deps.metrics.registry, { stores, services, endpoints });
     const health = createHealth();
-    const policies = await policiesFor(deps.identity, masksOf(config), { log, nowMs: clock.nowMs, env: deps.env });
+    const policies = await policiesFor(deps.identity, masksOf(config), {
+      limits: limitsOf(config),
+      log,
+      nowMs: clock.nowMs,
+      env: deps.env,
+    });
     undo.push(() => policies?.close());
     const mintToken = deps.mintToken ?? mintFor(deps.identity);
     const inspect = inspectRegistry({ config, log, stores, services, endpoints });

@@ -2,6 +2,7 @@
 import type { ConnectionApi, Payload } from "../api.js";
 import { type ChainObserver, chain, type Handler } from "../chain.js";
 import type { Clock } from "../clock.js";
+import { admit } from "../elements/admit.js";
 import { type Announcements, announce } from "../elements/announce.js";
 import { authorize } from "../elements/authorize.js";
 import { enterPath } from "../elements/enter-path.js";
@@ -39,7 +40,7 @@ export interface EndpointDeps {
   readonly hub: Announcements;
   readonly tokens: ExchangeTokensOptions;
   /** Absent = whoever reaches the socket may. */
-  readonly policies: Pick<Policies, "connections"> | undefined;
+  readonly policies: Pick<Policies, "connections" | "tenants"> | undefined;
   readonly memory: Memory;
   readonly idle: IdleWatch;
   readonly ipam: Ipam;
@@ -60,6 +61,7 @@ export function endpointChain(deps: EndpointDeps): Handler<ConnectionApi> {
       .use(exchangeTokens(deps.tokens))
       .use(authorize(deps.policies?.connections))
       .use(deps.serialize)
+      .use(admit(deps.policies?.tenants))
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(deps.hub))

@@ -1,6 +1,7 @@
 /** What a function in the middle of a chain does with a request, in order. Read this first. */
 import { type ConnectionApi, MechanismType, type Payload } from "../api.js";
 import { type ChainObserver, chain, type Element, type Handler } from "../chain.js";
+import { admit } from "../elements/admit.js";
 import { type Announcements, announce } from "../elements/announce.js";
 import { authorize } from "../elements/authorize.js";
 import { enterPath } from "../elements/enter-path.js";
@@ -30,7 +31,7 @@ export interface PassthroughDeps {
   readonly hub: Announcements;
   readonly tokens: ExchangeTokensOptions;
   /** Absent = whoever reaches the socket may. */
-  readonly policies: Pick<Policies, "connections"> | undefined;
+  readonly policies: Pick<Policies, "connections" | "tenants"> | undefined;
   /** Namespace that gets both interfaces. */
   readonly netnsUrl: string;
   readonly wires: Wires;
@@ -48,6 +49,7 @@ export function passthroughChain(deps: PassthroughDeps): Handler<ConnectionApi> 
       .use(exchangeTokens(deps.tokens))
       .use(authorize(deps.policies?.connections))
       .use(deps.serialize)
+      .use(admit(deps.policies?.tenants))
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(deps.hub))

@@ -2,27 +2,32 @@
  * All that a component with an identity demands of its callers, as one object for its chains and services. A component
  * without identity (--insecure) has none of it.
  */
+
+import type { AdmitOptions } from "../elements/admit.js";
 import type { ConnectionPolicy } from "../elements/authorize.js";
 import type { Ownership } from "../elements/serialize.js";
 import { createTokenVerifier } from "../identity/tokens.js";
 import type { MonitorHub } from "../monitor/hub.js";
 import type { Log } from "../telemetry/log.js";
 import type { ConnectionWatch, Inspect } from "../transport/services.js";
+import { type AdmissionLimits, createAdmission } from "./admission.js";
 import { type AnswerPolicy, answerPolicy } from "./answers.js";
 import { type Audit, auditTo } from "./audit.js";
 import { builtInPolicies } from "./built-in.js";
-import { connectionOwnership, connectionPolicy } from "./connections.js";
+import { connectionOwnership, connectionPolicy, ownerOf } from "./connections.js";
 import { guardInspect } from "./inspect.js";
 import { loadPolicies } from "./load.js";
 import { guardMonitor } from "./monitor.js";
 import type { PolicySource } from "./policy.js";
 import { type RegistryPolicy, registryPolicy } from "./registry.js";
-import { defaultMasks, type PolicyMasks } from "./settings.js";
+import { defaultLimits, defaultMasks, type PolicyMasks } from "./settings.js";
 
 export interface Policies {
   /** Of Request and Close: for `authorize`, and whose a connection is, for `serialize`. */
   readonly connections: ConnectionPolicy;
   readonly ownership: Ownership;
+  /** For `admit`: what each tenant may ask for at once. */
+  readonly tenants: AdmitOptions;
   /** What a client demands of an answer. */
   readonly answers: AnswerPolicy;
   /** Of Register, Unregister and Find. */
@@ -37,6 +42,7 @@ export interface Policies {
 
 export interface PoliciesOptions {
   readonly masks: PolicyMasks;
+  readonly limits?: AdmissionLimits | undefined;
   readonly log: Log;
   readonly nowMs?: (() => number) | undefined;
   /** For the command `opa`. */
@@ -72,6 +78,7 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
     return {
       connections: connectionPolicy(server, audit),
       ownership: connectionOwnership(audit),
+      tenants: { admission: createAdmission(options.limits ?? defaultLimits, nowMs), tenantOf: ownerOf },
       answers: answerPolicy(client, audit),
       registry: registryPolicy(registry, audit),
       monitor: (hub) => guardMonitor(hub, { source: monitor, audit, isOperator }),
@@ -88,7 +95,7 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
 export async function policiesFor(
   identity: object | undefined,
   masks: Partial<PolicyMasks> | undefined,
-  options: Pick<PoliciesOptions, "log" | "nowMs" | "env">,
+  options: Pick<PoliciesOptions, "limits" | "log" | "nowMs" | "env">,
 ): Promise<Policies | undefined> {
   return identity === undefined ? undefined : createPolicies({ ...options, masks: { ...defaultMasks, ...masks } });
 }

@@ -1,8 +1,12 @@
 /** Settings of policies. Spread into the tables of components that answer calls. */
-import { list, name } from "../config/kinds.js";
+import { integer, list, name } from "../config/kinds.js";
 import { setting } from "../config/table.js";
+import type { AdmissionLimits } from "./admission.js";
 
 const common = "etc/nsm/opa/common/.*.rego";
+
+/** Far above what an honest workload asks for; an operator who knows the workloads sets less. */
+export const defaultLimits: AdmissionLimits = { ratePerS: 400, burst: 2000, perTenant: 64, total: 256, quota: 10_000 };
 
 export const policySettings = {
   serverPolicies: setting(
@@ -22,6 +26,21 @@ export const policySettings = {
     "policies of monitors, beyond that each sees only connections it has a part in",
     { default: "" },
   ),
+  tenantRate: setting("WEFT_TENANT_RATE", integer({ min: 0 }), "new requests per second of one identity; 0 = no bound", {
+    default: String(defaultLimits.ratePerS),
+  }),
+  tenantBurst: setting("WEFT_TENANT_BURST", integer({ min: 1 }), "new requests of one identity at once after a quiet time", {
+    default: String(defaultLimits.burst),
+  }),
+  tenantConcurrency: setting("WEFT_TENANT_CONCURRENCY", integer({ min: 1 }), "requests of one identity under way", {
+    default: String(defaultLimits.perTenant),
+  }),
+  tenantQuota: setting("WEFT_TENANT_QUOTA", integer({ min: 0 }), "connections of one identity; 0 = no bound", {
+    default: String(defaultLimits.quota),
+  }),
+  maxUnderWay: setting("WEFT_MAX_UNDER_WAY", integer({ min: 1 }), "requests of all identities under way; others wait in turn", {
+    default: String(defaultLimits.total),
+  }),
   operators: setting("WEFT_OPERATORS", list(name), "SPIFFE IDs that may see and inspect everything; a/* = all below a", {
     default: "",
   }),
@@ -65,5 +84,21 @@ export function masksOf(values: {
     registryServer: values.registryServerPolicies ?? defaultMasks.registryServer,
     monitor: values.monitorPolicies ?? defaultMasks.monitor,
     operators: values.operators ?? defaultMasks.operators,
+  };
+}
+
+export function limitsOf(values: {
+  readonly tenantRate: number;
+  readonly tenantBurst: number;
+  readonly tenantConcurrency: number;
+  readonly tenantQuota: number;
+  readonly maxUnderWay: number;
+}): AdmissionLimits {
+  return {
+    ratePerS: values.tenantRate,
+    burst: values.tenantBurst,
+    perTenant: values.tenantConcurrency,
+    total: values.maxUnderWay,
+    quota: values.tenantQuota,
   };
 }

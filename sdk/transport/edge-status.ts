@@ -31,10 +31,13 @@ export function wireError(error: unknown): { code: number; details: string; mess
   return metadata === undefined ? { code, details: text, message: text } : { code, details: text, message: text, metadata };
 }
 
-/** gRPC's pushback (grpc/proposal A6): when a refused caller may try again, in milliseconds. */
-export function withRetryHint(status: StatusError): StatusError {
+/**
+ * gRPC's pushback (grpc/proposal A6): when a refused caller may try again.
+ * @param afterMs  default: half a second to one and a half, so that many do not come back at once
+ */
+export function withRetryHint(status: StatusError, afterMs = 500 + Math.floor(Math.random() * 1000)): StatusError {
   const metadata = new Metadata();
-  metadata.set("grpc-retry-pushback-ms", String(500 + Math.floor(Math.random() * 1000)));
+  metadata.set("grpc-retry-pushback-ms", String(afterMs));
   return Object.assign(statusError(status.code, status.details, status.cause), { metadata });
 }
 
