@@ -205,11 +205,22 @@ class SpiffeCredentials extends ChannelCredentials {
   }
   _createSecureConnector(_target: unknown, _options: unknown, composed?: CallCredentials) {
     const calls = composed ?? callCredentials.createEmpty();
+    const pending = new Set<Socket>();
     return {
-      connect: async (socket: Socket) => ({ socket: await this.#secure(socket), secure: true }),
+      connect: async (socket: Socket) => {
+        pending.add(socket);
+        try {
+          return { socket: await this.#secure(socket), secure: true };
+        } finally {
+          pending.delete(socket);
+        }
+      },
       waitForReady: () => Promise.resolve(),
       getCallCredentials: () => calls,
-      destroy() {},
+      // gRPC forgets a handshake that takes too long; its socket would stay for ever
+      destroy() {
+        for (const socket of pending) socket.destroy();
+      },
     };
   }
 }
