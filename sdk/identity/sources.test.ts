@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { renameSync, statSync, writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
@@ -12,14 +12,10 @@ import { until } from "../testing/until.js";
 import { listen } from "../transport/listen.js";
 import type { Method } from "../transport/methods.js";
 import type { Authority } from "./authority.js";
-import { openAuthority, openUsedTokens } from "./authority-store.js";
-import { identityFromCa } from "./ca-client.js";
-import { serveCa } from "./ca-server.js";
 import { identityFromFiles } from "./files.js";
-import { mintJoinToken, readJoinToken } from "./join-token.js";
 import type { IdentitySource } from "./source.js";
 import { startIdentity } from "./start.js";
-import { privateKeyOf, type X509Svid } from "./svid.js";
+import type { X509Svid } from "./svid.js";
 import { fetchSvidPath, identityFromWorkloadApi, svidOf } from "./workload-api-client.js";
 import { serveWorkloadApi } from "./workload-api-server.js";
 
@@ -202,76 +198,6 @@ test("row 7.9: files: followed; a half-written pair changes nothing", async (t) 
   assert.match(absent.details, /missing does not exist/);
 });
 
-test("row 7.9: the built-in authority: a join token once, then renewal by what it gave; a restart keeps the domain", async (t) => {
-  const folder = temporaryFolder(t);
-  const authority = await openAuthority(folder, "weft.test");
-  assert.equal(statSync(join(folder, "root.key")).mode & 0o777, 0o600);
-  const start = (listenOn: readonly string[]) =>
-    serveCa({ listenOn, authority, used: openUsedTokens(folder), lifetimeMs: 3_000, ...options });
-  const ca = await start(["tcp://127.0.0.1:0"]);
-  const [url = ""] = ca.urls;
-  const token = mint(authority, "spiffe://weft.test/app");
-  const source = closing(t, await identityFromCa({ url, joinToken: token }, options));
-  const first = source.current();
-  assert.equal(first.id.id, "spiffe://weft.test/app");
-  await until("the renewal", () => serial(source.current()) !== serial(first));
-  assert.notEqual(serial(source.current()), serial(first));
-  const again = await rejection(identityFromCa({ url, joinToken: token }, options));
-  assert.equal(again.code, Code.UNAUTHENTICATED);
-  assert.doesNotMatch(again.details, /used/);
-  await ca.stop();
-  const restarted = await serveCa({
-    listenOn: [url],
-    authority: await openAuthority(folder, "weft.test"),
-    used: openUsedTokens(folder),
-    lifetimeMs: 3_000,
-    ...options,
-  });
-  t.after(() => restarted.stop());
-  assert.equal((await rejection(identityFromCa({ url, joinToken: token }, options))).code, Code.UNAUTHENTICATED);
-  const before = serial(source.current());
-  await until("a renewal by the restarted authority", () => serial(source.current()) !== before);
-  await assert.rejects(openAuthority(folder, "other.test"), { code: Code.FAILED_PRECONDITION });
-});
-
-test("join tokens: forged, of another authority, ended, for another id: refused; a wildcard gives what is below it", async (t) => {
-  const folder = temporaryFolder(t);
-  const authority = await openAuthority(folder, "weft.test");
-  const impostor = await testAuthority("weft.test");
-  const ca = await serveCa({
-    listenOn: [`unix://${folder}/ca.sock`],
-    authority,
-    used: openUsedTokens(folder),
-    lifetimeMs: 60_000,
-    ...options,
-  });
-  t.after(() => ca.stop());
-  const [url = ""] = ca.urls;
-  const ask = (joinToken: string, spiffeId?: string) =>
-    identityFromCa({ url, joinToken, ...(spiffeId === undefined ? {} : { spiffeId }) }, options);
-  const good = mint(authority, "spiffe://weft.test/app");
-  const [text = "", signature = ""] = good.split(".");
-  const claims = { ...readJoinToken(good), spiffeId: "spiffe://weft.test/weft/root" };
-  const forged = `${Buffer.from(JSON.stringify(claims)).toString("base64url")}.${signature}`;
-  for (const bad of [
-    forged,
-    mint(impostor, "spiffe://weft.test/app"),
-    mint(authority, "spiffe://weft.test/app", -1),
-    mint(authority, "spiffe://other.test/app"),
-    mint(authority, "spiffe://weft.test/weft/ca"),
-  ]) {
-    assert.equal((await rejection(ask(bad))).code, Code.UNAUTHENTICATED);
-  }
-  assert.equal((await rejection(ask(text))).code, Code.INVALID_ARGUMENT);
-  const wildcard = mint(authority, "spiffe://weft.test/ns/*", 60_000, true);
-  for (const id of ["spiffe://weft.test/ns/a", "spiffe://weft.test/ns/b/c"]) {
-    const source = closing(t, await ask(wildcard, id));
-    assert.equal(source.current().id.id, id);
-  }
-  assert.equal((await rejection(ask(wildcard, "spiffe://weft.test/nsx"))).code, Code.UNAUTHENTICATED);
-  assert.equal((await rejection(ask(wildcard))).code, Code.UNAUTHENTICATED);
-});
-
 test("row 7.9: --insecure together with an identity, two identities, half of one, none: refused with the remedy", async () => {
   const none = {
     insecure: false,
@@ -296,11 +222,6 @@ test("row 7.9: --insecure together with an identity, two identities, half of one
   }
   assert.equal(await startIdentity({ ...none, insecure: true }, options), undefined);
 });
-
-function mint(authority: Authority, spiffeId: string, lifeMs = 60_000, reusable = false): string {
-  const key = privateKeyOf(authority.privateKeyPem, "the root's key");
-  return mintJoinToken({ spiffeId, expiresMs: Date.now() + lifeMs, reusable }, authority.certificate, key);
-}
 
 /** As an editor or Kubernetes does it: never half a file. */
 function replace(path: string, text: string): void {
