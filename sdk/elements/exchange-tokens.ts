@@ -8,6 +8,7 @@ import type { ConnectionApi } from "../api.js";
 import type { CallContext, Element } from "../chain.js";
 import type { Clock } from "../clock.js";
 import { Connection } from "../gen/connection.js";
+import { readClaims } from "../identity/tokens.js";
 import { withCurrentSegment, withSegment } from "../path.js";
 import type { Peer } from "../peer.js";
 import { Code, statusError } from "../status.js";
@@ -30,7 +31,7 @@ export function exchangeTokens(options: ExchangeTokensOptions): Element<Connecti
   const { clock, maxTokenLifetimeMs, mintToken } = options;
 
   async function write(connection: Connection, context: CallContext): Promise<Connection> {
-    const given = tokenOf(context);
+    const given = tokenOf(context, mintToken !== undefined);
     const own = mintToken ? await mintToken(context.peer) : { token: "", expiresMs: clock.nowMs() + maxTokenLifetimeMs };
     const index = connection.path?.index ?? 0;
     const vouched =
@@ -56,7 +57,8 @@ export function exchangeTokens(options: ExchangeTokensOptions): Element<Connecti
   };
 }
 
-function tokenOf(context: CallContext): Token | undefined {
+/** @param isBound  a token is believed no longer than it says itself */
+function tokenOf(context: CallContext, isBound: boolean): Token | undefined {
   const [token, ...moreTokens] = context.metadata("nsm-client-token");
   const [expires, ...moreExpiries] = context.metadata("nsm-client-token-expires");
   if (token === undefined || expires === undefined || moreTokens.length > 0 || moreExpiries.length > 0) return undefined;
@@ -64,5 +66,6 @@ function tokenOf(context: CallContext): Token | undefined {
   if (Number.isNaN(expiresMs)) {
     throw statusError(Code.INVALID_ARGUMENT, `header nsm-client-token-expires "${expires.slice(0, 64)}" is no RFC 3339 time`);
   }
-  return { token, expiresMs };
+  const ownEndS = isBound ? readClaims(token)?.expS : undefined;
+  return { token, expiresMs: ownEndS === undefined ? expiresMs : Math.min(expiresMs, ownEndS * 1000) };
 }

@@ -74,6 +74,14 @@ test("row 8.2 (upstream flaw: index 0 of a TLS peer is out of range): a request 
   assert.match(hop.audit.join("\n"), /the caller has not entered itself/);
 });
 
+test("row 8.2: a connection lives no longer than the token itself says, whatever the header beside it says", async () => {
+  const hop = await start();
+  const call = hop.from(alice, alice.tokenFor(manager, 5_000));
+  const answer = await hop.request(ask("c1"), call);
+  const expires = answer.path?.path_segments[0]?.expires;
+  assert.ok(expires !== undefined && Number(expires.seconds) <= Date.now() / 1000 + 5);
+});
+
 test("row 8.2: a peer without certificate is refused", async () => {
   const hop = await start();
   const context = { ...hop.from(alice), peer: { kind: "tcp" as const, address: "192.0.2.1:1" } };

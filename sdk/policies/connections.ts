@@ -9,10 +9,10 @@ import type { CallContext } from "../chain.js";
 import type { ConnectionPolicy } from "../elements/authorize.js";
 import type { Ownership } from "../elements/serialize.js";
 import type { Connection } from "../gen/connection.js";
-import { readClaims } from "../identity/tokens.js";
 import { identityOf } from "../peer.js";
 import type { Audit } from "./audit.js";
 import { expiredPolicy } from "./built-in.js";
+import { claimsOf } from "./claims.js";
 import { refuseFuture } from "./future.js";
 import { ask, noPrivileges, type PolicySource } from "./policy.js";
 
@@ -47,5 +47,5 @@ export function connectionOwnership(audit: Audit): Ownership {
 /** The identity that a connection began with; "" = it has none. */
 export function ownerOf(connection: Connection): string {
   const token = connection.path?.path_segments[0]?.token ?? "";
-  return readClaims(token)?.sub ?? "";
+  return claimsOf(token)?.sub ?? "";
 }

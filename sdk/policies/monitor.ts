@@ -5,12 +5,12 @@
  */
 import type { CallContext } from "../chain.js";
 import { type Connection, type ConnectionEvent, ConnectionEventType, type MonitorScopeSelector } from "../gen/connection.js";
-import { readClaims } from "../identity/tokens.js";
 import type { MonitorHub } from "../monitor/hub.js";
 import { selects } from "../monitor/selector.js";
 import { identityOf } from "../peer.js";
 import type { ConnectionWatch } from "../transport/services.js";
 import type { Audit } from "./audit.js";
+import { claimsOf } from "./claims.js";
 import { ask, noPrivileges, type PolicySource } from "./policy.js";
 
 export interface MonitorGuardOptions {
@@ -77,7 +77,7 @@ function rememberParticipants(): (connection: Connection) => ReadonlySet<string>
   return (connection) => {
     let found = known.get(connection);
     if (found === undefined) {
-      const subjects = connection.path?.path_segments.map(({ token }) => readClaims(token)?.sub ?? "") ?? [];
+      const subjects = connection.path?.path_segments.map(({ token }) => claimsOf(token)?.sub ?? "") ?? [];
       found = new Set(subjects.filter((subject) => subject !== ""));
       known.set(connection, found);
     }

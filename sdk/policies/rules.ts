@@ -3,7 +3,8 @@
  * OPA; rules.test.ts compares them. A rule answers why it refuses, for our log and not for the peer, or undefined = allowed.
  */
 import type { KeyObject } from "node:crypto";
-import { readClaims, type TokenClaims } from "../identity/tokens.js";
+import type { TokenClaims } from "../identity/tokens.js";
+import { claimsOf } from "./claims.js";
 import type { MonitorInput, PathInput, ResourceInput } from "./input.js";
 
 /** What rules need of the world. */
@@ -17,14 +18,14 @@ export type Rule<I> = (input: I, tools: RuleTools) => string | undefined;
 
 /** Every token is a JWT. */
 export const tokensValid: Rule<PathInput> = ({ segments }) => {
-  const bad = segments.findIndex(({ token }) => readClaims(token) === undefined);
+  const bad = segments.findIndex(({ token }) => claimsOf(token) === undefined);
   return bad < 0 ? undefined : `the token of ${place(segments, bad)} is no JWT`;
 };
 
 /** Every token ends in the future; no leeway. */
 export const tokensExpired: Rule<PathInput> = ({ segments }, { nowMs }) => {
   for (const [index, { token }] of segments.entries()) {
-    const claims = readClaims(token);
+    const claims = claimsOf(token);
     if (claims?.expS === undefined) return `the token of ${place(segments, index)} has no expiry`;
     if (claims.expS * 1000 <= nowMs()) {
       return `the token of ${place(segments, index)} expired ${Math.round(nowMs() / 1000 - claims.expS)} s ago; are the clocks right?`;
@@ -36,7 +37,7 @@ export const tokensExpired: Rule<PathInput> = ({ segments }, { nowMs }) => {
 /** Each token is made for whoever made the next one. */
 export const tokensChained: Rule<PathInput> = ({ segments }) => {
   if (segments.length < 2) return undefined;
-  const claims = segments.map(({ token }) => readClaims(token));
+  const claims = segments.map(({ token }) => claimsOf(token));
   for (let index = 1; index < segments.length; index++) {
     const why = unchained(claims[index - 1], claims[index]);
     if (why !== undefined) return `${place(segments, index - 1)} and ${place(segments, index)} do not chain: ${why}`;
