@@ -156,11 +156,10 @@ function device(name: string, path: string, purpose: string, remedy: string): Ma
     accessSync(path, constants.R_OK | constants.W_OK);
     return { name, supported: "yes", detail: `${path} can be opened: ${purpose}` };
   } catch (error) {
-    return {
-      name,
-      supported: "no",
-      detail: hasErrno(error, "ENOENT") ? `${path} is missing; ${remedy}` : `${path}: ${reason(error)}`,
-    };
+    const why = hasErrno(error, "ENOENT")
+      ? `${path} is missing; ${remedy}`
+      : `${path}: ${reason(error)}; run as root, or give this user the right to read and write it`;
+    return { name, supported: "no", detail: why };
   }
 }
 
