@@ -76,15 +76,12 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
     () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
     (opened) => opened.close(),
   );
-  const services = standIn(nameRegistry(dialer.serviceRegistry(config.registryUrl), config.registryUrl), {
-    matches: matchesService,
-    clock,
-    log,
-  });
-  const endpoints = standIn(nameRegistry(dialer.endpointRegistry(config.registryUrl), config.registryUrl), {
+  const { registryUrl } = config;
+  const known = { clock, log };
+  const services = standIn(nameRegistry(dialer.serviceRegistry(registryUrl), registryUrl), { matches: matchesService, ...known });
+  const endpoints = standIn(nameRegistry(dialer.endpointRegistry(registryUrl), registryUrl), {
     matches: matchesEndpoint,
-    clock,
-    log,
+    ...known,
   });
   const registry = { ...shared, services, endpoints, locals, publicUrl: () => url };
   const directory = await phases.run(

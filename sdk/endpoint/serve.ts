@@ -67,10 +67,7 @@ type Stops = (() => void | Promise<void>)[];
 
 async function start(options: ServeOptions, stops: Stops, stop: () => Promise<void>): Promise<Serving> {
   const { name, services, log = silentLog, clock = systemClock, payload = Payload.ETHERNET } = options;
-  let ended: (why: "closed" | "idle") => void = () => {};
-  const closed = new Promise<"closed" | "idle">((resolve) => {
-    ended = resolve;
-  });
+  const { closed, ended } = ending();
   const end = (why: "closed" | "idle"): Promise<void> => stop().then(() => ended(why));
   const trust = await policiesFor(options.identity, options.policyMasks, { log, nowMs: clock.nowMs });
   stops.push(() => trust?.close());
@@ -130,6 +127,15 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
     refresh: answering.refresh,
     close: () => end("closed"),
   };
+}
+
+/** How and when it ended, for who waits. */
+function ending(): { readonly closed: Promise<"closed" | "idle">; readonly ended: (why: "closed" | "idle") => void } {
+  let ended: (why: "closed" | "idle") => void = () => {};
+  const closed = new Promise<"closed" | "idle">((resolve) => {
+    ended = resolve;
+  });
+  return { closed, ended };
 }
 
 interface Answering {
