@@ -3,9 +3,11 @@ import { Payload } from "../sdk/api.js";
 import { commonSettings } from "../sdk/config/common.js";
 import { address, boolean, durationMs, list, map, name, oneOf, optional, text } from "../sdk/config/kinds.js";
 import { setting } from "../sdk/config/table.js";
+import { policySettings } from "../sdk/policies/settings.js";
 
 export const workloadSettings = {
   ...commonSettings,
+  operators: policySettings.operators,
   connectTo: setting("NSM_CONNECT_TO", address, "the node manager", {
     default: "unix:///var/lib/networkservicemesh/nsm.io.sock",
   }),
@@ -19,6 +21,8 @@ export const workloadSettings = {
 
 /** For workloads that are found in the registry. */
 export const endpointSettings = {
+  serverPolicies: policySettings.serverPolicies,
+  monitorPolicies: policySettings.monitorPolicies,
   listenOn: setting("NSM_LISTEN_ON", optional(address), "where to listen; default: a socket in a folder of its own", {
     default: "",
   }),

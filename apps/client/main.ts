@@ -21,7 +21,7 @@ export function run(options: RunOptions): Promise<number> {
     const status =
       values.listenOn === undefined
         ? undefined
-        : await serveStatus(values.name, values.listenOn, health, connections, identity, log);
+        : await serveStatus(values.name, values.listenOn, health, connections, { identity, operators: values.operators }, log);
     // An init container leaves its connections to the sidecar, which finds them by their ids.
     const stop = async (): Promise<void> => {
       await Promise.all(connections.map((connection) => (values.init ? connection.leave() : connection.close())));

@@ -3,6 +3,8 @@ import type { ClientConnection } from "../../sdk/client/connect.js";
 import { inspectEndpoint } from "../../sdk/endpoint/inspect-endpoint.js";
 import { Fact } from "../../sdk/gen/inspect.js";
 import type { Identity } from "../../sdk/identity/identity.js";
+import { auditTo } from "../../sdk/policies/audit.js";
+import { guardInspect, operators } from "../../sdk/policies/inspect.js";
 import type { Health } from "../../sdk/telemetry/health.js";
 import type { Log } from "../../sdk/telemetry/log.js";
 import { type Listener, listen } from "../../sdk/transport/listen.js";
@@ -13,9 +15,10 @@ export function serveStatus(
   url: string,
   health: Health,
   connections: readonly ClientConnection[],
-  identity: Identity | undefined,
+  trust: { readonly identity: Identity | undefined; readonly operators: readonly string[] },
   log: Log,
 ): Promise<Listener> {
+  const { identity } = trust;
   const report = async (): Promise<Fact[]> =>
     connections.map((each) =>
       Fact.fromPartial({
@@ -26,9 +29,12 @@ export function serveStatus(
         connection_id: each.id,
       }),
     );
+  const open = inspectEndpoint(name, report, log);
+  const isOperator = operators(trust.operators);
+  const inspect = identity === undefined ? open : guardInspect(open, { audit: auditTo(log), isOperator });
   return listen({
     urls: [url],
-    services: [healthService(health), inspectService(inspectEndpoint(name, report, log))],
+    services: [healthService(health), inspectService(inspect)],
     identity,
     log,
     signal: new AbortController().signal,

@@ -1,9 +1,11 @@
 /** A way out of the mesh: clients get addresses and routes here, and leave through an uplink with its address. */
+
 import { join } from "node:path";
 import { resolveStateDir } from "../../sdk/config/state-dir.js";
 import { prefixGroups } from "../../sdk/endpoint/ipam/groups.js";
 import { serve } from "../../sdk/endpoint/serve.js";
 import { openNetns, openOwnNetns, spawnInNetns } from "../../sdk/linux/netns.js";
+import { masksOf } from "../../sdk/policies/settings.js";
 import { createNft } from "../nft.js";
 import { type RunOptions, runWorkload } from "../run-workload.js";
 import { egressGatewaySettings, servedRoutes } from "./config.js";
@@ -40,6 +42,7 @@ export function run(options: RunOptions): Promise<number> {
       stops.push(() => translation.remove());
       const endpoint = await serve({
         name: values.name,
+        policyMasks: masksOf(values),
         services: values.serviceNames,
         cidrs: values.cidrPrefix,
         routes: servedRoutes(values.routes, values.cidrPrefix),

@@ -2,8 +2,10 @@
  * A firewall in a chain: its two interfaces are the ends of a wire without addresses, and what the rules permit goes over
  * unchanged from one to the other. Works the same for payload ETHERNET and IP, because a frame is never routed here.
  */
+
 import { openNetns, openOwnNetns, spawnInNetns } from "../../sdk/linux/netns.js";
 import { passthrough } from "../../sdk/passthrough/passthrough.js";
+import { masksOf } from "../../sdk/policies/settings.js";
 import { createNft } from "../nft.js";
 import { type RunOptions, runWorkload } from "../run-workload.js";
 import { firewallSettings } from "./config.js";
@@ -36,6 +38,7 @@ export function run(options: RunOptions): Promise<number> {
       if (services.length === 0) throw new Error("no service: set NSM_SERVICE_NAME or NSM_SERVICE_NAMES");
       const hop = await passthrough({
         name: values.name,
+        policyMasks: masksOf(values),
         services,
         payload: values.payload,
         labels: values.labels,

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { resolveStateDir } from "../../sdk/config/state-dir.js";
 import { serve } from "../../sdk/endpoint/serve.js";
+import { masksOf } from "../../sdk/policies/settings.js";
 import { type RunOptions, runWorkload } from "../run-workload.js";
 import { icmpResponderSettings } from "./config.js";
 import { followPolicies } from "./follow-policies.js";
@@ -20,6 +21,7 @@ export function run(options: RunOptions): Promise<number> {
     try {
       const endpoint = await serve({
         name: values.name,
+        policyMasks: masksOf(values),
         services: values.serviceNames,
         cidrs: values.cidrPrefix,
         ipamPolicy: values.ipamPolicy,

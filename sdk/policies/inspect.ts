@@ -5,6 +5,11 @@ import type { Inspect } from "../transport/services.js";
 import type { Audit } from "./audit.js";
 import { noPrivileges } from "./policy.js";
 
+/** A name that ends in "/*" stands for all below it. */
+export function operators(names: readonly string[]): (spiffeId: string) => boolean {
+  return (spiffeId) => names.some((name) => (name.endsWith("/*") ? spiffeId.startsWith(name.slice(0, -1)) : name === spiffeId));
+}
+
 export function guardInspect(
   inspect: Inspect,
   options: { readonly audit: Audit; readonly isOperator: (spiffeId: string) => boolean },

@@ -15,7 +15,7 @@ import { type AnswerPolicy, answerPolicy } from "./answers.js";
 import { type Audit, auditTo } from "./audit.js";
 import { builtInPolicies } from "./built-in.js";
 import { connectionOwnership, connectionPolicy, ownerOf } from "./connections.js";
-import { guardInspect } from "./inspect.js";
+import { guardInspect, operators } from "./inspect.js";
 import { loadPolicies } from "./load.js";
 import { guardMonitor } from "./monitor.js";
 import type { PolicySource } from "./policy.js";
@@ -98,9 +98,4 @@ export async function policiesFor(
   options: Pick<PoliciesOptions, "limits" | "log" | "nowMs" | "env">,
 ): Promise<Policies | undefined> {
   return identity === undefined ? undefined : createPolicies({ ...options, masks: { ...defaultMasks, ...masks } });
-}
-
-/** A name that ends in "/*" stands for all below it. */
-function operators(names: readonly string[]): (spiffeId: string) => boolean {
-  return (spiffeId) => names.some((name) => (name.endsWith("/*") ? spiffeId.startsWith(name.slice(0, -1)) : name === spiffeId));
 }
