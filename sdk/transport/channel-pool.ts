@@ -30,7 +30,7 @@ export interface PoolOptions {
   readonly maxMessageBytes: number;
   /** Time for a connection to become usable; after it the call fails with UNAVAILABLE. */
   readonly dialTimeoutMs: number;
-  /** On unix sockets; default: with peers that do not share our view of processes. */
+  /** On unix sockets; default: where they are needed. */
   readonly passDescriptors?: PassDescriptors | undefined;
 }
 

@@ -5,6 +5,7 @@ import type { ExplainRequest, Explanation, LogLevel, Report, ReportRequest } fro
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
 import type { Identity } from "../identity/identity.js";
+import { formatPathHeader, pathHeader } from "../registry/path-header.js";
 import type { ServingStatus } from "../telemetry/health.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import { type Address, parseAddress } from "./address.js";
@@ -52,9 +53,11 @@ export interface DialerOptions {
   /** Time for a target to accept a connection and speak HTTP/2. */
   readonly dialTimeoutMs: number;
   readonly maxMessageBytes?: number | undefined;
-  /** On unix sockets; default: with servers that do not share our view of processes. */
+  /** On unix sockets; default: where they are needed. */
   readonly passDescriptors?: PassDescriptors | undefined;
 }
+
+const emptyPath = formatPathHeader({ index: 0, tokens: [] });
 
 /** Every method throws INVALID_ARGUMENT for a malformed url. */
 export function createDialer(options: DialerOptions): Dialer {
@@ -81,9 +84,9 @@ export function createDialer(options: DialerOptions): Dialer {
     serviceRegistry(url) {
       const address = addressOf(url);
       return {
-        register: (entry, options) => call.unary(methods.registerService, address, entry, options),
+        register: (entry, options) => call.unary(methods.registerService, address, entry, withPath(options)),
         async unregister(entry, options) {
-          await call.unary(methods.unregisterService, address, entry, options);
+          await call.unary(methods.unregisterService, address, entry, withPath(options));
         },
         async *find(query, options) {
           const { watch } = options;
@@ -101,9 +104,9 @@ export function createDialer(options: DialerOptions): Dialer {
     endpointRegistry(url) {
       const address = addressOf(url);
       return {
-        register: (entry, options) => call.unary(methods.registerEndpoint, address, entry, options),
+        register: (entry, options) => call.unary(methods.registerEndpoint, address, entry, withPath(options)),
         async unregister(entry, options) {
-          await call.unary(methods.unregisterEndpoint, address, entry, options);
+          await call.unary(methods.unregisterEndpoint, address, entry, withPath(options));
         },
         async *find(query, options) {
           const request = { network_service_endpoint: query, watch: options.watch };
@@ -127,6 +130,11 @@ export function createDialer(options: DialerOptions): Dialer {
     },
     close: () => pool.close(),
   };
+}
+
+/** Who makes an entry begins its path: registries of NSM with policies refuse an entry that comes without. */
+function withPath(options: CallOptions): CallOptions {
+  return { ...options, metadata: { [pathHeader]: emptyPath, ...options.metadata } };
 }
 
 /** A Find that does not watch ends, or is ended. */

@@ -50,7 +50,7 @@ export interface ListenOptions {
   /** Lets clients without any certificate in, with it no `identity` of the peer: for who hands out certificates. */
   readonly strangersWelcome?: boolean | undefined;
   readonly limits?: Partial<Limits> | undefined;
-  /** On unix sockets; default: with clients that do not share our view of processes. */
+  /** On unix sockets; default: where they are needed. */
   readonly passDescriptors?: PassDescriptors | undefined;
   readonly log: Log;
   /** Aborting it stops the server at once. */

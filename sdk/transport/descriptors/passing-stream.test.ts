@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { send, sendDescriptor } from "../../linux/descriptors.js";
 import type { Inode } from "../../peer.js";
 import { openPassingStream, type PassingStream } from "./passing-stream.js";
-import { bareDescriptors, ended, inFolder, openDescriptors, streamPair } from "./testing.js";
+import { allClosed, bareDescriptors, ended, inFolder, openDescriptors, streamPair } from "./testing.js";
 
 const ownNetns = "/proc/self/ns/net";
 const never = new AbortController().signal;
@@ -60,7 +60,7 @@ test("a namespace goes over with the bytes that name it, and arrives once", asyn
   again.close();
   assert.equal((await read).toString(), "hello");
   await ended(client, server);
-  assert.equal(openDescriptors(), before);
+  await allClosed(before);
 });
 
 test("sockets and namespaces are kept, every other kind of file is closed at once", async () => {
@@ -80,7 +80,7 @@ test("sockets and namespaces are kept, every other kind of file is closed at onc
       for (const inode of inodes) assert.equal(server.descriptors.take(inode), undefined);
       file.close();
       await ended(client, server);
-      assert.equal(openDescriptors(), before);
+      await allClosed(before);
     }),
   );
 });
@@ -101,7 +101,7 @@ test("at most 64 descriptors go with one write, the others with the next; no byt
     last.close();
     assert.equal((await read).toString(), `${text}abcdef`);
     await ended(client, server);
-    assert.equal(openDescriptors(), before);
+    await allClosed(before);
   });
 });
 
@@ -128,7 +128,7 @@ test("who waits is told when the request ends, and when the connection does", as
   await closed;
   await assert.rejects(server.descriptors.wait({ dev: 1n, ino: 2n }, never), { code: 14 });
   await ended(client);
-  assert.equal(openDescriptors(), before);
+  await allClosed(before);
 });
 
 test("a slow reader holds the writer back, and megabytes arrive whole with descriptors between them", async () => {
@@ -150,7 +150,7 @@ test("a slow reader holds the writer back, and megabytes arrive whole with descr
     assert.ok(got.subarray(index * block.length, (index + 1) * block.length).equals(block));
   assert.equal(finished, 16);
   await ended(client, server);
-  assert.equal(openDescriptors(), before);
+  await allClosed(before);
 });
 
 test("a connection that breaks ends the stream with an error or an end, not the process", async () => {
@@ -167,7 +167,7 @@ test("a connection that breaks ends the stream with an error or an end, not the 
   stream.write("more");
   await closed;
   assert.ok(stream.destroyed);
-  assert.equal(openDescriptors(), before);
+  await allClosed(before);
 });
 
 test("a flood of descriptors costs no more than the bound, and never one of another connection", async () => {
@@ -190,7 +190,7 @@ test("a flood of descriptors costs no more than the bound, and never one of anot
     assert.equal(flooded[1].descriptors.take(inodeOf(paths[0] ?? "")), undefined);
     quiet[1].descriptors.take(mine)?.close();
     await ended(...quiet, ...flooded);
-    assert.equal(openDescriptors(), before);
+    await allClosed(before);
   });
 });
 
@@ -208,7 +208,7 @@ test("what nobody asks for is closed after its time", async () => {
   };
   while (isKept()) await new Promise((resolve) => setTimeout(resolve, 5));
   await ended(client, server);
-  assert.ok(openDescriptors() <= before);
+  await allClosed(before);
 });
 
 test("any mixture of bytes, fragments and descriptors from a peer leaves the bytes whole and nothing open", async () => {
@@ -242,5 +242,5 @@ test("any mixture of bytes, fragments and descriptors from a peer leaves the byt
     }),
     { numRuns: 60 },
   );
-  assert.ok(openDescriptors() <= before);
+  await allClosed(before);
 });

@@ -8,12 +8,12 @@ import { openPassingStream } from "./passing-stream.js";
 import { socketOver } from "./stream-socket.js";
 
 /**
- * When to pass descriptors: always, never, or with those who do not share our view of processes. With others paths under
- * /proc do the same, and an ordinary socket costs less.
+ * When to pass descriptors: always, never, or where they are needed. Another Weft process with our view of processes names
+ * files by paths under /proc, and an ordinary socket costs less; anybody else may await descriptors.
  */
-export type PassDescriptors = "always" | "never" | "elsewhere";
+export type PassDescriptors = "always" | "never" | "where needed";
 
-let byDefault: PassDescriptors = "elsewhere";
+let byDefault: PassDescriptors = "where needed";
 
 /** For connections made from now on whose maker says nothing. */
 export function setDefaultPassing(when: PassDescriptors): void {
@@ -26,8 +26,8 @@ export function defaultPassing(): PassDescriptors {
 
 /** @param pid  of the peer, as SO_PEERCRED gives it: 0 = not visible from here */
 export function mustPass(when: PassDescriptors, pid: number): boolean {
-  if (when !== "elsewhere") return when === "always";
-  return pid <= 0 || !sharesOurView(pid);
+  if (when !== "where needed") return when === "always";
+  return pid <= 0 || !isKin(pid);
 }
 
 export interface PassingSocket {
@@ -56,14 +56,20 @@ export function takeOver(socket: Socket): PassingSocket {
   }
 }
 
-let ownView: bigint | undefined;
+let own: { readonly view: bigint; readonly program: bigint } | undefined;
 
-function sharesOurView(pid: number): boolean {
+/** Whether that process sees the processes that we see, and runs the program that we run. */
+function isKin(pid: number): boolean {
+  if (pid === process.pid) return true;
   try {
-    ownView ??= statSync("/proc/self/ns/pid", { bigint: true }).ino;
-    return statSync(`/proc/${pid}/ns/pid`, { bigint: true }).ino === ownView;
+    own ??= { view: inodeNumber("self/ns/pid"), program: inodeNumber("self/exe") };
+    return inodeNumber(`${pid}/ns/pid`) === own.view && inodeNumber(`${pid}/exe`) === own.program;
   } catch {
     // gone, or of another user: then its paths are closed to us as well
     return false;
   }
+}
+
+function inodeNumber(path: string): bigint {
+  return statSync(`/proc/${path}`, { bigint: true }).ino;
 }

@@ -1,6 +1,7 @@
 /** Pieces of the tests of descriptors: pairs of connected unix sockets, and a count of what this process has open. */
+import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -64,6 +65,28 @@ export async function ended(...streams: PassingStream[]): Promise<void> {
   );
 }
 
+/**
+ * How many descriptors of the kinds that these tests open this process has: sockets, namespaces, the files they send.
+ * Others belong to Node itself and come and go.
+ */
 export function openDescriptors(): number {
-  return readdirSync("/proc/self/fd").length;
+  return readdirSync("/proc/self/fd").filter((fd) => ours.test(linkOf(`/proc/self/fd/${fd}`))).length;
+}
+const ours = /^(socket:|net:|uts:|\/$|\/dev\/(null|zero)$|\/proc\/self\/status$|.*weft-fd-)/;
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
+
+/** Waits until no more of them are open than before: closing a socket takes a turn or two. */
+export async function allClosed(before: number): Promise<void> {
+  const endMs = performance.now() + 5_000;
+  while (openDescriptors() > before) {
+    assert.ok(performance.now() < endMs, `${openDescriptors()} open, ${before} before`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
 }
