@@ -2,14 +2,17 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { Payload } from "../sdk/api.js";
-import { findProcess, findWireguardGo, uapiSocketPath } from "../sdk/linux/wireguard-go.js";
+import { findProcess, uapiSocketPath } from "../sdk/linux/wireguard-go.js";
+import { probeWireguard } from "../sdk/linux/wireguard-probe.js";
 import { captureFrames } from "../sdk/testing/capture.js";
 import { tcpProbe, tcpServer } from "../sdk/testing/tcp.js";
 import { until } from "../sdk/testing/until.js";
 import { context, createNodes } from "./testing/kernel-nodes.js";
 import { createNodeProcesses, pingAlong } from "./testing/node-processes.js";
 
-const skip = findWireguardGo() === undefined ? "wireguard-go is missing: apt-get install wireguard-go" : false;
+/** The program may be missing, and an ordinary user may not be allowed to open /dev/net/tun. */
+const wireguard = await probeWireguard();
+const skip = wireguard.supported === "yes" ? false : wireguard.detail;
 
 const families = [
   { family: "IPv4", src: ["172.16.1.101/32"], dst: ["172.16.1.100/32"] },
@@ -151,7 +154,7 @@ test("a process that dies is reported as a broken connection, and the next reque
   await nodes.mesh.close("a", again);
 });
 
-test("row 1.1: payload IP on one node needs no tunnel, and payload ETHERNET between nodes keeps VXLAN", { skip }, async (t) => {
+test("row 1.1: payload IP on one node needs no tunnel, and payload ETHERNET between nodes keeps VXLAN", async (t) => {
   const nodes = await createNodes(t);
   nodes.mesh.endpoint.context = context(pair.src, pair.dst);
   const local = await nodes.mesh.request("a", "local", { payload: "IP" });
