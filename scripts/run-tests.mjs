@@ -5,9 +5,12 @@
 //   run-tests.mjs journey         test/**: two or more components
 //   run-tests.mjs all             everything
 //   run-tests.mjs PATH…           single files or folders
-// Without root, the root and journey groups run again inside a user namespace; WEFT_TEST_REQUIRE_ROOT=1 (CI) makes that a failure.
-import { spawn } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
+// All but the unit group run in a place of their own (test-place.sh): processes, network namespaces and temporary files
+// that a test leaves behind are told, count as a failure, and do not outlive the run, even one that is cut off.
+// Without root that place is a user namespace; WEFT_TEST_REQUIRE_ROOT=1 (CI) makes that a failure.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -48,20 +51,24 @@ if (needsRoot && process.getuid() !== 0 && process.env.WEFT_TEST_REQUIRE_ROOT ==
   console.error("these tests need root, and WEFT_TEST_REQUIRE_ROOT=1 forbids to go on without");
   process.exit(1);
 }
+// For one file as well as for one test. Generous: on a busy machine, and what is cut off cannot say what it waited for.
+const timeoutMs = 300_000;
 const node = [
   process.execPath,
   "--import",
   "tsx",
   "--test",
   `--test-concurrency=${needsRoot ? 1 : 2}`,
-  "--test-timeout=120000",
+  `--test-timeout=${timeoutMs}`,
   "--test-reporter=spec",
   "--test-reporter-destination=stdout",
   ...files,
 ];
-const command =
-  needsRoot && process.getuid() !== 0 ? ["unshare", "--user", "--map-root-user", "--net", "--mount", ...node] : node;
-const child = spawn(command[0], command.slice(1), { cwd: top, stdio: ["inherit", "pipe", "inherit"] });
+const temporary = makeTemporary();
+const command = needsRoot ? [...placeOf(process.getuid() === 0), ...node] : node;
+const env = { ...process.env, TMPDIR: temporary };
+const child = spawn(command[0], command.slice(1), { cwd: top, env, stdio: ["inherit", "pipe", "inherit"] });
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill("SIGKILL"));
 const counts = { pass: 0, fail: 0, cancelled: 0, skipped: 0 };
 let tail = "";
 child.stdout.on("data", (chunk) => {
@@ -73,6 +80,34 @@ child.on("close", (code) => {
     const found = [...tail.matchAll(new RegExp(`^ℹ ${key} (\\d+)$`, "gm"))].at(-1);
     if (found) counts[key] = Number(found[1]);
   }
+  const files = removeTemporary();
+  if (files.length > 0) console.log(`left behind by the tests in ${temporary}: ${files.join(", ")}`);
   console.log(`${counts.pass} passed, ${counts.fail + counts.cancelled} failed, ${counts.skipped} skipped`);
-  process.exit(code ?? 1);
+  process.exit(code === 0 && files.length > 0 ? 1 : (code ?? 1));
 });
+
+/** How to start a command in a place of its own, as far as this machine allows it. */
+function placeOf(root) {
+  const user = root ? [] : ["--user", "--map-root-user", "--net"];
+  const whole = ["unshare", ...user, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+  if (spawnSync(whole[0], [...whole.slice(1), "true"], { stdio: "ignore" }).status === 0) {
+    return [...whole, join(top, "scripts", "test-place.sh")];
+  }
+  console.log("tests run without a place of their own (unshare --pid is not permitted): what they leave behind goes unnoticed");
+  return root ? [] : ["unshare", ...user, "--mount"];
+}
+
+/** A short name, because the path of a socket has 107 bytes at most; with the compiled sources that tsx keeps in the usual folder. */
+function makeTemporary() {
+  const folder = mkdtempSync(join(tmpdir(), "wt"));
+  const compiled = `tsx-${process.getuid()}`;
+  if (existsSync(join(tmpdir(), compiled))) symlinkSync(join(tmpdir(), compiled), join(folder, compiled));
+  return folder;
+}
+
+/** @returns what was in it that is of the tests */
+function removeTemporary() {
+  const left = readdirSync(temporary).filter((name) => !/^tsx-|^node-compile-cache$/.test(name));
+  rmSync(temporary, { recursive: true, force: true });
+  return left;
+}
