@@ -4,6 +4,8 @@
 #   test-place.sh COMMAND ARGUMENT…
 mkdir -p /run/netns 2>/dev/null || { mount -t tmpfs -o mode=0755 tmpfs /run && mkdir -p /run/netns; }
 mount -t tmpfs -o mode=0755 tmpfs /run/netns
+# A new network namespace begins with its loopback down.
+ip link set lo up 2>/dev/null || ifconfig lo up 2>/dev/null || echo 'loopback stays down: install iproute2; tests over 127.0.0.1 fail'
 
 "$@"
 code=$?
