@@ -1,13 +1,15 @@
 /**
  * vouch — enters this manager into the path of an entry, and asks the policies.
  * Adds:  path (with our token; undefined without identity: then the `path` header is only passed on)
+ * Does:  writes the identities along the way into the entry (path_ids): NSM's registry fills in only its own part of them,
+ *        and refuses a refresh of an entry whose first one is missing
  * Fails: INVALID_ARGUMENT for a malformed header; PERMISSION_DENIED, as the policies say
  */
 import type { RegistryApi } from "../sdk/api.js";
 import type { CallContext, Element } from "../sdk/chain.js";
 import type { RegistryPolicy } from "../sdk/policies/registry.js";
 import { type PathOptions, presentedToken } from "../sdk/registry/enter-path.js";
-import { enterRegistryPath, parsePathHeader, pathHeader, type RegistryPath } from "../sdk/registry/path-header.js";
+import { enterRegistryPath, parsePathHeader, pathHeader, type RegistryPath, subjectOf } from "../sdk/registry/path-header.js";
 
 export interface HasPath {
   readonly path: RegistryPath | undefined;
@@ -20,7 +22,12 @@ export interface VouchOptions {
   readonly pathIdsOf: (name: string) => readonly string[] | undefined;
 }
 
-export function vouch<T extends { readonly name: string }>(options: VouchOptions): Element<RegistryApi<T>, object, HasPath> {
+interface Entry {
+  readonly name: string;
+  readonly path_ids: readonly string[];
+}
+
+export function vouch<T extends Entry>(options: VouchOptions): Element<RegistryApi<T>, object, HasPath> {
   async function enter(method: "register" | "unregister", entry: T, context: CallContext): Promise<HasPath> {
     const own = await options.mintToken?.(context);
     if (own === undefined) return { path: undefined };
@@ -35,8 +42,19 @@ export function vouch<T extends { readonly name: string }>(options: VouchOptions
   return {
     name: "vouch",
     steps: {
-      register: async (entry, context, rest) => rest.register(entry, await enter("register", entry, context)),
-      unregister: async (entry, context, rest) => rest.unregister(entry, await enter("unregister", entry, context)),
+      async register(entry, context, rest) {
+        const adds = await enter("register", entry, context);
+        return rest.register(withIdentities(entry, adds), adds);
+      },
+      async unregister(entry, context, rest) {
+        const adds = await enter("unregister", entry, context);
+        await rest.unregister(withIdentities(entry, adds), adds);
+      },
     },
   };
+}
+
+function withIdentities<T extends Entry>(entry: T, { path }: HasPath): T {
+  if (path === undefined) return entry;
+  return { ...entry, path_ids: path.tokens.slice(0, path.index + 1).map(subjectOf) };
 }
