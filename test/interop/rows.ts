@@ -19,7 +19,7 @@ export const rows: readonly Row[] = [
     run: request,
   },
   { name: "monitor", shows: "the manager tells the client's connection at once, and its refresh", run: monitor },
-  { name: "refresh", shows: "the client refreshes by itself; every hop's expiry moves on, nothing else changes", run: refresh },
+  { name: "refresh", shows: "the client refreshes by itself; its expiry moves on, addresses and ids stay", run: refresh },
   { name: "heal: endpoint restart", shows: "endpoint killed (-9) and started again", run: healEndpoint },
   {
     name: "heal: nsmgr restart",
@@ -55,10 +55,11 @@ async function monitor(mesh: Mesh): Promise<void> {
 async function refresh(mesh: Mesh): Promise<void> {
   const client = mesh.process(main);
   const before = await client.next("the connection", ({ event }) => event === "connected");
-  const after = await client.next(
-    "a refresh",
-    ({ event, segments }) =>
-      event === "granted" && (segments ?? []).every(({ expires }, i) => expires > (before.segments?.[i]?.expires ?? "")),
+  const later = ({ segments = [] }: Event): boolean => (segments[0]?.expires ?? "") > (before.segments?.[0]?.expires ?? "");
+  const after = await client.next("a refresh", (event) => event.event === "granted" && later(event));
+  // tokens may serve more than one request: those of the other hops need not be new
+  assert.ok(
+    (after.segments ?? []).every(({ expires }, i) => Date.parse(expires) >= Date.parse(before.segments?.[i]?.expires ?? "")),
   );
   checkConnection(mesh, after, main);
   assert.deepEqual(after.addresses, before.addresses);
