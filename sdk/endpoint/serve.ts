@@ -15,12 +15,13 @@ import { kernelParameter } from "../mechanisms/kernel.js";
 import { createMonitorHub, type MonitorHub } from "../monitor/hub.js";
 import { withSegment } from "../path.js";
 import { type Policies, policiesFor } from "../policies/policies.js";
-import { createHealth } from "../telemetry/health.js";
+import { createHealth, type Health } from "../telemetry/health.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import { timestampOf } from "../timestamp.js";
 import { createDialer } from "../transport/dial.js";
+import type { ServiceBinding } from "../transport/edge.js";
 import { listen } from "../transport/listen.js";
-import { connectionService, healthService, inspectService, monitorService } from "../transport/services.js";
+import { connectionService, healthService, type Inspect, inspectService, monitorService } from "../transport/services.js";
 import { parseRoutes } from "./add-routes.js";
 import { endpointChain } from "./chain.js";
 import { inspectEndpoint } from "./inspect-endpoint.js";
@@ -72,17 +73,10 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
   const trust = await policiesFor(options.identity, options.policyMasks, { log, nowMs: clock.nowMs });
   stops.push(() => trust?.close());
   const answering = answer(options, trust, stops, () => void end("idle"));
-  const inspect = inspectEndpoint(name, options.report, log);
-
   const health = createHealth();
   const listener = await listen({
     urls: options.listenOn ?? [`unix://${ownFolder(stops)}/listen.sock`],
-    services: [
-      connectionService(answering.handler),
-      monitorService(trust?.monitor(answering.hub) ?? answering.hub),
-      healthService(health),
-      inspectService(trust?.inspect(inspect) ?? inspect),
-    ],
+    services: servicesOf(answering, trust, health, inspectEndpoint(name, options.report, log)),
     identity: options.identity,
     log,
     signal: new AbortController().signal, // it is stopped in its turn, below
@@ -146,6 +140,20 @@ interface Answering {
   readonly refresh: () => void;
   /** Asks every client to choose another endpoint, and waits a while for them to go. */
   readonly sendAway: () => Promise<void>;
+}
+
+function servicesOf(
+  { handler, hub }: Answering,
+  trust: Policies | undefined,
+  health: Health,
+  inspect: Inspect,
+): readonly ServiceBinding[] {
+  return [
+    connectionService(handler),
+    monitorService(trust?.monitor(hub) ?? hub),
+    healthService(health),
+    inspectService(trust?.inspect(inspect) ?? inspect),
+  ];
 }
 
 /** The endpoint without its sockets: what it says to a request. */
