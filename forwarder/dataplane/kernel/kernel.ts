@@ -1,7 +1,7 @@
 /**
  * The Linux kernel as data plane: a veth pair between two namespaces of this node, or a VXLAN interface in a workload's
  * namespace whose tunnel ends in the forwarder's (no bridge on the way). Spoken to over rtnetlink only. For packets that
- * must be encrypted: a TUN interface of a wireguard-go process (docs/decisions/0007).
+ * must be encrypted: a TUN interface of a wireguard-go process (docs/decisions/0008).
  *
  * Operations on one cross-connect run one after another; those on different ones do not wait for each other.
  */
