@@ -38,7 +38,9 @@ export async function startMesh(
   const registry = `tcp://127.0.0.1:${await freePort()}`;
   const tcp = `tcp://127.0.0.1:${await freePort()}`;
   const nsmgr = `unix://${folder}/nsmgr.sock`;
-  const trust = secure === undefined ? { WEFT_INSECURE: "true" } : { SPIFFE_ENDPOINT_SOCKET: secure.socket };
+  // one identity makes all the load: it is not to be held back
+  const trust =
+    secure === undefined ? { WEFT_INSECURE: "true" } : { SPIFFE_ENDPOINT_SOCKET: secure.socket, WEFT_TENANT_RATE: "0" };
   const common = { WEFT_STATE_DIR: folder, NSM_LOG_LEVEL: "WARN", ...trust };
   const component = (name: string, args: string[], env: Record<string, string>): Process => {
     const child = spawn(process.execPath, [weft, name, ...args], {
