@@ -144,13 +144,18 @@ export function removeRules(socket: NetlinkSocket, tables: readonly OwnedTable[]
   if (tables.length > 0) socket.perform(listOwnRules(socket, tables).map(deleteRule));
 }
 
-/** Routing tables that nothing in the namespace uses. */
-export function freeTables(socket: NetlinkSocket, count: number): number[] {
+/** Routing tables that nothing in the namespace uses, and that are not reserved. */
+export function freeTables(socket: NetlinkSocket, count: number, reserved: ReadonlySet<number>): number[] {
   if (count === 0) return [];
   const ruled = new Set(families.flatMap((family) => listRules(socket, family)).map(({ table }) => table));
   const free: number[] = [];
   for (let table = firstOwnTable; free.length < count; table++) {
-    if (!ruled.has(table) && !reservedTables.has(table) && families.every((family) => isTableEmpty(socket, family, table)))
+    if (
+      !ruled.has(table) &&
+      !reserved.has(table) &&
+      !kernelTables.has(table) &&
+      families.every((family) => isTableEmpty(socket, family, table))
+    )
       free.push(table);
   }
   return free;
@@ -158,7 +163,7 @@ export function freeTables(socket: NetlinkSocket, count: number): number[] {
 /** Upward from the first, as operators know them from NSM's own forwarder. */
 const firstOwnTable = 1;
 /** default, main and local (ip-route(8)); others' even when empty. */
-const reservedTables: ReadonlySet<number> = new Set([253, 254, 255]);
+const kernelTables: ReadonlySet<number> = new Set([253, 254, 255]);
 
 function linkChanges(link: Link, plan: LinkPlan, built: BuiltLink): Step[] {
   const change: LinkChange = {

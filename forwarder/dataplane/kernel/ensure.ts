@@ -4,6 +4,8 @@
  *   update   note → change in place → commit            failure: change back
  *   replace  note → old one aside → make → commit → old one away   failure: new one away, old one back
  */
+
+import type { NetnsHandle } from "../../../sdk/linux/netns.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { CrossConnect } from "../dataplane.js";
 import type { Book } from "./book.js";
@@ -19,6 +21,8 @@ export interface Job {
   readonly book: Book;
   readonly log: Log;
   readonly pings: PingGroups;
+  /** What is being made now: its tables are chosen, though the kernel may not have them yet. */
+  readonly underWay: Set<Built>;
 }
 
 /**
@@ -29,7 +33,12 @@ export interface Job {
 export async function bringAbout(job: Job, crossConnect: CrossConnect, before: Built | undefined): Promise<Built> {
   const plan = planOf(crossConnect);
   const built = choose(job, plan, crossConnect, before);
-  if (await change(job, plan, built, before)) await settle(job.shop.places, plan, built);
+  job.underWay.add(built);
+  try {
+    if (await change(job, plan, built, before)) await settle(job.shop.places, plan, built);
+  } finally {
+    job.underWay.delete(built);
+  }
   return built;
 }
 
@@ -46,11 +55,11 @@ async function change(job: Job, plan: Plan, built: Built, before: Built | undefi
 }
 
 /** Opens the namespaces (so a missing one is refused before anything is touched) and fills in what the plan leaves open. */
-function choose({ shop, pings }: Job, plan: Plan, crossConnect: CrossConnect, before: Built | undefined): Built {
+function choose({ shop, pings, underWay }: Job, plan: Plan, crossConnect: CrossConnect, before: Built | undefined): Built {
   const links = plan.links.map((link) => {
     const place = shop.places.open(link.netnsUrl);
     return buildLink(link, place.netns, before && linkOf(before, link.role), {
-      freeTables: (count) => freeTables(place.socket, count),
+      freeTables: (count) => freeTables(place.socket, count, tablesUnderWay(underWay, place.netns)),
       pingGroups: () => pings.claim(crossConnect.id, place, link.netnsUrl),
     });
   });
@@ -162,6 +171,12 @@ async function makeAgain(
     book.abandon(id);
     throw error;
   }
+}
+
+function tablesUnderWay(underWay: Iterable<Built>, { dev, ino }: NetnsHandle): Set<number> {
+  const links = [...underWay].flatMap((built) => built.links);
+  const here = links.filter((link) => link.ino === String(ino) && link.dev === String(dev));
+  return new Set(here.flatMap(({ tables }) => tables.map(({ table }) => table)));
 }
 
 /** The tables of a link that `others` does not use in the same namespace. */

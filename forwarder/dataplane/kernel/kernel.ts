@@ -48,6 +48,7 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {} }: Kernel
   const own = openNetlinkSocket(home);
   const reaper = createReaper();
   const pings = createPingGroups(log);
+  const underWay = new Set<Built>();
   const built = new Map<string, Built>();
   const pending = new Map<string, CrossConnect>();
   const inTurn = createTurns();
@@ -86,7 +87,7 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {} }: Kernel
     try {
       await withPlaces(async (places) => {
         try {
-          const after = await bringAbout({ shop: shopOf(places), book, log, pings }, crossConnect, before);
+          const after = await bringAbout({ shop: shopOf(places), book, log, pings, underWay }, crossConnect, before);
           built.set(id, after);
           health.track(after, places);
         } finally {
