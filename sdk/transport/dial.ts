@@ -70,6 +70,7 @@ export function createDialer(options: DialerOptions): Dialer {
   });
   const call = createCaller(pool, options.identity);
   const addressOf = rememberAddresses();
+  const withPath = options.identity === undefined ? (options: CallOptions) => options : beginPath;
   return {
     connections(url) {
       const address = addressOf(url);
@@ -132,8 +133,11 @@ export function createDialer(options: DialerOptions): Dialer {
   };
 }
 
-/** Who makes an entry begins its path: registries of NSM with policies refuse an entry that comes without. */
-function withPath(options: CallOptions): CallOptions {
+/**
+ * Who makes an entry and has an identity begins its path: registries of NSM with policies refuse an entry that comes
+ * without.
+ */
+function beginPath(options: CallOptions): CallOptions {
   return { ...options, metadata: { [pathHeader]: emptyPath, ...options.metadata } };
 }
 
