@@ -17,8 +17,11 @@ export async function exec(place: string, command: readonly string[], context: C
     return code ?? 128 + (signal === null ? 0 : constants.signals[signal]);
   } catch (error) {
     const { code } = error as { code?: unknown };
-    if (code !== "ENOENT") throw error;
-    throw statusError(Code.NOT_FOUND, `program "${program}" is not on this machine`);
+    // EACCES is also what a search of PATH ends with when a folder in it may not be read.
+    if (code === "EACCES" && program.includes("/"))
+      throw statusError(Code.PERMISSION_DENIED, `${program} may not be executed`, error);
+    if (code !== "ENOENT" && code !== "EACCES") throw error;
+    throw statusError(Code.NOT_FOUND, `program "${program}" is not on this machine`, error);
   }
 }
 

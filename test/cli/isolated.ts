@@ -28,7 +28,7 @@ export interface Place {
 
 export interface Begun {
   readonly finished: Promise<Finished>;
-  /** Resolves when its standard output has matched. */
+  /** Resolves when its standard output or standard error has matched. */
   said(pattern: RegExp): Promise<void>;
   signal(name: "INT" | "TERM" | "KILL"): Promise<void>;
 }
@@ -60,14 +60,25 @@ export async function openPlace(t: TestContext, env: Readonly<Record<string, str
 
 async function follow(child: ChildProcess, run: (...command: string[]) => Promise<Finished>): Promise<Begun> {
   let out = "";
+  let err = "";
+  let heard = (): void => {};
   child.stdout?.setEncoding("utf8").on("data", (text: string) => {
     out += text;
+    heard();
+  });
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    err += text;
+    heard();
   });
   const finished = finish(child);
   const said = async (pattern: RegExp): Promise<void> => {
-    while (!pattern.test(out)) {
-      const more = await Promise.race([once(child.stdout ?? child, "data").then(() => true), finished.then(() => false)]);
-      if (!more && !pattern.test(out)) throw new Error(`it ended without saying ${pattern}: ${JSON.stringify(await finished)}`);
+    const matched = (): boolean => pattern.test(out) || pattern.test(err);
+    while (!matched()) {
+      const more = new Promise<true>((resolve) => {
+        heard = () => resolve(true);
+      });
+      const goesOn = await Promise.race([more, finished.then(() => false)]);
+      if (!goesOn && !matched()) throw new Error(`it ended without saying ${pattern}: ${JSON.stringify(await finished)}`);
     }
   };
   await said(/^pid \d+\n/);
