@@ -9,7 +9,7 @@
 // that a test leaves behind are told, count as a failure, and do not outlive the run, even one that is cut off.
 // Without root that place is a user namespace; WEFT_TEST_REQUIRE_ROOT=1 (CI) makes that a failure.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -100,6 +100,7 @@ function placeOf(root) {
 /** A short name, because the path of a socket has 107 bytes at most; with the compiled sources that tsx keeps in the usual folder. */
 function makeTemporary() {
   const folder = mkdtempSync(join(tmpdir(), "wt"));
+  chmodSync(folder, 0o1777); // some tests become another user
   const compiled = `tsx-${process.getuid()}`;
   if (existsSync(join(tmpdir(), compiled))) symlinkSync(join(tmpdir(), compiled), join(folder, compiled));
   return folder;
