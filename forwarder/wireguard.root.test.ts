@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
 import { Payload } from "../sdk/api.js";
+import { openCapture } from "../sdk/linux/packet-capture.js";
 import { findProcess, uapiSocketPath } from "../sdk/linux/wireguard-go.js";
 import { probeWireguard } from "../sdk/linux/wireguard-probe.js";
-import { captureFrames } from "../sdk/testing/capture.js";
 import { tcpProbe, tcpServer } from "../sdk/testing/tcp.js";
 import { until } from "../sdk/testing/until.js";
 import { context, createNodes } from "./testing/kernel-nodes.js";
@@ -52,7 +52,8 @@ test("rows 1.3, 8.7: nothing is in clear on the underlay; the same packets witho
   nodes.mesh.endpoint.context = context(pair.src, pair.dst);
   await tcpServer(t, nodes.endpoint, [8080]);
   for (const payload of [Payload.IP, Payload.ETHERNET]) {
-    const wire = captureFrames(t, nodes.b, "under");
+    const wire = openCapture(nodes.b, "under");
+    t.after(wire.close);
     const answer = await nodes.mesh.request("a", "remote", { payload });
     await nodes.ping(pair.src, pair.dst);
     assert.match(await tcpProbe(nodes.client, "172.16.1.100", 8080, 5_000), /^open hello /);
@@ -73,7 +74,9 @@ test("row 8.7: a datagram that is sent again is not delivered again", { skip }, 
   nodes.mesh.endpoint.context = context(pair.src, pair.dst);
   const answer = await nodes.mesh.request("a", "remote", { payload: "IP" });
   await nodes.ping(pair.src, pair.dst);
-  const [there, here] = [captureFrames(t, nodes.b, "under"), captureFrames(t, nodes.a, "under")];
+  const [there, here] = [openCapture(nodes.b, "under"), openCapture(nodes.a, "under")];
+  t.after(there.close);
+  t.after(here.close);
   const received = () => Number(nodes.linkOf(nodes.endpoint, "nse-if")?.statistics?.rxPackets);
   const before = received();
   await nodes.ping(pair.src, pair.dst);

@@ -2,7 +2,8 @@
 import type { ConnectionView } from "../view/connections.js";
 import * as proofs from "./proofs.js";
 import type { Record } from "./record.js";
-import { chainService, localService, pods } from "./scene.js";
+import { chainService, localService, pods, secureService } from "./scene.js";
+import { encryptedConnection, whyNoEncryption } from "./secure.js";
 import { prepareStage, type Stage } from "./stage.js";
 
 const chainProofs = [
@@ -20,7 +21,10 @@ const chainProofs = [
 export async function play(stage: Stage, record: Record): Promise<readonly ConnectionView[]> {
   await record.prove("mesh of two nodes", async () => proofs.meshIsUp());
   await prepareStage(stage);
-  record.step(`services ${chainService.name} (client → firewall → responder) and ${localService.name} are registered`);
+  record.step(
+    `services ${chainService.name} (client → firewall → responder), ${localService.name} and ${secureService.name} are registered`,
+  );
+  await proveEncryption(stage, record);
   const chain = await record.prove("client → firewall → responder across two nodes", () => buildChain(stage, record));
   const local = await record.prove("local connection with IPv4 and IPv6", () => buildLocal(stage, record));
   if (chain === undefined) {
@@ -36,6 +40,22 @@ export async function play(stage: Stage, record: Record): Promise<readonly Conne
     return { value: view, detail };
   });
   return [healed ?? chain, ...(local === undefined ? [] : [local])];
+}
+
+async function proveEncryption(stage: Stage, record: Record): Promise<void> {
+  const name = "payload IP between the nodes is encrypted";
+  const why = await whyNoEncryption(stage);
+  if (why !== undefined) {
+    record.leaveOut(name, why);
+    return;
+  }
+  await record.prove(name, async () => {
+    await stage.startEndpoint(pods.secureResponder, secureService.name);
+    await stage.start(pods.secureClient);
+    const detail = await encryptedConnection(stage, await stage.connected(pods.secureClient));
+    await stage.remove(pods.secureClient, { kill: false });
+    return detail;
+  });
 }
 
 async function buildChain(stage: Stage, record: Record): Promise<{ detail: string; value: ConnectionView }> {

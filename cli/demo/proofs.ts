@@ -191,7 +191,7 @@ export async function closedCleanly(stage: Stage): Promise<string> {
   return `no interface of a connection is left in ${places.length + nodes.length} namespaces, no component knows a connection`;
 }
 
-function linkOf(pod: PodRequest, addresses: readonly string[]) {
+export function linkOf(pod: PodRequest, addresses: readonly string[]) {
   const found = readLinks(netnsOf(pod)).find((link) =>
     addresses.some((address) => link.addresses.some((held) => bare(held) === bare(address))),
   );

@@ -6,6 +6,8 @@ export interface Proof {
   readonly name: string;
   readonly ok: boolean;
   readonly detail: string;
+  /** It cannot be tried on this machine; `detail` says why. It counts as neither. */
+  readonly skipped?: true;
 }
 
 export interface Record {
@@ -19,6 +21,8 @@ export interface Record {
   prove<T>(name: string, proof: () => Promise<string | { detail: string; value: T }>): Promise<T | undefined>;
   /** Proofs that could not be tried, because an earlier one failed. */
   skip(names: readonly string[], why: string): void;
+  /** A proof that this machine has no means for. */
+  leaveOut(name: string, why: string): void;
 }
 
 /** @param show  where progress goes: standard output, or standard error when that belongs to JSON */
@@ -27,7 +31,7 @@ export function startRecord(context: CliContext, show: CliContext["out"]): Recor
   const colour = (code: number, text: string): string => (show.isTTY === true ? `\x1b[${code}m${text}\x1b[0m` : text);
   const add = (proof: Proof): void => {
     proofs.push(proof);
-    const mark = proof.ok ? colour(32, "✓") : colour(31, "✗");
+    const mark = proof.skipped ? colour(33, "–") : proof.ok ? colour(32, "✓") : colour(31, "✗");
     show.write(`${mark} ${proof.name}\n    ${proof.detail.replaceAll("\n", "\n    ")}\n`);
   };
   return {
@@ -43,6 +47,9 @@ export function startRecord(context: CliContext, show: CliContext["out"]): Recor
         add({ name, ok: false, detail: describeFailure(error) });
         return undefined;
       }
+    },
+    leaveOut(name, why) {
+      add({ name, ok: true, detail: `left out: ${why}`, skipped: true });
     },
     skip(names, why) {
       for (const name of names) add({ name, ok: false, detail: `not tried: ${why}` });

@@ -15,6 +15,9 @@ export const chainService = {
 /** A service whose endpoint is on the node of its client. */
 export const localService = { name: "hello", payload: "ETHERNET", matches: [] };
 
+/** A service whose packets nobody between the nodes can read. */
+export const secureService = { name: "vault", payload: "IP", matches: [] };
+
 export const permittedPort = 8080;
 export const deniedPort = 9090;
 /** Throughput is measured here. */
@@ -31,6 +34,7 @@ export const rules = `- { name: ping, action: permit, proto: icmp }
 `;
 
 const chainPools = "[172.16.100.0/24],[fd57:6566:100::/112]";
+const securePools = "[172.16.150.0/24],[fd57:6566:150::/112]";
 const localPools = "[172.16.200.0/24],[fd57:6566:200::/112]";
 
 /** The chain crosses the nodes twice: client on 1, firewall on 2, responder on 1; its stand-in is on 2. */
@@ -52,6 +56,8 @@ export const pods = {
     detach: true,
   },
   client: clientPod("client", "node-1", `kernel://${chainService.name}/mesh-0`),
+  secureResponder: endpointPod("keeper", "node-2", secureService.name, securePools, "app:keeper"),
+  secureClient: clientPod("agent", "node-1", `kernel://${secureService.name}/mesh-0`),
   localResponder: endpointPod("greeter", "node-2", localService.name, localPools, "app:greeter"),
   localClient: clientPod("guest", "node-2", `kernel://${localService.name}/mesh-0`),
 } satisfies Record<string, PodRequest>;

@@ -11,7 +11,7 @@ import { requireMesh } from "../mesh/state.js";
 import { collectConnections } from "../view/collect.js";
 import type { ConnectionView } from "../view/connections.js";
 import { listEndpoints, sourcesOf } from "../view/sources.js";
-import { chainService, localService, rules, rulesFile } from "./scene.js";
+import { chainService, localService, rules, rulesFile, secureService } from "./scene.js";
 
 export interface Stage {
   readonly context: CliContext;
@@ -98,7 +98,7 @@ function goesElsewhere(view: ConnectionView, other: string): boolean {
 export async function prepareStage(stage: Stage): Promise<void> {
   writeFileSync(rulesFile, rules);
   const registry = stage.dialer.serviceRegistry(requireMesh().registry.socketUrl);
-  for (const service of [chainService, localService]) {
+  for (const service of [chainService, localService, secureService]) {
     await registry.register(NetworkService.fromPartial(service), {
       signal: AbortSignal.any([stage.context.signal, AbortSignal.timeout(5000)]),
     });

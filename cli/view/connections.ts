@@ -165,6 +165,10 @@ export function describeWire({ from, to, mechanism }: Wire): string {
     const port = parameters["dst_port"] ?? parameters["src_port"];
     return `VXLAN vni ${parameters["vni"] ?? "?"}, ${parameters["src_ip"] ?? "?"} → ${parameters["dst_ip"] ?? "?"}${port ? ` udp ${port}` : ""}`;
   }
+  if (type === "WIREGUARD") {
+    const end = (side: string): string => `${parameters[`${side}_ip`] ?? "?"} udp ${parameters[`${side}_port`] ?? "?"}`;
+    return `WireGuard ${end("src")} ↔ ${end("dst")}`;
+  }
   if (type === "KERNEL") {
     const workload = to.kind === "forwarder" ? from : to;
     return `kernel interface ${parameters["name"] || "?"} in ${workload.name}`;

@@ -6,6 +6,7 @@ import { type Finished, finish, openPlace, weftScript } from "../cli/isolated.js
 
 const expected = [
   "mesh of two nodes",
+  "payload IP between the nodes is encrypted",
   "client → firewall → responder across two nodes",
   "local connection with IPv4 and IPv6",
   "ping client → responder, IPv4",

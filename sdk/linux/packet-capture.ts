@@ -1,9 +1,8 @@
-/** Every frame of one interface, as it lies on the wire (packet(7)), and frames sent again. For tests. */
-import * as libc from "../linux/libc.js";
-import { getLink } from "../linux/netlink/links.js";
-import { openNetlinkSocket } from "../linux/netlink/socket.js";
-import { type NetnsHandle, withNetns } from "../linux/netns.js";
-import type { CleanUp } from "./cleanup.js";
+/** Every frame of one interface, as it lies on the wire (packet(7)), and frames sent again: to prove what others can read. */
+import * as libc from "./libc.js";
+import { getLink } from "./netlink/links.js";
+import { openNetlinkSocket } from "./netlink/socket.js";
+import { type NetnsHandle, withNetns } from "./netns.js";
 
 export interface CapturedFrame {
   readonly bytes: Buffer;
@@ -16,6 +15,7 @@ export interface Capture {
   frames(): readonly CapturedFrame[];
   /** Puts a frame, from the Ethernet header on, on the wire. */
   send(frame: Uint8Array): void;
+  close(): void;
 }
 
 const AF_PACKET = 17;
@@ -24,7 +24,7 @@ const SO_RCVBUFFORCE = 33;
 const PACKET_OUTGOING = 4;
 const maxFrame = 65_536;
 
-export function captureFrames(t: CleanUp, netns: NetnsHandle, interfaceName: string): Capture {
+export function openCapture(netns: Pick<NetnsHandle, "fd" | "ino">, interfaceName: string): Capture {
   const links = openNetlinkSocket(netns);
   const index = getLink(links, interfaceName)?.index ?? 0;
   links.close();
@@ -33,7 +33,6 @@ export function captureFrames(t: CleanUp, netns: NetnsHandle, interfaceName: str
   address.writeUInt16BE(ETH_P_ALL, 2);
   address.writeInt32LE(index, 4);
   const fd = withNetns(netns, () => libc.openSocket(AF_PACKET, libc.SOCK_RAW, ETH_P_ALL << 8, `listen on ${interfaceName}`));
-  t.after(() => libc.closeDescriptor(fd));
   libc.bindSocket(fd, address, `listen on ${interfaceName}`);
   libc.setSocketOption(fd, libc.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20, "make room for frames");
   const frames: CapturedFrame[] = [];
@@ -48,5 +47,6 @@ export function captureFrames(t: CleanUp, netns: NetnsHandle, interfaceName: str
       }
     },
     send: (frame) => libc.sendTo(fd, frame, address, "send a captured frame again"),
+    close: () => libc.closeDescriptor(fd),
   };
 }
