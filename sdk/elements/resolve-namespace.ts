@@ -12,7 +12,7 @@ import { statSync } from "node:fs";
 import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
 import type { Connection } from "../gen/connection.js";
-import { findNetns } from "../linux/find-netns.js";
+import { findNetns, rememberNetns } from "../linux/find-netns.js";
 import { inodeUrl, type NetnsUrl, parseNetnsUrl } from "../linux/netns-url.js";
 import type { HeldFile, Inode, Peer } from "../peer.js";
 import { describePeer } from "../peer.js";
@@ -72,6 +72,7 @@ export function resolveAnsweredNamespace({ find = findNetns }: ResolveNamespaceO
     forget(id);
     open.set(id, file);
     rememberFile(inodeUrl(file), file.path);
+    rememberNetns(file.dev, file.ino, file.path);
     return `file://${file.path}`;
   }
 

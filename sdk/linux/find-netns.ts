@@ -25,6 +25,12 @@ export function findNetns(dev: bigint, ino: bigint, hintPid?: number): string | 
   return path;
 }
 
+/** A path that no search would find: that of a descriptor which somebody has given to us. */
+export function rememberNetns(dev: bigint, ino: bigint, path: string): void {
+  if (found.size >= maxFound) found.clear();
+  found.set(`${dev}/${ino}`, path);
+}
+
 function searchNetns(dev: bigint, ino: bigint, hintPid: number | undefined): string | undefined {
   if (hintPid !== undefined && hintPid > 0) {
     const path = `/proc/${hintPid}/ns/net`;

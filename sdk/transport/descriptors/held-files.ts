@@ -3,6 +3,7 @@
  * what vouches for the connection has ended. While a caller names the same file, it keeps its path.
  */
 import type { Connection } from "../../gen/connection.js";
+import { rememberNetns } from "../../linux/find-netns.js";
 import type { HeldFile } from "../../peer.js";
 import { timestampMs } from "../../timestamp.js";
 import type { Renaming } from "./names.js";
@@ -81,7 +82,11 @@ export function createHeldFiles(nowMs: () => number = Date.now): HeldFiles {
 
 /** The file that the connection has already, rather than a second descriptor of it. */
 function share(file: HeldFile, known: Shared | undefined): Shared {
-  if (known === undefined) return { file, users: 1 };
+  if (known === undefined) {
+    // who built something in it finds it again by its inode, after a restart too
+    rememberNetns(file.dev, file.ino, file.path);
+    return { file, users: 1 };
+  }
   file.close();
   known.users++;
   return known;
