@@ -11,7 +11,7 @@ import { type Result, skipReason } from "./skips.js";
 
 const { WEFT_INTEROP_RESULTS, WEFT_INTEROP_VARIANTS = "tcp+plain", WEFT_INTEROP_ONLY = "" } = process.env;
 /** Meshes that run at the same time: one of five processes leaves a processor half idle. */
-const concurrency = 2;
+const concurrency = 3;
 
 const results: Result[] = [];
 for (const variant of WEFT_INTEROP_VARIANTS.split(",").map(parseVariant)) {

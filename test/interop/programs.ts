@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import type { PartOptions } from "./mesh.js";
 
 /** Life of a client's token: it refreshes after a fifth of it. */
-const clientLifetime = "20s";
+const clientLifetime = "15s";
 
 function fromEnvironment(name: string): string | undefined {
   return process.env[name];

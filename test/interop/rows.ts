@@ -38,6 +38,7 @@ async function request(mesh: Mesh): Promise<void> {
   const client = mesh.client(main);
   const connected = await client.next("the connection", ({ event }) => event === "connected");
   checkConnection(mesh, connected, main);
+  assert.equal(connected.addresses?.length, 2, `one address at each end, not ${connected.addresses}`);
   await opened(mesh, 0, lastId(connected));
 }
 
@@ -129,7 +130,8 @@ function checkConnection(mesh: Mesh, connection: Partial<Described>, client: str
   assert.equal(connection.state, "UP");
   assert.equal(connection.endpoint, "endpoint");
   assert.equal(connection.mechanism, mesh.mechanism);
-  assert.equal(connection.addresses?.length, 2, `one address at each end, not ${connection.addresses}`);
+  // Go's manager closes connections whose endpoint it does not find for a moment; Go's IPAM then adds a second pair
+  assert.ok((connection.addresses?.length ?? 0) >= 2, `an address at each end, not ${connection.addresses}`);
   if (mesh.variant.security === "mtls")
     assert.ok(
       segments.every(({ signed }) => signed),
