@@ -54,7 +54,13 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
 
   async function ask(request: NetworkServiceRequest, url: string, context: CallContext): Promise<Connection> {
     const { signal, deadlineMs, traceparent } = context;
-    return dialer.connections(url).request(request, { signal, deadlineMs, traceparent });
+    try {
+      return await dialer.connections(url).request(request, { signal, deadlineMs, traceparent });
+    } catch (error) {
+      // That is about us, not about who asked: a client told so would give up for good.
+      if (toStatusError(error).code !== Code.UNAUTHENTICATED) throw error;
+      throw statusError(Code.UNAVAILABLE, `${url} does not accept the identity of this hop`, error);
+    }
   }
 
   return {

@@ -64,7 +64,8 @@ test("row 8.1: a client refuses a server of another trust domain, and tells why 
       .connections(server.urls[0] ?? "")
       .request(request, limit()),
   );
-  assert.equal(code, Code.UNAUTHENTICATED);
+  assert.equal(code, Code.UNAVAILABLE);
+  assert.match(details, /no valid identity/);
   assert.doesNotMatch(details, /other\.test/);
   assert.match(lines.join(""), /trust domain other\.test/);
 });

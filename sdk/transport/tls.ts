@@ -88,8 +88,9 @@ export function channelTls(identity: Identity, onRefused: (why: StatusError) => 
       if ("refused" in greeting) {
         secured.destroy();
         onRefused(greeting.refused);
-        // the reason stays here: it may travel on to whoever asked us
-        throw statusError(Code.UNAUTHENTICATED, "the server has no valid identity", greeting.refused);
+        // Not UNAUTHENTICATED: that says that the caller is not known. And the reason stays here, for this status may travel
+        // on to whoever asked us.
+        throw statusError(Code.UNAVAILABLE, "the server has no valid identity", greeting.refused);
       }
       current = { peer: greeting.peer, svid };
       failure = undefined;

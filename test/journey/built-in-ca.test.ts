@@ -62,7 +62,7 @@ test("rows 8.1, 7.9: a mesh of processes with the built-in authority: it connect
   const token = await run(["ca", "token", "--spiffe-id", "spiffe://mesh.test/mesh/*", "--join-token-reusable"], domain);
   assert.equal(token.code, 0, token.err);
   const caUrl = `unix://${folder}/ca.sock`;
-  const ca = start(t, ["ca"], { ...domain, NSM_LISTEN_ON: caUrl, WEFT_SVID_LIFETIME: "20s" });
+  const ca = start(t, ["ca"], { ...domain, NSM_LISTEN_ON: caUrl, WEFT_SVID_LIFETIME: "40s" });
   const as = (name: string) => ({
     WEFT_CA_URL: caUrl,
     WEFT_JOIN_TOKEN: token.out.trim(),
@@ -106,6 +106,6 @@ test("rows 8.1, 7.9: a mesh of processes with the built-in authority: it connect
   ca.child.kill("SIGKILL");
   const later = start(t, ["client"], { ...as("nsc-2"), ...workload, NSM_NETWORK_SERVICES: "kernel://s" });
   await says(later, "gives no certificate yet");
-  start(t, ["ca"], { ...domain, NSM_LISTEN_ON: caUrl, WEFT_SVID_LIFETIME: "20s" });
+  start(t, ["ca"], { ...domain, NSM_LISTEN_ON: caUrl, WEFT_SVID_LIFETIME: "40s" });
   await says(later, "all services are connected");
 });

@@ -11,6 +11,7 @@ import { serveWorkloadApi, type WorkloadApiServer } from "../../sdk/identity/wor
 import { ownInodeUrl } from "../../sdk/linux/netns.js";
 import { Code } from "../../sdk/status.js";
 import { createLog, silentLog } from "../../sdk/telemetry/log.js";
+import { testIdentity } from "../../sdk/testing/identities.js";
 import { temporaryFolder } from "../../sdk/testing/test-server.js";
 import { until } from "../../sdk/testing/until.js";
 import { createDialer } from "../../sdk/transport/dial.js";
@@ -168,13 +169,13 @@ test("rows 8.1, 7.9: rotation of every certificate in the middle of requests, an
 
 test("row 8.1: a client of another authority, and one without an identity, get nothing from any socket of the mesh", async (t) => {
   const lines: string[] = [];
-  const rights = await trust(t, await createAuthority("weft.test", { lifetimeMs: hourMs }));
-  const domain = await domainWith(t, rights, lines);
+  const authority = await createAuthority("weft.test", { lifetimeMs: hourMs });
+  const domain = await domainWith(t, await trust(t, authority), lines);
   const [near] = domain.nodes;
   const signal = signalOf(t);
-  // the same names, another authority
-  const impostors = await trust(t, await createAuthority("weft.test", { lifetimeMs: hourMs }));
-  const impostor = await impostors.identityOf("nsc");
+  // the same name of another authority
+  const other = await createAuthority("weft.test", { lifetimeMs: hourMs });
+  const impostor = await testIdentity(other, "/nsc", { bundles: new Map([["weft.test", [authority.certificate]]]) });
   await assert.rejects(near.connect({ url: "kernel://s", identity: impostor, signal }), { code: Code.UNAUTHENTICATED });
   const plain = createDialer({ dialTimeoutMs: 5_000 });
   t.after(() => plain.close());
