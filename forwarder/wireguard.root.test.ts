@@ -119,6 +119,21 @@ test("rows 1.3, 8.7: forwarders of both nodes are killed with -9 while encrypted
   await until("all links are gone", () => JSON.stringify(nodes.inventory()) === JSON.stringify(before));
 });
 
+test("what a forwarder killed while it makes a tunnel has begun is taken away when it starts again", { skip }, async (t) => {
+  const nodes = await createNodeProcesses(t, Payload.IP);
+  const before = nodes.inventory();
+  await Promise.all([nodes.a.start(), nodes.b.start()]);
+  const asking = nodes.request("remote").catch(() => undefined);
+  await until("the near end has a process", () => nodes.tunnelsOn("a") > 0, 20_000);
+  await nodes.a.kill("SIGKILL");
+  await asking;
+  await nodes.a.start();
+  await until("the half made tunnel is gone", () => nodes.tunnelsOn("a") === 0, 20_000);
+  // The far end lives until it expires there; it ends with the endpoint's namespace.
+  const near = (inventory: ReturnType<typeof nodes.inventory>) => JSON.stringify([inventory[0], inventory[2]]);
+  await until("its links are gone", () => near(nodes.inventory()) === near(before));
+});
+
 test("close ends the processes and removes their sockets and UDP ports; each had an owner in the report", { skip }, async (t) => {
   const nodes = await createNodes(t);
   nodes.mesh.endpoint.context = context(pair.src, pair.dst);

@@ -1,7 +1,7 @@
 /** Two nodes with a `weft forwarder` process each, which can be killed; their managers are registries in this process. For tests. */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -62,6 +62,8 @@ export async function createNodeProcesses(t: Test, payload: Payload = Payload.ET
       ...{ name: "b", dir, tunnelIp: "198.18.0.2", manager: managers.b },
       listenOn: `unix://${dir}/forwarder-b.sock,tcp://198.18.0.2:5001`,
     }),
+    /** How many wireguard-go processes there are on a node. */
+    tunnelsOn: (node: "a" | "b") => countTunnels({ a, b }[node]),
     inventory: () => [a, b, client, endpoint].map(linksOf),
     close: (connection: Connection) => dialer.connections(url).close(connection, { signal }),
     request(to: "local" | "remote", refreshed?: Connection, lifetimeMs = 60_000): Promise<Connection> {
@@ -200,6 +202,17 @@ export function pingAlong(netnsUrl: string, source: string, destination: string)
       return { sent, lost };
     },
   };
+}
+
+function countTunnels({ ino }: TestNetns): number {
+  return readdirSync("/proc").filter((entry) => {
+    try {
+      const isOne = /^\d+$/.test(entry) && readFileSync(`/proc/${entry}/cmdline`, "latin1").includes("wireguard-go\0");
+      return isOne && statSync(`/proc/${entry}/ns/net`, { bigint: true }).ino === ino;
+    } catch {
+      return false;
+    }
+  }).length;
 }
 
 function linksOf(where: TestNetns): string[] {
