@@ -26,6 +26,7 @@ export interface Target {
 
 type Figure = "cpuMs" | "p50Ms" | "p99Ms" | "p999Ms" | "rate";
 type Cost = Readonly<Record<Figure, number>>;
+type Round = Cost & { readonly count: number };
 
 export interface LoadOptions {
   /** Ours first; each peer gets its own row for CPU, the last one stands beside the other figures. */
@@ -41,12 +42,22 @@ const tokenLifeMs = 600_000;
 const deadlineMs = 15_000;
 /** Failures in one round that are not its end. */
 const maxFailed = 20;
-/** Operations until the compilers have settled, and the longest time for them. */
-const warmUp = { count: 1500, rounds: 5 };
+/** Operations until the compilers have settled, and the longest time for them, which a busy machine exceeds. */
+const warmUp = { count: 2000, rounds: 6 };
+
+export interface Measured {
+  readonly rows: BenchRow[];
+  /** How warm the servers were, in words. */
+  readonly warmth: string;
+}
 
 /** Warms up, then measures A B A B: whatever else the machine does falls on all. */
-export async function measureLoads({ targets, loads, roundMs, progress }: LoadOptions): Promise<BenchRow[]> {
-  for (const target of targets) await measure({ operation: "cycle", clients: 16 }, target, warmUp.rounds * roundMs, warmUp.count);
+export async function measureLoads({ targets, loads, roundMs, progress }: LoadOptions): Promise<Measured> {
+  const warmed: string[] = [];
+  for (const target of targets) {
+    const { count } = await measure({ operation: "cycle", clients: 16 }, target, warmUp.rounds * roundMs, warmUp.count);
+    warmed.push(`${target.name} ${count}`);
+  }
   const rows: BenchRow[] = [];
   for (const load of loads) {
     const costs = targets.map((): Cost[] => []);
@@ -58,7 +69,10 @@ export async function measureLoads({ targets, loads, roundMs, progress }: LoadOp
     progress(`${load.operation}, ${load.clients} clients, ms CPU: ${told.join(", ")}`);
     rows.push(...rowsOf(load, targets, means));
   }
-  return rows;
+  return {
+    rows,
+    warmth: ` Cycles before the first round: ${warmed.join(", ")}; ${warmUp.count} if there is time.`,
+  };
 }
 
 /** Resident memory of all processes of each target, after the load. */
@@ -106,7 +120,7 @@ function rowsOf(load: Load, targets: readonly Target[], means: readonly Cost[]):
   });
 }
 
-async function measure(load: Load, target: Target, roundMs: number, count = Number.POSITIVE_INFINITY): Promise<Cost> {
+async function measure(load: Load, target: Target, roundMs: number, count = Number.POSITIVE_INFINITY): Promise<Round> {
   const { client, servers } = target;
   const live = load.operation === "refresh" ? await openAll(target, load.clients) : [];
   const latenciesMs: number[] = [];
@@ -134,6 +148,7 @@ async function measure(load: Load, target: Target, roundMs: number, count = Numb
   const usedMs = totalCpuMs(servers) - before;
   if (load.operation === "refresh") for (const connection of live) await client.close(connection, call(target));
   return {
+    count: latenciesMs.length,
     cpuMs: usedMs / latenciesMs.length,
     rate: (latenciesMs.length * 1000) / tookMs,
     p50Ms: percentile(latenciesMs, 0.5),
