@@ -52,6 +52,15 @@ test("an ordinary user names no namespace but that of its own process", async ()
   assert.equal(urlOf(await allowed.request(kernel(ownUrl))), ownUrl);
 });
 
+test("who is out of our sight must send the descriptor, be it root", async () => {
+  const none = { take: () => undefined, wait: () => Promise.reject(new Error("none")), send: () => ({ dev: 0n, ino: 0n }) };
+  const away: Peer = { kind: "unix", pid: 0, uid: 0, gid: 0, descriptors: none };
+  const hop = start(resolveNamespace({ find }), away);
+  for (const url of ["inode://4/7", "file:///proc/1/ns/net", `file:///proc/${process.pid}/fd/1`]) {
+    await assert.rejects(hop.request(kernel(url)), { code: Code.PERMISSION_DENIED, message: /without its descriptor/ });
+  }
+});
+
 test("preferences are translated as well, and other mechanisms left alone", async () => {
   const hop = start(resolveNamespace({ find }));
   await hop.handler.request(
