@@ -62,7 +62,15 @@ export async function measureLoads({ targets, loads, roundMs, progress }: LoadOp
   for (const load of loads) {
     const costs = targets.map((): Cost[] => []);
     for (let round = 0; round < rounds; round++) {
-      for (const [index, target] of targets.entries()) costs[index]?.push(await measure(load, target, roundMs));
+      for (const [index, target] of targets.entries()) {
+        try {
+          costs[index]?.push(await measure(load, target, roundMs));
+        } catch (error) {
+          // ours has to hold; a peer that does not has no figure here
+          if (index === 0) throw error;
+          progress(`${target.name} fails with ${load.clients} clients: ${String(error)}`);
+        }
+      }
     }
     const means = costs.map(mean);
     const told = targets.map(({ name }, index) => `${name} ${means[index]?.cpuMs.toFixed(2)}`);
@@ -113,7 +121,10 @@ function rowsOf(load: Load, targets: readonly Target[], means: readonly Cost[]):
         what: `${operation}, ${clients}: ${text}`,
         value: means[0]?.[figure] ?? 0,
         unit,
-        ...(index > 0 && { peer: { name: targets[index]?.name ?? "", value: means[index]?.[figure] ?? 0 } }),
+        ...(index > 0 &&
+          Number.isFinite(means[index]?.cpuMs) && {
+            peer: { name: targets[index]?.name ?? "", value: means[index]?.[figure] ?? 0 },
+          }),
         ...(gate !== undefined && { gate }),
       };
     });

@@ -39,7 +39,7 @@ export const bench: Bench = {
         const go = await startGoMesh(built.program, processes);
         targets.push({ name: goPeerName, client: dialer.connections(go.url), servers: go.servers, headers: plainTokenHeaders });
       } else progress(`without the Go peer: ${built.why}`);
-      const { rows, warmth } = await measureLoads({ targets, loads, roundMs: quick ? 500 : 2600, progress });
+      const { rows, warmth } = await measureLoads({ targets, loads, roundMs: quick ? 500 : 2000, progress });
       const without = "why" in built ? ` Without the Go peer: ${built.why}.` : "";
       return {
         name: "control-plane",

@@ -87,7 +87,7 @@ async function runWith(
       const go = await startGoMesh(built.program, processes, socket);
       targets.push({ name: goPeerName, client: dialer.connections(go.url), servers: go.servers });
     } else progress(`without the Go peer: ${built.why}`);
-    const { rows, warmth } = await measureLoads({ targets, loads, roundMs: quick ? 500 : 3000, progress });
+    const { rows, warmth } = await measureLoads({ targets, loads, roundMs: quick ? 500 : 2000, progress });
     const without = "why" in built ? ` Without the Go peer: ${built.why}.` : "";
     const title = "Control plane with mutual TLS, tokens and policies";
     return { name: "secure", title, method: method + warmth + without, rows: [...rows, ...memoryRows(targets)] };
