@@ -54,12 +54,17 @@ async function keepService(name: string, options: RegisterOptions): Promise<void
   };
   const watch = async (): Promise<void> => {
     while (!signal.aborted) {
+      // A manager answers a Find from memory while its registry is away: only a watch shows that the service is not there.
+      const disarm = clock.at(clock.nowMs() + unseenMs, () => void untilThere().catch(() => {}));
       try {
-        // Nothing of what it says matters: an operator may edit or delete the service. Its end means that the registry
-        // has gone, and one that forgets comes back without the service.
-        for await (const _ of options.serviceRegistry.find(NetworkService.fromPartial({ name }), { watch: true, signal }));
+        // Nothing else of what it says matters: an operator may edit or delete the service. Its end means that the
+        // registry has gone, and one that forgets comes back without the service.
+        for await (const _ of options.serviceRegistry.find(NetworkService.fromPartial({ name }), { watch: true, signal }))
+          disarm();
       } catch (error) {
         if (!signal.aborted) log.debug(`watch of service ${name} has ended`, { error: toStatusError(error) });
+      } finally {
+        disarm();
       }
       if (!(await pause(clock, backOff.nextMs(), signal))) return;
       await untilThere();
@@ -87,3 +92,5 @@ async function ensureService(name: string, options: RegisterOptions): Promise<vo
 
 /** A try of a call to the registry may take so long. */
 const tryMs = 15_000;
+/** A watch tells of a service that is there at once; after so long it is not there. */
+const unseenMs = 500;
