@@ -9,7 +9,7 @@ import { rows } from "./rows.js";
 import { type Setup, setups } from "./setups.js";
 import { type Result, skipReason } from "./skips.js";
 
-const { WEFT_INTEROP_RESULTS, WEFT_INTEROP_VARIANTS = "tcp+plain", WEFT_INTEROP_ONLY = "" } = process.env;
+const { WEFT_INTEROP_RESULTS, WEFT_INTEROP_VARIANTS = "unix+mtls", WEFT_INTEROP_ONLY = "" } = process.env;
 /** Meshes that run at the same time: one of five processes leaves a processor half idle. */
 const concurrency = 3;
 

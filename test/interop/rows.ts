@@ -100,16 +100,26 @@ async function healRegistry(mesh: Mesh): Promise<void> {
 
 async function close(mesh: Mesh): Promise<void> {
   const client = mesh.process(main);
-  const [endpoint, mark] = [mesh.process("endpoint"), mesh.process("endpoint").events.length];
-  const last = client.events.findLast(isGrant);
   const monitored = client.events.length;
   client.tell("monitor");
   await client.next("a first event of the monitor", ({ event }) => event === "monitor", { from: monitored });
   client.tell("close");
   const closed = await client.next("the end", ({ event }) => event === "closed");
   assert.equal(closed.error ?? "", "");
-  await endpoint.next("the end of the connection", ({ event, id }) => event === "closed" && id === lastId(last), { from: mark });
+  const endpoint = mesh.process("endpoint");
+  await endpoint.next("the end of the connection", () => openAt(endpoint).length === 0);
   await client.next("a DELETE", ({ event, type }) => event === "monitor" && type === "DELETE", { from: monitored });
+}
+
+/** Ids of the client's connections that the endpoint has. */
+function openAt({ events }: EventProcess): string[] {
+  const open = new Set<string>();
+  for (const { event, id = "", segments } of events) {
+    if (segments?.[0]?.name !== main) continue;
+    if (event === "opened") open.add(id);
+    if (event === "closed") open.delete(id);
+  }
+  return [...open];
 }
 
 const isGrant = ({ event, state }: Event): boolean => (event === "granted" || event === "connected") && state === "UP";
