@@ -2,11 +2,19 @@
 
 const head = `# Weft and Network Service Mesh of Go, together
 
-This page is written by \`npm run test:interop -- --write-docs\` from what ran. Each column of a table is a mesh of five
-processes on one node (client, node manager, forwarder, endpoint, registry), started for the test; each row is a test that
+This page is written by \`npm run test:interop -- --write-docs\` from what ran. Each row of a table is a mesh of five
+processes on one node (client, node manager, forwarder, endpoint, registry), started for the run; each column is a test that
 goes on with the connection of the one before. The parts of Go are made of the public chains of the published modules, as
 the upstream commands are (\`test/interop/go\`); its forwarder negotiates as the published ones do and moves no packet. The
 parts of Weft run without a data plane too: packets between the two are not the subject here.
+
+## Limits
+
+- Over TCP no descriptor passes. Behind a manager of Go a client of Weft then asks for the mechanism NOOP, because that
+  manager would await the descriptor of the namespace until the request ends.
+- Below the log level info the clients of the Go SDK v1.18.0 drop their call options (\`pkg/networkservice/core/trace\`):
+  no descriptors are passed and policies see no certificate. The suite runs them at info.
+- Not in the suite: two nodes, interdomain, packets, strangers and foreign trust domains between Go and Weft.
 `;
 
 const explained = {
