@@ -2,8 +2,11 @@
  * The address from which this node's tunnels start: one that is given, the first of this machine within a given
  * prefix, or the first that other machines can reach.
  */
-import { networkInterfaces } from "node:os";
 import { formatAddress, inRange, parseAddress, parsePrefix, rangeOf } from "../sdk/ip.js";
+import { listAddresses } from "../sdk/linux/netlink/addresses.js";
+import { formatAddress as formatKernelAddress } from "../sdk/linux/netlink/ip-address.js";
+import { listLinks } from "../sdk/linux/netlink/links.js";
+import { openNetlinkSocket } from "../sdk/linux/netlink/socket.js";
 import { Code, statusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 
@@ -14,14 +17,22 @@ export interface LocalAddress {
 
 /**
  * Addresses of the interfaces that are up in this process' network namespace: those that other machines can reach, or
- * with "loopback-too" also those that only this one can.
+ * with "loopback-too" also those that only this one can. Asked of the kernel: os.networkInterfaces() leaves out a link
+ * whose carrier has only just come, so that a forwarder that starts together with its underlay would find no address.
  */
 export function localAddresses(which: "reachable" | "loopback-too"): LocalAddress[] {
-  return Object.entries(networkInterfaces()).flatMap(([interfaceName, entries]) =>
-    (entries ?? [])
-      .filter(({ internal, address }) => (which === "loopback-too" || !internal) && !isLinkLocal(address))
-      .map(({ address }) => ({ interfaceName, address })),
-  );
+  const socket = openNetlinkSocket();
+  try {
+    const names = new Map(listLinks(socket).flatMap(({ index, name, up }) => (up ? [[index, name] as const] : [])));
+    return listAddresses(socket).flatMap(({ linkIndex, prefix }) => {
+      const interfaceName = names.get(linkIndex);
+      const address = formatKernelAddress(prefix);
+      const hidden = isLinkLocal(address) || (which === "reachable" && isLoopback(address));
+      return interfaceName === undefined || hidden ? [] : [{ interfaceName, address }];
+    });
+  } finally {
+    socket.close();
+  }
 }
 
 /**
@@ -75,4 +86,8 @@ export function tunnelAddressOf(setting: string, dataPlaneName: string, log: Pic
 
 function isLinkLocal(address: string): boolean {
   return address.toLowerCase().startsWith("fe80:") || address.startsWith("169.254.");
+}
+
+function isLoopback(address: string): boolean {
+  return address.startsWith("127.") || address === "::1";
 }
