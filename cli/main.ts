@@ -27,6 +27,13 @@ export async function main(invocation: Invocation): Promise<number> {
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
+  // whoever read our output may leave early (`weft connect … | head -1`): work that was asked for is still finished,
+  // and only a watch, which would go on for nobody, ends
+  const readerGone = (error: NodeJS.ErrnoException): void => {
+    if (error.code !== "EPIPE") throw error;
+    if (invocation.argv.some((word) => word === "-w" || word === "--watch")) controller.abort();
+  };
+  process.stdout.on("error", readerGone);
   const context: CliContext = {
     env: invocation.env,
     self: invocation.self,
@@ -44,6 +51,7 @@ export async function main(invocation: Invocation): Promise<number> {
   } finally {
     process.off("SIGINT", stop);
     process.off("SIGTERM", stop);
+    // `readerGone` stays: what was written last may fail after we are done
   }
 }
 

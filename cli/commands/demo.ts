@@ -43,9 +43,11 @@ export async function demo(options: DemoOptions, context: CliContext): Promise<n
   if (options.keep !== true) await record.prove("everything is removed", async () => nothingIsLeft());
   const ok = record.proofs.every((proof) => proof.ok);
   const failed = record.proofs.filter((proof) => !proof.ok).length;
+  const leftOut = record.proofs.filter((proof) => proof.skipped === true).length;
+  const tried = record.proofs.length - leftOut;
   const took = ((performance.now() - startedAt) / 1000).toFixed(1);
   show.write(
-    `\n${ok ? `all ${record.proofs.length} proofs hold` : `${failed} of ${record.proofs.length} proofs FAILED`} (${took} s)\n`,
+    `\n${ok ? `all ${tried} proofs hold${leftOut === 0 ? "" : `, ${leftOut} left out`}` : `${failed} of ${record.proofs.length} proofs FAILED`} (${took} s)\n`,
   );
   if (options.json === true) context.out.write(`${JSON.stringify({ ok, proofs: record.proofs })}\n`);
   if (options.keep === true) await explain(context, show);
