@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+// Bundles the code of one image: bundle.mjs IMAGE FOLDER [CPU]. What comes out runs with `node FOLDER/main.mjs`.
+// Everything is in a few files but the two packages with native code, which are copied without what only a build needs.
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { basename, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { imageOf } from "./images.mjs";
+
+const top = fileURLToPath(new URL("../..", import.meta.url));
+const native = ["koffi", "lmdb"];
+
+/**
+ * @param image   one of images.mjs
+ * @param folder  is emptied first
+ * @param cpu     whose native packages are taken, in node's words ("x64", "arm64")
+ */
+export async function bundle(image, folder, cpu = process.arch) {
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  const { metafile } = await build({
+    stdin: { contents: startOf(image), resolveDir: top, sourcefile: `${image.name}.ts`, loader: "ts" },
+    outdir: folder,
+    entryNames: "main",
+    chunkNames: "part-[hash]",
+    outExtension: { ".js": ".mjs" },
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "node",
+    target: "node20",
+    minifySyntax: true,
+    minifyWhitespace: true,
+    keepNames: true,
+    legalComments: "none",
+    external: native,
+    metafile: true,
+    absWorkingDir: top,
+    logLevel: "warning",
+    // packages in CommonJS ask for node's own modules
+    banner: { js: 'import { createRequire as weftRequire } from "node:module"; const require = weftRequire(import.meta.url);' },
+  });
+  const used = new Set(
+    Object.values(metafile.outputs).flatMap(({ imports }) => imports.filter(({ external }) => external).map(({ path }) => path)),
+  );
+  for (const name of native) if (used.has(name)) copyClosure(name, folder, cpu, new Set());
+  const { name, version, license } = JSON.parse(readFileSync(join(top, "package.json"), "utf8"));
+  writeFileSync(join(folder, "package.json"), `${JSON.stringify({ name, version, license, type: "module" })}\n`);
+}
+
+/** The first module: signals become an AbortSignal, the exit code is what `run` says. */
+function startOf({ entry }) {
+  if (entry === "cli/main.ts") {
+    return `import { main } from "./cli/main.ts";
+process.exitCode = await main({ argv: process.argv.slice(2), env: process.env, self: process.argv.slice(0, 2) });`;
+  }
+  return `import { run } from "./${entry}";
+const stop = new AbortController();
+const abort = () => stop.abort();
+for (const name of ["SIGINT", "SIGTERM"]) process.once(name, abort);
+process.exitCode = await run({ argv: process.argv.slice(2), env: process.env, signal: stop.signal });
+for (const name of ["SIGINT", "SIGTERM"]) process.off(name, abort);`;
+}
+
+/** A package and what it needs at run time, flat in node_modules. */
+function copyClosure(name, folder, cpu, done) {
+  const from = join(top, "node_modules", name);
+  if (done.has(name) || !existsSync(from)) return; // an optional one of another platform
+  done.add(name);
+  const {
+    dependencies = {},
+    optionalDependencies = {},
+    os,
+    cpu: cpus,
+  } = JSON.parse(readFileSync(join(from, "package.json"), "utf8"));
+  if (os !== undefined && !os.includes("linux")) return;
+  if (cpus !== undefined && !cpus.includes(cpu)) return;
+  cpSync(from, join(folder, "node_modules", name), { recursive: true, filter: (path) => isNeeded(relative(from, path), path) });
+  for (const next of Object.keys({ ...dependencies, ...optionalDependencies })) {
+    if (next !== "node-addon-api") copyClosure(next, folder, cpu, done);
+  }
+}
+
+const onlyForBuilds =
+  /(^|\/)(\.[^/]+|node_modules|assets|doc|docs|test|tests|vendor|dependencies|dist\/test[^/]*)$|\.(md|map|c|cc|cpp|h|hh|hpp|gyp|ts|cts|inc)$|\.musl\.node$|(^|\/)musl_|\.abi\d+\./;
+
+function isNeeded(inside, path) {
+  if (inside === "") return true;
+  if (onlyForBuilds.test(inside)) return /(^|\/)LICEN[CS]E/i.test(basename(path));
+  return !statSync(path).isDirectory() || readdirSync(path).length > 0;
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const [name, folder, cpu] = process.argv.slice(2);
+  if (name === undefined || folder === undefined) throw new Error("bundle.mjs IMAGE FOLDER [CPU]");
+  await bundle(imageOf(name), folder, { amd64: "x64" }[cpu] ?? cpu ?? process.arch);
+}
