@@ -1,5 +1,5 @@
 /** The settings of the node manager. Names and defaults are upstream's where upstream has the setting. */
-import { commonSettings } from "../sdk/config/common.js";
+import { commonSettings, stateSettings } from "../sdk/config/common.js";
 import { address, durationMs, type Kind, list, name, optional, text } from "../sdk/config/kinds.js";
 import { setting, type Values } from "../sdk/config/table.js";
 import { policySettings } from "../sdk/policies/settings.js";
@@ -10,6 +10,7 @@ const listenAddress: Kind<string> = { label: address.label, parse: (value) => ad
 
 export const nsmgrSettings = {
   ...commonSettings,
+  ...stateSettings,
   ...policySettings,
   name: setting("NSM_NAME", name, "name of this manager; its segment in every path", { default: "nsmgr" }),
   listenOn: setting("NSM_LISTEN_ON", list(listenAddress), "where workloads (unix) and other nodes (tcp) reach this manager", {

@@ -103,6 +103,7 @@ async function start(t: TestContext, prefixes = "") {
     caUrl: undefined,
     joinToken: undefined,
     spiffeId: undefined,
+    stateDir: undefined,
     serverPolicies: [],
     registryServerPolicies: [],
     monitorPolicies: [],

@@ -24,6 +24,7 @@ import { createDirectory } from "./directory.js";
 import { followPrefixes } from "./exclude-prefixes.js";
 import { createLocalEndpoints, type LocalEndpoints } from "./local-endpoints.js";
 import { nameRegistry } from "./name-registry.js";
+import { followEntries, keepOwners, pathIdsIn } from "./owners.js";
 import { probeRegistry, type RegistryState } from "./probe-registry.js";
 import { publicUrl } from "./public-url.js";
 import { nsmgrServices } from "./services.js";
@@ -89,12 +90,27 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
     () => createDirectory(registry),
     () => stopping.abort(new DOMException("the manager stops", "AbortError")),
   );
-  const policies = await phases.run(
-    "policies",
-    () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs: clock.nowMs, env: deps.env }),
+  const { nowMs } = clock;
+  const owners = await phases.run(
+    "owners of a former run",
+    () => keepOwners(config, { ...deps, nowMs }),
     (opened) => opened?.close(),
   );
-  const parts = { ...registry, policies, prefixes, dialer, directory, registryState: () => registryState };
+  if (owners !== undefined) followEntries(owners, locals, config.endpointLifetimeMs, nowMs);
+  const policies = await phases.run(
+    "policies",
+    () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs, env: deps.env, owners }),
+    (opened) => opened?.close(),
+  );
+  const parts = {
+    ...registry,
+    policies,
+    pathIdsOf: pathIdsIn(locals, owners),
+    prefixes,
+    dialer,
+    directory,
+    registryState: () => registryState,
+  };
   const listener = await phases.run(
     "listen",
     () =>

@@ -22,6 +22,8 @@ export interface RegistryChainDeps {
   readonly services: RemoteRegistry<NetworkService>;
   readonly endpoints: RemoteRegistry<NetworkServiceEndpoint>;
   readonly locals: LocalEndpoints;
+  /** Identities along the way of an entry of this node; absent = those of `locals`. */
+  readonly pathIdsOf?: VouchOptions["pathIdsOf"] | undefined;
   readonly publicUrl: () => string;
   readonly nodeLabels: Readonly<Record<string, string>>;
   readonly clock: Clock;
@@ -44,7 +46,7 @@ export function endpointRegistryChain(deps: RegistryChainDeps): Handler<Endpoint
   return (
     chain<EndpointRegistryApi>(`${deps.name}/endpoints`, methods, deps.observer)
       // Who asks, and may they?
-      .use(vouch(vouchOptions(deps, (name) => deps.locals.get(name)?.path_ids)))
+      .use(vouch(vouchOptions(deps, deps.pathIdsOf ?? ((name) => deps.locals.get(name)?.path_ids))))
       // Where does it run?
       .use(labelEndpoint(deps.nodeLabels))
       // Keep it alive, let it go.

@@ -53,6 +53,8 @@ export interface Parts {
   readonly dialer: Dialer;
   readonly services: RemoteRegistry<NetworkService>;
   readonly endpoints: RemoteRegistry<NetworkServiceEndpoint>;
+  /** Identities along the way of an entry of this node, by its name. */
+  readonly pathIdsOf: (name: string) => readonly string[] | undefined;
   readonly directory: Directory;
   readonly locals: LocalEndpoints;
   /** Known for certain once it listens. */

@@ -11,9 +11,11 @@ import type { ConnectionApi } from "../api.js";
 import type { CallContext, Detachable, Element, Rest } from "../chain.js";
 import { Connection, State } from "../gen/connection.js";
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
-import { nextSegment } from "../path.js";
+import { nextSegment, previousSegment } from "../path.js";
+import type { OwnerBook } from "../policies/owner-book.js";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
+import { timestampMs } from "../timestamp.js";
 import { withinTime } from "./time-limit.js";
 
 export interface HasConnection {
@@ -41,6 +43,8 @@ export interface Ownership {
   ownerOf(connection: Connection): string;
   /** Throws when the one who asks is not the owner. */
   demand(owner: string, asked: Connection, method: "request" | "close", context: CallContext): void;
+  /** What is known of connections beyond this run of the process; absent = nothing. */
+  readonly book?: Pick<OwnerBook, "ownerOf" | "set" | "delete"> | undefined;
 }
 
 export interface SerializeOptions {
@@ -126,6 +130,7 @@ export function serialize(options: SerializeOptions): Serialize {
   async function closeStored(entry: Entry, stored: Connection, onward: Onward, traceparent: string | undefined): Promise<void> {
     entry.stored = undefined;
     entry.onward = undefined;
+    ownership?.book?.delete(entry.id);
     await pass(entry, stored, onward, { previous: stored, traceparent });
   }
 
@@ -142,7 +147,8 @@ export function serialize(options: SerializeOptions): Serialize {
 
   /** Before waiting for the turn and again in it: it may have changed hands meanwhile. */
   function demand(entry: Entry | undefined, asked: Connection, method: "request" | "close", context: CallContext): void {
-    if (entry?.owner !== undefined) ownership?.demand(entry.owner, asked, method, context);
+    const owner = entry?.owner ?? ownership?.book?.ownerOf(asked.id);
+    if (owner !== undefined) ownership?.demand(owner, asked, method, context);
   }
 
   async function request(
@@ -164,6 +170,7 @@ export function serialize(options: SerializeOptions): Serialize {
       const answer = await rest.request(input, { previous: entry.stored, events: entry.events });
       entry.stored = answer.state === State.UP ? answer : { ...answer, state: State.UP };
       entry.onward = rest.detach({ signal: never, metadata: noMetadata, peer: { kind: "self" } });
+      if (entry.owner) ownership?.book?.set(entry.id, entry.owner, endOf(connection));
       return entry.stored;
     });
   }
@@ -180,6 +187,7 @@ export function serialize(options: SerializeOptions): Serialize {
           demand(entry, connection, "close", context);
           const stored = entry.stored && withTokensOf(connection, entry.stored);
           if (stored !== undefined) return closeStored(entry, stored, rest, context.traceparent);
+          ownership?.book?.delete(entry.id);
           // Unknown, but its path goes on: this process may have restarted while later hops kept theirs.
           if (nextSegment(connection) !== undefined) {
             return pass(entry, connection, rest, { previous: undefined, traceparent: context.traceparent });
@@ -191,6 +199,12 @@ export function serialize(options: SerializeOptions): Serialize {
       for (const { stored } of entries.values()) if (stored !== undefined) yield stored;
     },
   };
+}
+
+/** When the hop before us stops vouching for it (elements/expire.ts), in milliseconds since the epoch. */
+function endOf(connection: Connection): number {
+  const expires = previousSegment(connection)?.expires;
+  return expires === undefined ? 0 : timestampMs(expires);
 }
 
 /** Waits for the turn of this call; a caller that leaves gives its place up. */

@@ -14,6 +14,7 @@ import type { Audit } from "./audit.js";
 import { expiredPolicy } from "./built-in.js";
 import { claimsOf } from "./claims.js";
 import { refuseFuture } from "./future.js";
+import type { OwnerBook } from "./owner-book.js";
 import { ask, noPrivileges, type PolicySource } from "./policy.js";
 
 /** For `authorize` of a server: the part of the path up to our own segment. Calls from inside are not asked. */
@@ -31,8 +32,10 @@ export function connectionPolicy(source: PolicySource, audit: Audit): Connection
   };
 }
 
-export function connectionOwnership(audit: Audit): Ownership {
+/** @param book  for a process that keeps nothing else of its connections over a restart */
+export function connectionOwnership(audit: Audit, book?: OwnerBook): Ownership {
   return {
+    book,
     ownerOf: ownerOf,
     demand(owner: string, asked: Connection, method: string, { peer }: CallContext) {
       if (peer.kind === "self" || owner === "") return;

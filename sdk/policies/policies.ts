@@ -18,6 +18,7 @@ import { connectionOwnership, connectionPolicy, ownerOf } from "./connections.js
 import { guardInspect, operators } from "./inspect.js";
 import { loadPolicies } from "./load.js";
 import { guardMonitor } from "./monitor.js";
+import type { OwnerBook } from "./owner-book.js";
 import type { PolicySource } from "./policy.js";
 import { type RegistryPolicy, registryPolicy } from "./registry.js";
 import { defaultLimits, defaultMasks, type PolicyMasks } from "./settings.js";
@@ -45,6 +46,8 @@ export interface PoliciesOptions {
   readonly limits?: AdmissionLimits | undefined;
   readonly log: Log;
   readonly nowMs?: (() => number) | undefined;
+  /** Owners of a former run; absent = whatever else is kept says it. */
+  readonly owners?: OwnerBook | undefined;
   /** For the command `opa`. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
@@ -77,7 +80,7 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
     const isOperator = operators(masks.operators);
     return {
       connections: connectionPolicy(server, audit),
-      ownership: connectionOwnership(audit),
+      ownership: connectionOwnership(audit, options.owners),
       tenants: { admission: createAdmission(options.limits ?? defaultLimits, nowMs), tenantOf: ownerOf },
       answers: answerPolicy(client, audit),
       registry: registryPolicy(registry, audit),
@@ -95,7 +98,7 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
 export async function policiesFor(
   identity: object | undefined,
   masks: Partial<PolicyMasks> | undefined,
-  options: Pick<PoliciesOptions, "limits" | "log" | "nowMs" | "env">,
+  options: Pick<PoliciesOptions, "limits" | "log" | "nowMs" | "env" | "owners">,
 ): Promise<Policies | undefined> {
   return identity === undefined ? undefined : createPolicies({ ...options, masks: { ...defaultMasks, ...masks } });
 }

@@ -61,6 +61,7 @@ export function weftEnv(options: PartOptions): Record<string, string | undefined
         ...common,
         NSM_LISTEN_ON: [...new Set([urls.nsmgr, urls.nsmgrPublic])].join(","),
         NSM_REGISTRY_URL: urls.registry,
+        WEFT_STATE_DIR: stateDir,
       };
     case "forwarder":
       return {

@@ -177,6 +177,7 @@ async function startNode(parts: NodeParts): Promise<MeshNode> {
       NSM_NAME: parts.managerName,
       NSM_LISTEN_ON: `${url},tcp://127.0.0.1:${port}`,
       NSM_REGISTRY_URL: parts.registryUrl,
+      WEFT_STATE_DIR: join(folder, parts.managerName),
       WEFT_EXCLUDED_PREFIXES_FILE: join(folder, `${name}-excluded.yaml`),
     },
     url,

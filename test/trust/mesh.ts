@@ -2,7 +2,7 @@
  * A mesh in this process in which everybody has an identity: mutual TLS, tokens and policies. Registry, two nodes with
  * manager and forwarder that build nothing, and any number of workloads. Needs no root.
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -16,15 +16,19 @@ import { readSettings, type Table, type Values } from "../../sdk/config/table.js
 import { type ServeOptions, type Serving, serve } from "../../sdk/endpoint/serve.js";
 import type { Connection } from "../../sdk/gen/connection.js";
 import { NetworkServiceRequest } from "../../sdk/gen/networkservice.js";
+import type { Authority } from "../../sdk/identity/authority.js";
 import { ownInodeUrl } from "../../sdk/linux/netns.js";
 import { createLog, type Log } from "../../sdk/telemetry/log.js";
-import { type RenewableIdentity, testAuthority, testIdentity } from "../../sdk/testing/identities.js";
+import { hourMs, type RenewableIdentity, testAuthority, testIdentity } from "../../sdk/testing/identities.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import { type ComponentProcess, componentProcess } from "../journey/process.js";
 
 export interface TrustedMesh {
   readonly registryUrl: string;
   /** Managers of the two nodes. */
   readonly urls: readonly [string, string];
+  /** In their order, when they are processes. */
+  readonly managers: readonly ComponentProcess[];
   readonly forwarderUrl: string;
   readonly signal: AbortSignal;
   /** Lines of the audit log of all components. */
@@ -45,7 +49,16 @@ export interface Workload {
 
 const deadline = () => Date.now() + 15_000;
 
-export async function startTrustedMesh(t: TestContext, env: Record<string, string> = {}): Promise<TrustedMesh> {
+export interface TrustedMeshOptions {
+  /** The managers are processes of their own, which can be killed. */
+  readonly managerProcesses?: boolean;
+}
+
+export async function startTrustedMesh(
+  t: TestContext,
+  env: Record<string, string> = {},
+  options: TrustedMeshOptions = {},
+): Promise<TrustedMesh> {
   const folder = mkdtempSync(join(tmpdir(), "weft-t-"));
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -68,6 +81,9 @@ export async function startTrustedMesh(t: TestContext, env: Record<string, strin
   });
   stops.push(() => registry.stop());
 
+  const health = createDialer({ dialTimeoutMs: 2_000, identity: await identity("/health") });
+  stops.push(() => health.close());
+  const managers: ComponentProcess[] = [];
   const node = async (name: string): Promise<string> => {
     const url = `unix://${folder}/${name}.sock`;
     const managerEnv = {
@@ -75,12 +91,22 @@ export async function startTrustedMesh(t: TestContext, env: Record<string, strin
       NSM_NAME: `nsmgr-${name}`,
       NSM_LISTEN_ON: `${url},tcp://127.0.0.1:0`,
       NSM_REGISTRY_URL: registryUrl,
+      WEFT_STATE_DIR: join(folder, `nsmgr-${name}`),
     };
-    const manager = await startNsmgr(
-      { ...read(nsmgrSettings, managerEnv), nodeLabels: nodeLabels({}) },
-      { log: logOf(`nsmgr-${name}`), identity: await identity(`/nsmgr-${name}`) },
-    );
-    stops.push(() => manager.stop());
+    if (options.managerProcesses) {
+      const files = await filesFor(authority, `/nsmgr-${name}`, join(folder, `id-${name}`));
+      const where = { dialer: health, url, signal };
+      const manager = componentProcess("nsmgr", { ...managerEnv, ...files, WEFT_INSECURE: "false" }, where);
+      stops.push(() => manager.stop());
+      await manager.start();
+      managers.push(manager);
+    } else {
+      const manager = await startNsmgr(
+        { ...read(nsmgrSettings, managerEnv), nodeLabels: nodeLabels({}) },
+        { log: logOf(`nsmgr-${name}`), identity: await identity(`/nsmgr-${name}`) },
+      );
+      stops.push(() => manager.stop());
+    }
     const forwarderEnv = {
       ...base,
       NSM_NAME: `forwarder-${name}`,
@@ -103,6 +129,7 @@ export async function startTrustedMesh(t: TestContext, env: Record<string, strin
   return {
     registryUrl,
     urls,
+    managers,
     forwarderUrl: `unix://${folder}/f-n1.sock`,
     signal,
     audit,
@@ -158,6 +185,21 @@ function workloadOf(dialer: Dialer, urls: readonly [string, string], signal: Abo
 /** A first request of a client of that name for the service of these meshes. */
 export function wanted(id: string, client = "client"): Parameters<typeof Connection.fromPartial>[0] {
   return { id, network_service: "service", path: { index: 0, path_segments: [{ name: client, id }] } };
+}
+
+/** An identity as files, and the settings that name them. */
+async function filesFor(authority: Authority, path: string, folder: string): Promise<Record<string, string>> {
+  const { certificate, privateKey } = await authority.issue([`spiffe://${authority.trustDomain}${path}`], { lifetimeMs: hourMs });
+  mkdirSync(folder);
+  const file = (name: string, text: string | Buffer): string => {
+    writeFileSync(join(folder, name), text, { mode: 0o600 });
+    return join(folder, name);
+  };
+  return {
+    WEFT_TLS_CERT: file("cert.pem", certificate.toString()),
+    WEFT_TLS_KEY: file("key.pem", privateKey.export({ type: "pkcs8", format: "pem" })),
+    WEFT_TLS_BUNDLE: file("bundle.pem", authority.certificate.toString()),
+  };
 }
 
 function read<T extends Table>(table: T, env: Record<string, string>): Values<T> {
