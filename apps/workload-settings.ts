@@ -1,7 +1,7 @@
 /** Settings that several workloads have, with upstream's names. Spread into the workload's own table. */
 import { Payload } from "../sdk/api.js";
 import { commonSettings } from "../sdk/config/common.js";
-import { address, boolean, durationMs, list, map, name, oneOf, optional, text } from "../sdk/config/kinds.js";
+import { address, boolean, durationMs, map, oneOf, optional, text } from "../sdk/config/kinds.js";
 import { setting } from "../sdk/config/table.js";
 import { policySettings } from "../sdk/policies/settings.js";
 
@@ -34,7 +34,5 @@ export const endpointSettings = {
   unregisterItself: setting("NSM_UNREGISTER_ITSELF", boolean, "leave the registry at the end, not when the lease ends", {
     default: "false",
   }),
-  registryClientPolicies: setting("NSM_REGISTRY_CLIENT_POLICIES", list(name), "policy files; not used without an identity", {
-    default: "",
-  }),
+  registryClientPolicies: policySettings.registryClientPolicies,
 } as const;

@@ -198,7 +198,15 @@ async function createHandler(
 }
 
 /** Registers in the background: the manager may come up after us. */
-function register({ config, clock, dialer, log, url, health }: Parts & { url: string; health: ReturnType<typeof createHealth> }) {
+function register({
+  config,
+  clock,
+  dialer,
+  log,
+  url,
+  health,
+  policies,
+}: Parts & { url: string; health: ReturnType<typeof createHealth> }) {
   const stopping = new AbortController();
   const { serviceName, labels } = config;
   const entry = NetworkServiceEndpoint.fromPartial({
@@ -209,7 +217,8 @@ function register({ config, clock, dialer, log, url, health }: Parts & { url: st
   });
   health.set("", true);
   health.set("registered", false);
-  const registration = keepRegistered(dialer.endpointRegistry(config.connectTo), entry, { log, clock, signal: stopping.signal });
+  const registry = dialer.endpointRegistry(config.connectTo);
+  const registration = keepRegistered(policies?.ofRegistry(registry) ?? registry, entry, { log, clock, signal: stopping.signal });
   let kept: Awaited<typeof registration> | undefined;
   const done = registration.then((registered) => {
     kept = registered;

@@ -106,6 +106,7 @@ async function start(t: TestContext, prefixes = "") {
     stateDir: undefined,
     serverPolicies: [],
     registryServerPolicies: [],
+    registryClientPolicies: [],
     monitorPolicies: [],
     operators: [],
     tenantRate: 0,

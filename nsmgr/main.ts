@@ -6,29 +6,30 @@ import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js"
 import { createPhases } from "../sdk/config/phases.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
 import { createJournal } from "../sdk/elements/explain.js";
+import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import { startIdentity } from "../sdk/identity/start.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
-import { policiesFor } from "../sdk/policies/policies.js";
-import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
 import { toStatusError } from "../sdk/status.js";
 import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Metrics } from "../sdk/telemetry/metrics.js";
 import { startTelemetry } from "../sdk/telemetry/telemetry.js";
-import { createDialer } from "../sdk/transport/dial.js";
+import { createDialer, type RemoteRegistry } from "../sdk/transport/dial.js";
 import { listen } from "../sdk/transport/listen.js";
 import { type NsmgrConfig, nodeLabels, nsmgrSettings } from "./config.js";
 import { createDirectory } from "./directory.js";
 import { followPrefixes } from "./exclude-prefixes.js";
 import { createLocalEndpoints, type LocalEndpoints } from "./local-endpoints.js";
 import { nameRegistry } from "./name-registry.js";
-import { followEntries, keepOwners, pathIdsIn } from "./owners.js";
 import { probeRegistry, type RegistryState } from "./probe-registry.js";
 import { publicUrl } from "./public-url.js";
+import { startRules } from "./rules.js";
 import { nsmgrServices } from "./services.js";
 import { standIn } from "./stand-in.js";
+
+type Entry = NetworkService | NetworkServiceEndpoint;
 
 const command = { name: "weft nsmgr", summary: "The node manager: workloads of its node ask it for network services." };
 
@@ -79,38 +80,18 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   );
   const { registryUrl } = config;
   const known = { clock, log };
-  const services = standIn(nameRegistry(dialer.serviceRegistry(registryUrl), registryUrl), { matches: matchesService, ...known });
-  const endpoints = standIn(nameRegistry(dialer.endpointRegistry(registryUrl), registryUrl), {
-    matches: matchesEndpoint,
-    ...known,
-  });
+  const rules = await startRules(config, { ...deps, locals, nowMs: clock.nowMs, phases });
+  const trusted = <T extends Entry>(remote: RemoteRegistry<T>): RemoteRegistry<T> =>
+    nameRegistry(rules.policies?.ofRegistry(remote) ?? remote, registryUrl);
+  const services = standIn(trusted(dialer.serviceRegistry(registryUrl)), { matches: matchesService, ...known });
+  const endpoints = standIn(trusted(dialer.endpointRegistry(registryUrl)), { matches: matchesEndpoint, ...known });
   const registry = { ...shared, services, endpoints, locals, publicUrl: () => url };
   const directory = await phases.run(
     "watches of the registry",
     () => createDirectory(registry),
     () => stopping.abort(new DOMException("the manager stops", "AbortError")),
   );
-  const { nowMs } = clock;
-  const owners = await phases.run(
-    "owners of a former run",
-    () => keepOwners(config, { ...deps, nowMs }),
-    (opened) => opened?.close(),
-  );
-  if (owners !== undefined) followEntries(owners, locals, config.endpointLifetimeMs, nowMs);
-  const policies = await phases.run(
-    "policies",
-    () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs, env: deps.env, owners }),
-    (opened) => opened?.close(),
-  );
-  const parts = {
-    ...registry,
-    policies,
-    pathIdsOf: pathIdsIn(locals, owners),
-    prefixes,
-    dialer,
-    directory,
-    registryState: () => registryState,
-  };
+  const parts = { ...registry, ...rules, prefixes, dialer, directory, registryState: () => registryState };
   const listener = await phases.run(
     "listen",
     () =>

@@ -2,10 +2,12 @@
 import type { EndpointRegistry, Payload, ServiceRegistry } from "../api.js";
 import type { Clock } from "../clock.js";
 import { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
+import type { Policies } from "../policies/policies.js";
 import { keepRegistered, type Registration } from "../registry/keep-registered.js";
 import { createBackOff, pause } from "../registry/pause.js";
 import { toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
+import type { Dialer } from "../transport/dial.js";
 
 export interface RegisterOptions {
   readonly name: string;
@@ -19,6 +21,17 @@ export interface RegisterOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+}
+
+/** The registry behind a manager, as far as its answers are to be trusted. */
+export function registriesOf(
+  dialer: Pick<Dialer, "serviceRegistry" | "endpointRegistry">,
+  url: string,
+  trust: Pick<Policies, "ofRegistry"> | undefined,
+): Pick<RegisterOptions, "serviceRegistry" | "endpointRegistry"> {
+  const [services, endpoints] = [dialer.serviceRegistry(url), dialer.endpointRegistry(url)];
+  if (trust === undefined) return { serviceRegistry: services, endpointRegistry: endpoints };
+  return { serviceRegistry: trust.ofRegistry(services), endpointRegistry: trust.ofRegistry(endpoints) };
 }
 
 /** The services first: an endpoint of a service that nobody knows is found by nobody. */

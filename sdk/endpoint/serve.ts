@@ -28,7 +28,7 @@ import { inspectEndpoint } from "./inspect-endpoint.js";
 import { prefixGroups } from "./ipam/groups.js";
 import type { Ipam } from "./ipam/ipam.js";
 import { pointToPoint } from "./ipam/point-to-point.js";
-import { register } from "./register.js";
+import { register, registriesOf } from "./register.js";
 import { type Memory, remember } from "./remember.js";
 import type { ServeOptions, Serving } from "./serve-options.js";
 import { stopWhenIdle } from "./stop-when-idle.js";
@@ -97,8 +97,7 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
     labels: options.labels ?? {},
     payload,
     registerService: options.registerService ?? true,
-    serviceRegistry: dialer.serviceRegistry(nsmgr),
-    endpointRegistry: dialer.endpointRegistry(nsmgr),
+    ...registriesOf(dialer, nsmgr, trust),
     log,
     clock,
     signal: AbortSignal.any([leaving.signal, options.signal]),

@@ -12,7 +12,7 @@ import { type Clock, systemClock } from "../clock.js";
 import { expire } from "../elements/expire.js";
 import { serialize } from "../elements/serialize.js";
 import { inspectEndpoint } from "../endpoint/inspect-endpoint.js";
-import { register } from "../endpoint/register.js";
+import { register, registriesOf } from "../endpoint/register.js";
 import type { Fact } from "../gen/inspect.js";
 import type { Identity } from "../identity/identity.js";
 import { inodeUrl, openNetns, openOwnNetns } from "../linux/netns.js";
@@ -148,8 +148,7 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
     labels: options.labels ?? {},
     payload,
     registerService: options.registerService ?? true,
-    serviceRegistry: dialer.serviceRegistry(nsmgr),
-    endpointRegistry: dialer.endpointRegistry(nsmgr),
+    ...registriesOf(dialer, nsmgr, trust),
     log,
     clock,
     signal: AbortSignal.any([leaving.signal, options.signal]),

@@ -9,6 +9,7 @@ import type { Ownership } from "../elements/serialize.js";
 import { createTokenVerifier } from "../identity/tokens.js";
 import type { MonitorHub } from "../monitor/hub.js";
 import type { Log } from "../telemetry/log.js";
+import type { RemoteRegistry } from "../transport/dial.js";
 import type { ConnectionWatch, Inspect } from "../transport/services.js";
 import { type AdmissionLimits, createAdmission } from "./admission.js";
 import { type AnswerPolicy, answerPolicy } from "./answers.js";
@@ -21,6 +22,7 @@ import { guardMonitor } from "./monitor.js";
 import type { OwnerBook } from "./owner-book.js";
 import type { PolicySource } from "./policy.js";
 import { type RegistryPolicy, registryPolicy } from "./registry.js";
+import { demandOfRegistry } from "./registry-answers.js";
 import { defaultLimits, defaultMasks, type PolicyMasks } from "./settings.js";
 
 export interface Policies {
@@ -33,6 +35,10 @@ export interface Policies {
   readonly answers: AnswerPolicy;
   /** Of Register, Unregister and Find. */
   readonly registry: RegistryPolicy;
+  /** The registry as one who registers there may trust it. */
+  ofRegistry<T extends { readonly name: string; readonly path_ids: readonly string[] }>(
+    registry: RemoteRegistry<T>,
+  ): RemoteRegistry<T>;
   /** A monitor that shows to each only what it has a part in. */
   monitor(hub: Pick<MonitorHub, "subscribe" | "connections">): ConnectionWatch;
   /** What only operators may ask. */
@@ -71,10 +77,11 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
     for (const one of loaded.splice(0)) one.close();
   };
   try {
-    const [server, client, registry, monitor] = [
+    const [server, client, registry, registryClient, monitor] = [
       await load(masks.server),
       await load(masks.client),
       await load(masks.registryServer),
+      await load(masks.registryClient),
       await load(masks.monitor),
     ];
     const isOperator = operators(masks.operators);
@@ -84,6 +91,7 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
       tenants: { admission: createAdmission(options.limits ?? defaultLimits, nowMs), tenantOf: ownerOf },
       answers: answerPolicy(client, audit),
       registry: registryPolicy(registry, audit),
+      ofRegistry: (remote) => demandOfRegistry(remote, { source: registryClient, audit }),
       monitor: (hub) => guardMonitor(hub, { source: monitor, audit, isOperator }),
       inspect: (inspect) => guardInspect(inspect, { audit, isOperator }),
       close,

@@ -20,6 +20,12 @@ export const policySettings = {
   registryServerPolicies: setting("NSM_REGISTRY_SERVER_POLICIES", list(name), "policies of Register, Unregister and Find", {
     default: `${common},etc/nsm/opa/registry/.*.rego,etc/nsm/opa/server/.*.rego`,
   }),
+  registryClientPolicies: setting(
+    "NSM_REGISTRY_CLIENT_POLICIES",
+    list(name),
+    "what whoever registers demands of the path in the registry's answer",
+    { default: `${common},etc/nsm/opa/registry/.*.rego,etc/nsm/opa/client/.*.rego` },
+  ),
   monitorPolicies: setting(
     "WEFT_MONITOR_POLICIES",
     list(name),
@@ -57,6 +63,7 @@ export interface PolicyMasks {
   readonly server: readonly string[];
   readonly client: readonly string[];
   readonly registryServer: readonly string[];
+  readonly registryClient: readonly string[];
   readonly monitor: readonly string[];
   readonly operators: readonly string[];
 }
@@ -66,6 +73,7 @@ export const defaultMasks: PolicyMasks = {
   server: policySettings.serverPolicies.kind.parse(policySettings.serverPolicies.default ?? ""),
   client: clientPolicySettings.clientPolicies.kind.parse(clientPolicySettings.clientPolicies.default ?? ""),
   registryServer: policySettings.registryServerPolicies.kind.parse(policySettings.registryServerPolicies.default ?? ""),
+  registryClient: policySettings.registryClientPolicies.kind.parse(policySettings.registryClientPolicies.default ?? ""),
   monitor: [],
   operators: [],
 };
@@ -75,6 +83,7 @@ export function masksOf(values: {
   readonly serverPolicies?: readonly string[];
   readonly clientPolicies?: readonly string[];
   readonly registryServerPolicies?: readonly string[];
+  readonly registryClientPolicies?: readonly string[];
   readonly monitorPolicies?: readonly string[];
   readonly operators?: readonly string[];
 }): PolicyMasks {
@@ -82,6 +91,7 @@ export function masksOf(values: {
     server: values.serverPolicies ?? defaultMasks.server,
     client: values.clientPolicies ?? defaultMasks.client,
     registryServer: values.registryServerPolicies ?? defaultMasks.registryServer,
+    registryClient: values.registryClientPolicies ?? defaultMasks.registryClient,
     monitor: values.monitorPolicies ?? defaultMasks.monitor,
     operators: values.operators ?? defaultMasks.operators,
   };
