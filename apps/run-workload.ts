@@ -50,8 +50,10 @@ export async function runWorkload<T extends Table>(
     identity = await startIdentity(common, { log, signal: options.signal });
     if (identity === undefined) log.warn(insecureWarning);
     const workload = await start(read.values, { ...telemetry, identity }, options.signal);
+    telemetry.health.set("", true);
     await Promise.race([aborted(options.signal), workload.ended]);
     log.info("stopping");
+    telemetry.health.set("", false);
     await workload.stop();
     return 0;
   } catch (error) {

@@ -33,7 +33,7 @@ export async function run(options: {
     identity = await startIdentity(values, { log, signal });
     if (identity === undefined) log.warn(insecureWarning);
     const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
-    forwarder = await startForwarder(values, { log, observer, metrics, env, identity });
+    forwarder = await startForwarder(values, { log, observer, metrics, env, identity, health: telemetry.health });
     log.info("forwarder is ready", { urls: forwarder.urls, dataPlane: forwarder.dataPlane.name, manager: values.connectTo });
     // A refusal for good (name taken by another identity, …) ends the process: nobody would ever choose it.
     await Promise.race([aborted(signal), forwarder.registered.then(() => aborted(signal))]);

@@ -13,7 +13,7 @@ import { type Policies, policiesFor } from "../sdk/policies/policies.js";
 import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { watchedCache } from "../sdk/registry/cache.js";
 import { keepRegistered } from "../sdk/registry/keep-registered.js";
-import { createHealth } from "../sdk/telemetry/health.js";
+import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Metrics } from "../sdk/telemetry/metrics.js";
 import { createDialer } from "../sdk/transport/dial.js";
@@ -41,6 +41,8 @@ export interface ForwarderDeps {
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
   /** Absent = plain text, no tokens. */
   readonly identity?: Identity | undefined;
+  /** Where it tells whether it serves; default: only its own gRPC health. */
+  readonly health?: Health | undefined;
   /** Takes the place of the one that the settings name; it is closed at the end all the same. */
   readonly dataPlane?: DataPlane | undefined;
 }
@@ -94,7 +96,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub: createMonitorHub(), signal, tunnelAddress };
   const journal = createJournal();
   const handler = await createHandler({ ...parts, journal });
-  const health = createHealth();
+  const health = deps.health ?? createHealth();
   const listener = await phases.run(
     "listen",
     () => {

@@ -37,6 +37,8 @@ export interface NsmgrDeps {
   readonly log: Log;
   readonly observer?: ChainObserver | undefined;
   readonly metrics?: Metrics | undefined;
+  /** Where it tells whether it serves; default: only its own gRPC health. */
+  readonly health?: Health | undefined;
   readonly clock?: Clock | undefined;
   /** Absent = plain text, no tokens. */
   readonly identity?: Identity | undefined;
@@ -63,7 +65,15 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   const phases = createPhases(log, config.drainTimeoutMs + 2_000);
   const stopping = new AbortController();
   const { signal } = stopping;
-  const shared = { ...deps, config, clock, signal, journal: createJournal(), hub: createMonitorHub(), health: createHealth() };
+  const shared = {
+    ...deps,
+    config,
+    clock,
+    signal,
+    journal: createJournal(),
+    hub: createMonitorHub(),
+    health: deps.health ?? createHealth(),
+  };
   const locals = createLocalEndpoints();
   let url = config.publicUrl ?? publicUrl(config.listenOn, networkInterfaces());
   let registryState: RegistryState = { up: false, reason: "not asked yet" };
@@ -165,7 +175,10 @@ export async function run(options: {
     identity = await startIdentity(values, { log, signal });
     if (identity === undefined) log.warn(insecureWarning);
     const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
-    const nsmgr = await startNsmgr({ ...values, nodeLabels: nodeLabels(env) }, { log, observer, metrics, identity, env });
+    const nsmgr = await startNsmgr(
+      { ...values, nodeLabels: nodeLabels(env) },
+      { log, observer, metrics, health: telemetry.health, identity, env },
+    );
     log.info("node manager is ready", { urls: nsmgr.urls, publicUrl: nsmgr.publicUrl, registry: values.registryUrl });
     await aborted(signal);
     log.info("node manager stops");

@@ -12,7 +12,7 @@ import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { mintFor, type PathOptions } from "../sdk/registry/enter-path.js";
 import { guardFind } from "../sdk/registry/guard-find.js";
 import { toStatusError } from "../sdk/status.js";
-import { createHealth } from "../sdk/telemetry/health.js";
+import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Metrics } from "../sdk/telemetry/metrics.js";
 import { startTelemetry } from "../sdk/telemetry/telemetry.js";
@@ -45,6 +45,8 @@ export interface RegistryDeps extends PathOptions {
   readonly identity?: Identity | undefined;
   /** Where the registry's own figures are published. */
   readonly metrics?: Metrics | undefined;
+  /** Where it tells whether it serves; default: only its own gRPC health. */
+  readonly health?: Health | undefined;
   /** For the state directory's default. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
@@ -74,7 +76,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const endpoints = createFinder(stores.endpoints.table, endpointKind, finderOptions);
     undo.push(services.close, endpoints.close);
     if (deps.metrics !== undefined) publishFigures(deps.metrics.registry, { stores, services, endpoints });
-    const health = createHealth();
+    const health = deps.health ?? createHealth();
     const policies = await policiesFor(deps.identity, masksOf(config), {
       limits: limitsOf(config),
       log,
@@ -145,14 +147,22 @@ export async function run(options: {
   // Less growth keeps 100,000 endpoints below 300 MiB; still less would show in every Find as time spent marking them.
   setFlagsFromString("--heap-growing-percent=60");
   const telemetry = await startTelemetry({ name: config.name, settings: config });
-  const { log, observer, metrics } = telemetry;
+  const { log, observer, metrics, health } = telemetry;
   let identity: Identity | undefined;
   try {
     identity = await startIdentity(config, { log, signal: options.signal });
     if (identity === undefined) log.warn(insecureWarning);
     // The listener gets a signal of its own: SIGTERM drains, it does not cut.
     const cut = new AbortController();
-    const running = await startRegistry(config, { log, observer, metrics, identity, signal: cut.signal, env: options.env });
+    const running = await startRegistry(config, {
+      log,
+      observer,
+      metrics,
+      health,
+      identity,
+      signal: cut.signal,
+      env: options.env,
+    });
     if (!options.signal.aborted) {
       await new Promise((resolve) => options.signal.addEventListener("abort", resolve, { once: true }));
     }

@@ -1,6 +1,6 @@
 /** Settings that every component has, with upstream's names. Spread into the component's own table. */
 import { chooseIdentity, type IdentitySettings, identitySettings } from "./identity.js";
-import { boolean, durationMs, oneOf, optional, text } from "./kinds.js";
+import { address, boolean, durationMs, oneOf, optional, text } from "./kinds.js";
 import { setting } from "./table.js";
 
 /** What a component tells of itself. */
@@ -17,6 +17,12 @@ export const telemetrySettings = {
   }),
   prometheus: setting("PROMETHEUS", boolean, "serve metrics for a Prometheus scrape", { default: "false" }),
   prometheusListenOn: setting("PROMETHEUS_LISTEN_ON", text, "where /metrics is served", { default: ":8081" }),
+  healthListenOn: setting(
+    "WEFT_HEALTH_LISTEN_ON",
+    optional(address),
+    "where /livez and /readyz are served over HTTP, for probes; default: nowhere",
+    { default: "" },
+  ),
 } as const;
 
 export const commonSettings = {

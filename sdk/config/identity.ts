@@ -14,6 +14,15 @@ export const identitySettings = {
   tlsBundle: setting("WEFT_TLS_BUNDLE", list(name), "trusted authorities, PEM: FILE or trust.domain=FILE", { default: "" }),
   caUrl: setting("WEFT_CA_URL", optional(address), "identity from this built-in authority (weft ca)", { default: "" }),
   joinToken: setting("WEFT_JOIN_TOKEN", optional(text), "what the authority demands once (weft ca token)", { default: "" }),
+  joinTokenFile: setting(
+    "WEFT_JOIN_TOKEN_FILE",
+    optional(text),
+    "file with a Kubernetes service account token for the authority; read anew each time",
+    { default: "" },
+  ),
+  caRoot: setting("WEFT_CA_ROOT", optional(text), "with a token file: SHA-256 of the authority's root certificate, in hex", {
+    default: "",
+  }),
   spiffeId: setting("WEFT_SPIFFE_ID", optional(text), "which identity, when the join token is for a whole path (…/*)", {
     default: "",
   }),
@@ -27,6 +36,8 @@ export interface IdentitySettings {
   readonly tlsBundle: readonly string[];
   readonly caUrl: string | undefined;
   readonly joinToken: string | undefined;
+  readonly joinTokenFile?: string | undefined;
+  readonly caRoot?: string | undefined;
   readonly spiffeId?: string | undefined;
 }
 
@@ -34,13 +45,18 @@ export type IdentityChoice =
   | { readonly kind: "insecure" }
   | { readonly kind: "workload-api"; readonly url: string }
   | { readonly kind: "files"; readonly certificate: string; readonly key: string; readonly bundles: readonly string[] }
-  | { readonly kind: "ca"; readonly url: string; readonly joinToken: string; readonly spiffeId: string | undefined };
+  | {
+      readonly kind: "ca";
+      readonly url: string;
+      readonly join: { readonly token: string } | { readonly file: string; readonly root: string };
+      readonly spiffeId: string | undefined;
+    };
 
 /** Which identity the settings ask for; a text says what is wrong with them, with the remedy. */
 export function chooseIdentity(settings: IdentitySettings): IdentityChoice | string {
-  const { insecure, spiffeEndpointSocket: url, tlsCert, tlsKey, tlsBundle, caUrl, joinToken } = settings;
+  const { insecure, spiffeEndpointSocket: url, tlsCert, tlsKey, tlsBundle, caUrl, joinToken, joinTokenFile } = settings;
   const files = tlsCert !== undefined || tlsKey !== undefined || tlsBundle.length > 0;
-  const ca = caUrl !== undefined || joinToken !== undefined;
+  const ca = caUrl !== undefined || joinToken !== undefined || joinTokenFile !== undefined;
   const given = [
     ...(url === undefined ? [] : ["SPIFFE_ENDPOINT_SOCKET"]),
     ...(files ? ["WEFT_TLS_CERT, WEFT_TLS_KEY and WEFT_TLS_BUNDLE"] : []),
@@ -62,6 +78,17 @@ export function chooseIdentity(settings: IdentitySettings): IdentityChoice | str
     if (tlsCert === undefined || tlsKey === undefined || tlsBundle.length === 0) return `${given[0]} must be set together`;
     return { kind: "files", certificate: tlsCert, key: tlsKey, bundles: tlsBundle };
   }
-  if (caUrl === undefined || joinToken === undefined) return `${given[0]} must be set together`;
-  return { kind: "ca", url: caUrl, joinToken, spiffeId: settings.spiffeId };
+  return chooseCa(settings, given[0] ?? "");
+}
+
+function chooseCa(settings: IdentitySettings, names: string): IdentityChoice | string {
+  const { caUrl, joinToken, joinTokenFile, caRoot, spiffeId } = settings;
+  if (joinToken !== undefined && joinTokenFile !== undefined)
+    return "WEFT_JOIN_TOKEN and WEFT_JOIN_TOKEN_FILE exclude each other";
+  if (caUrl !== undefined && joinToken !== undefined) return { kind: "ca", url: caUrl, join: { token: joinToken }, spiffeId };
+  if (caUrl === undefined || joinTokenFile === undefined) return `${names} must be set together`;
+  if (caRoot === undefined || !/^[0-9a-f]{64}$/.test(caRoot)) {
+    return "WEFT_JOIN_TOKEN_FILE needs WEFT_CA_ROOT, the 64 hexadecimal digits that `weft ca` logs as `root`: without it anybody could be the authority";
+  }
+  return { kind: "ca", url: caUrl, join: { file: joinTokenFile, root: caRoot }, spiffeId };
 }

@@ -3,6 +3,7 @@
  * the next one at half of its life. Keys are made here and never leave.
  */
 import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { connect } from "node:tls";
 import { Client, type ServiceError } from "@grpc/grpc-js";
@@ -11,7 +12,8 @@ import { Code, type StatusError, statusError, toStatusError } from "../status.js
 import { dialTarget, parseAddress } from "../transport/address.js";
 import { chainOf, contextOf, credentialsOver, handshake } from "../transport/tls.js";
 import { caPath, issuePath } from "./ca-server.js";
-import { fingerprintOf, type JoinToken, readJoinToken } from "./join-token.js";
+import { certificateNames } from "./certificate.js";
+import { fingerprintOf, readJoinToken } from "./join-token.js";
 import { createHolder, type IdentitySource, pause, type SourceOptions } from "./source.js";
 import { parseSpiffeId } from "./spiffe-id.js";
 import { makeSvid, type X509Svid } from "./svid.js";
@@ -19,7 +21,8 @@ import { verifyPeer } from "./verify-peer.js";
 
 export interface CaClientOptions {
   readonly url: string;
-  readonly joinToken: string;
+  /** A join token; or a file with a service account token of Kubernetes, and the SHA-256 of the root (hex). */
+  readonly join: { readonly token: string } | { readonly file: string; readonly root: string };
   /** Which SPIFFE ID, when the token is for a whole path. */
   readonly spiffeId?: string | undefined;
 }
@@ -34,12 +37,12 @@ const callMs = 10_000;
  *         one that made it; the reason of `signal`
  */
 export async function identityFromCa(options: CaClientOptions, { log, signal }: SourceOptions): Promise<IdentitySource> {
-  const { url, joinToken } = options;
-  const token = readJoinToken(joinToken);
+  const { url, join } = options;
+  const { root } = "file" in join ? join : readJoinToken(join.token);
   const target = dialTarget(parseAddress(url));
   const holder = createHolder(log);
   const first = await untilIssued(
-    () => issue(target, token, options, undefined),
+    () => issue(target, root, options, undefined),
     signal,
     (error, pauseMs) => log.warn("the authority gives no certificate yet; trying again", { url, error, pauseMs }),
   );
@@ -57,7 +60,7 @@ export async function identityFromCa(options: CaClientOptions, { log, signal }: 
         if (stopping.signal.aborted) return;
         try {
           // what has ended renews nothing: then only a reusable token helps
-          svid = await issue(target, token, options, svid.notAfterMs > Date.now() ? svid : undefined);
+          svid = await issue(target, root, options, svid.notAfterMs > Date.now() ? svid : undefined);
           holder.set(svid);
           renewed = true;
         } catch (error) {
@@ -94,43 +97,48 @@ async function untilIssued(
 }
 
 /** @param before  the certificate that vouches for us; undefined = the join token does */
-async function issue(
-  target: string,
-  token: JoinToken,
-  options: CaClientOptions,
-  before: X509Svid | undefined,
-): Promise<X509Svid> {
+async function issue(target: string, root: string, options: CaClientOptions, before: X509Svid | undefined): Promise<X509Svid> {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const response = await call(
     target,
-    token,
+    root,
     before,
     IssueRequest.fromPartial({
-      join_token: before === undefined ? options.joinToken : "",
+      join_token: before === undefined ? await tokenOf(options) : "",
       public_key: publicKey.export({ type: "spki", format: "der" }),
       spiffe_id: options.spiffeId ?? "",
     }),
   );
-  return svidOf(response, privateKey, token);
+  return svidOf(response, privateKey, root);
 }
 
-function svidOf({ certificates, bundle }: IssueResponse, privateKey: KeyObject, token: JoinToken): X509Svid {
-  const { trustDomain } = parseSpiffeId(token.spiffeId.replace(/\/\*$/, ""));
+async function tokenOf({ join }: CaClientOptions): Promise<string> {
+  if ("token" in join) return join.token;
+  try {
+    // the kubelet replaces it while we run
+    return (await readFile(join.file, "utf8")).trim();
+  } catch (error) {
+    throw statusError(Code.UNAVAILABLE, `${join.file} (WEFT_JOIN_TOKEN_FILE) cannot be read: ${(error as Error).message}`, error);
+  }
+}
+
+function svidOf({ certificates, bundle }: IssueResponse, privateKey: KeyObject, root: string): X509Svid {
   const authorities = bundle.map((der) => new X509Certificate(der));
-  if (!authorities.some((authority) => fingerprintOf(authority) === token.root)) {
+  const known = authorities.find((authority) => fingerprintOf(authority) === root);
+  if (known === undefined) {
     throw statusError(Code.UNAUTHENTICATED, "the authority's own certificate is not the one of the join token");
   }
   const chain = certificates.map((der) => new X509Certificate(der));
-  const svid = makeSvid(chain, privateKey, new Map([[trustDomain, authorities]]));
+  const svid = makeSvid(chain, privateKey, new Map([[trustDomainOf(known), authorities]]));
   verifyPeer(chain, svid.bundles, Date.now());
   return svid;
 }
 
-function call(target: string, token: JoinToken, before: X509Svid | undefined, request: IssueRequest): Promise<IssueResponse> {
+function call(target: string, root: string, before: X509Svid | undefined, request: IssueRequest): Promise<IssueResponse> {
   let refusal: StatusError | undefined;
   const credentials = credentialsOver(async (socket) => {
     try {
-      return await greetAuthority(socket, token, before);
+      return await greetAuthority(socket, root, before);
     } catch (error) {
       refusal = toStatusError(error);
       throw error;
@@ -159,16 +167,15 @@ function call(target: string, token: JoinToken, before: X509Svid | undefined, re
 }
 
 /** The server must be the authority whose root certificate the token names. */
-function greetAuthority(socket: Socket, token: JoinToken, before: X509Svid | undefined): Promise<Socket> {
+function greetAuthority(socket: Socket, fingerprint: string, before: X509Svid | undefined): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const context = before === undefined ? {} : { secureContext: contextOf(before) };
     const secured = connect({ ...handshake, ...context, socket }, () => {
       try {
         const chain = chainOf(secured);
-        const root = chain.find((certificate) => fingerprintOf(certificate) === token.root);
+        const root = chain.find((certificate) => fingerprintOf(certificate) === fingerprint);
         if (root === undefined) throw statusError(Code.UNAUTHENTICATED, "the server is not the authority of the join token");
-        const { trustDomain } = parseSpiffeId(token.spiffeId.replace(/\/\*$/, ""));
-        const { id, path } = verifyPeer(chain, new Map([[trustDomain, [root]]]), Date.now());
+        const { id, path } = verifyPeer(chain, new Map([[trustDomainOf(root), [root]]]), Date.now());
         if (path !== caPath) throw statusError(Code.UNAUTHENTICATED, `${id} is not the authority`);
         resolve(secured);
       } catch (error) {
@@ -179,4 +186,9 @@ function greetAuthority(socket: Socket, token: JoinToken, before: X509Svid | und
     secured.on("error", (error) => reject(statusError(Code.UNAVAILABLE, "no TLS with the authority", error)));
     secured.once("close", () => reject(statusError(Code.UNAVAILABLE, "the authority closed the connection")));
   });
+}
+
+/** The root that `weft ca` makes names its trust domain. */
+function trustDomainOf(root: X509Certificate): string {
+  return parseSpiffeId(certificateNames(root).uris[0] ?? "").trustDomain;
 }

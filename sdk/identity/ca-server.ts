@@ -4,7 +4,7 @@ import type { CallContext } from "../chain.js";
 import { systemClock } from "../clock.js";
 import { IssueRequest, IssueResponse } from "../gen/authority.js";
 import { describePeer, identityOf } from "../peer.js";
-import { Code, statusError } from "../status.js";
+import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { ServiceBinding } from "../transport/edge.js";
 import { listen } from "../transport/listen.js";
@@ -32,6 +32,11 @@ export interface CaServerOptions {
   readonly listenOn: readonly string[];
   readonly authority: Authority;
   readonly used: UsedTokens;
+  /**
+   * Knows a service account token of Kubernetes; gives the SPIFFE ID of its holder.
+   * @throws UNAUTHENTICATED; UNAVAILABLE when nobody could be asked
+   */
+  readonly attest?: ((token: string, wanted: string) => Promise<string>) | undefined;
   /** Life of the certificates, in milliseconds. */
   readonly lifetimeMs: number;
   readonly log: Log;
@@ -98,11 +103,12 @@ async function issue(options: CaServerOptions, request: IssueRequest, context: C
   checkKey(request.public_key);
   let id: string;
   try {
-    id = request.join_token === "" ? renewedId(context) : joinedId(options, request);
+    id = request.join_token === "" ? renewedId(context) : await joinedId(options, request);
     const { path, trustDomain } = parseSpiffeId(id);
     if (trustDomain !== authority.trustDomain) throw refused(`${id} is not of ${authority.trustDomain}`);
     if (path === caPath || path === "") throw refused(`${id} is given to nobody`);
   } catch (error) {
+    if (toStatusError(error).code === Code.UNAVAILABLE) throw error;
     // the reason stays in the log, with who asked
     throw statusError(Code.UNAUTHENTICATED, "no certificate is issued for this", error);
   }
@@ -122,7 +128,9 @@ function renewedId({ peer }: CallContext): string {
   return identity.spiffeId;
 }
 
-function joinedId({ authority, used }: CaServerOptions, request: IssueRequest): string {
+async function joinedId({ authority, used, attest }: CaServerOptions, request: IssueRequest): Promise<string> {
+  // a JWT has three parts, a token of ours two
+  if (attest !== undefined && request.join_token.split(".").length === 3) return attest(request.join_token, request.spiffe_id);
   const token = checkJoinToken(request.join_token, authority.certificate, Date.now());
   const key = createHash("sha256").update(request.public_key).digest("hex");
   if (!token.reusable) {

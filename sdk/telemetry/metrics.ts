@@ -6,6 +6,7 @@ import { createServer } from "node:http";
 import { collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Connection } from "../gen/connection.js";
 import { Code, statusError } from "../status.js";
+import { splitHostPort } from "./listen-address.js";
 import type { CallMeter } from "./observe.js";
 
 export interface Metrics {
@@ -73,7 +74,7 @@ export function collectProcessMetrics(metrics: Metrics): void {
  * @throws FAILED_PRECONDITION when the address cannot be bound
  */
 export async function serveMetrics(metrics: Metrics, listenOn: string): Promise<{ readonly url: string; stop(): Promise<void> }> {
-  const { host, port } = splitHostPort(listenOn);
+  const { host, port } = splitHostPort("PROMETHEUS_LISTEN_ON", listenOn);
   const server = createServer((request, response) => {
     const path = request.url?.split("?")[0];
     if ((request.method !== "GET" && request.method !== "HEAD") || path !== "/metrics") {
@@ -107,13 +108,4 @@ export async function serveMetrics(metrics: Metrics, listenOn: string): Promise<
       await closed;
     },
   };
-}
-
-function splitHostPort(listenOn: string): { host: string; port: number } {
-  const found = /^(?:tcp:\/\/|https?:\/\/)?(\[[^\]]*\]|[^:/]*):(\d{1,5})$/.exec(listenOn.trim());
-  const port = Number(found?.[2] ?? Number.NaN);
-  if (!(port >= 0 && port <= 65535)) {
-    throw statusError(Code.INVALID_ARGUMENT, `PROMETHEUS_LISTEN_ON: "${listenOn}" is not an address; write :8081 or host:port`);
-  }
-  return { host: (found?.[1] ?? "").replace(/^\[|\]$/g, ""), port };
 }

@@ -3,10 +3,12 @@
  * traces, metrics by scrape and by OTLP.
  */
 import type { ChainObserver } from "../chain.js";
+import { createHealth, type Health } from "./health.js";
 import { createLog, type Log, type LogDestination, type LogLevel } from "./log.js";
 import { followLogSignals } from "./log-signals.js";
 import { collectProcessMetrics, createMetrics, type Metrics, serveMetrics } from "./metrics.js";
 import { createObserver, type Tracer } from "./observe.js";
+import { serveHealth } from "./serve-health.js";
 
 /** The values of `commonSettings` (sdk/config/common.ts) that concern telemetry. */
 export interface TelemetrySettings {
@@ -16,6 +18,8 @@ export interface TelemetrySettings {
   readonly metricsExportIntervalMs: number;
   readonly prometheus: boolean;
   readonly prometheusListenOn: string;
+  /** Undefined: health is told by gRPC only. */
+  readonly healthListenOn?: string | undefined;
 }
 
 export interface Telemetry {
@@ -23,6 +27,8 @@ export interface Telemetry {
   /** For every chain of the component. */
   readonly observer: ChainObserver;
   readonly metrics: Metrics;
+  /** What probes are told; the component sets it. */
+  readonly health: Health;
   /** Where metrics can be scraped; undefined = not served. */
   readonly metricsUrl: string | undefined;
   /** Sends what is pending and lets go of signals and sockets. */
@@ -31,7 +37,7 @@ export interface Telemetry {
 
 /**
  * @param options.name  the component's name, in every line, span and metric
- * @throws FAILED_PRECONDITION when the metrics address cannot be bound
+ * @throws FAILED_PRECONDITION when the address of metrics or health cannot be bound
  */
 export async function startTelemetry(options: {
   readonly name: string;
@@ -41,6 +47,7 @@ export async function startTelemetry(options: {
   const { name, settings, destination } = options;
   const log = createLog({ name, level: settings.logLevel, ...(destination === undefined ? {} : { destination }) });
   const metrics = createMetrics(name);
+  const health = createHealth();
   const stops: (() => void | Promise<void>)[] = [followLogSignals(log)];
   const stop = async (): Promise<void> => {
     for (const undo of stops.splice(0).reverse()) await undo();
@@ -48,6 +55,11 @@ export async function startTelemetry(options: {
   let tracer: Tracer | undefined;
   let metricsUrl: string | undefined;
   try {
+    if (settings.healthListenOn !== undefined) {
+      const server = await serveHealth(health, settings.healthListenOn);
+      stops.push(server.stop);
+      log.info("health is served", { url: server.url });
+    }
     if (settings.telemetry || settings.prometheus) collectProcessMetrics(metrics);
     if (settings.telemetry) {
       const { startOtlpTraces } = await import("./otlp-traces.js");
@@ -69,5 +81,5 @@ export async function startTelemetry(options: {
     throw error;
   }
   const meter = settings.telemetry || settings.prometheus ? metrics.calls : undefined;
-  return { log, observer: createObserver({ log, tracer, meter }), metrics, metricsUrl, stop };
+  return { log, observer: createObserver({ log, tracer, meter }), metrics, health, metricsUrl, stop };
 }
