@@ -65,15 +65,8 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   const phases = createPhases(log, config.drainTimeoutMs + 2_000);
   const stopping = new AbortController();
   const { signal } = stopping;
-  const shared = {
-    ...deps,
-    config,
-    clock,
-    signal,
-    journal: createJournal(),
-    hub: createMonitorHub(),
-    health: deps.health ?? createHealth(),
-  };
+  const health = deps.health ?? createHealth();
+  const shared = { ...deps, config, clock, signal, journal: createJournal(), hub: createMonitorHub(), health };
   const locals = createLocalEndpoints();
   let url = config.publicUrl ?? publicUrl(config.listenOn, networkInterfaces());
   let registryState: RegistryState = { up: false, reason: "not asked yet" };
