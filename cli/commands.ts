@@ -1,5 +1,6 @@
 /** The command line of `weft`: names, options and help. What each command does is in commands/. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import type { ChaosOptions } from "./commands/chaos.js";
 import type { ConnectOptions } from "./commands/connect.js";
 import type { GetOptions } from "./commands/get.js";
 import type { ServeOptions } from "./commands/serve.js";
@@ -67,6 +68,7 @@ function addMeshCommands(program: Command, context: CliContext, act: Act): void 
     .command("down")
     .description("take the local mesh down and remove everything it made, also after a crash")
     .action(act(async () => (await import("./commands/down.js")).down(context)));
+  addChaos(program, context, act);
   program
     .command("new")
     .description("print the source of a smallest endpoint or client, to start your own from")
@@ -85,6 +87,48 @@ function addMeshCommands(program: Command, context: CliContext, act: Act): void 
     .command("traffic", { hidden: true })
     .argument("<request>", "what to send or answer, as JSON")
     .action(act(async (request: string) => (await import("./demo/traffic.js")).traffic(request, context)));
+}
+
+function addChaos(program: Command, context: CliContext, act: Act): void {
+  const run = program
+    .command("chaos")
+    .description("rehearse faults on a mesh of its own under traffic: what each one cost, and what is left behind")
+    .option("--seed <number>", "which faults; the same number, the same faults", wholeNumber, 1)
+    .option("-n, --nodes <number>", "number of nodes", nodeCount, 2)
+    .option("--connections <number>", "connections that carry packets", wholeNumber, 50)
+    .option("--faults <number>", "how many faults (default: 15)", wholeNumber)
+    .option("--short", "five faults")
+    .option("--only <kind,...>", "only faults of these kinds")
+    .option("--topology <file>", "your own services, endpoints and clients (YAML, docs/resilience.md)")
+    .option("--probe-interval <ms>", "pause between two liveness probes of the clients", wholeNumber, 100)
+    .option("--probe-timeout <ms>", "without an answer for so long a data path is dead", wholeNumber, 300)
+    .option("--logs <folder>", "copy the logs of all processes there at the end")
+    .option("--json", "one object on standard output: {ok, summary, timeline, …}");
+  run.action(act(async (options: ChaosOptions) => (await import("./commands/chaos.js")).chaos(options, flagsOf(run), context)));
+  program
+    .command("chaos-probe", { hidden: true })
+    .argument("<plan>", "file with what to probe")
+    .action(act(async (plan: string) => (await import("./chaos/prober.js")).probe(plan, context)));
+  program
+    .command("chaos-cable", { hidden: true })
+    .argument("<plan>", "which cable, and how bad, as JSON")
+    .action(act(async (plan: string) => (await import("./chaos/cable.js")).cable(plan, context)));
+}
+
+/** The options of a command as they were given, to start it again. */
+function flagsOf(command: Command): string[] {
+  return command.options.flatMap(({ long }) => {
+    const name = command.options.find((option) => option.long === long)?.attributeName() ?? "";
+    const value: unknown = command.getOptionValue(name);
+    if (long === undefined || long === null || value === undefined) return [];
+    return value === true ? [long] : [long, String(value)];
+  });
+}
+
+function wholeNumber(text: string): number {
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(number)) throw new InvalidArgumentError("it must be a whole number.");
+  return number;
 }
 
 function addWorkloads(program: Command, context: CliContext, act: Act): void {

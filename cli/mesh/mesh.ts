@@ -24,10 +24,14 @@ export interface PodSpec {
   /** Arguments to `weft`: ["client"], ["endpoint"], ["firewall"], … */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Its process is started again when it ends by itself, as a kubelet would. Default: no. */
+  readonly restart?: boolean;
 }
 
 export interface Mesh {
   readonly state: MeshState;
+  /** Every process that runs or is about to be started again, of components and pods, by name. */
+  readonly processes: ReadonlyMap<string, MeshProcess>;
   /** @throws ALREADY_EXISTS, NOT_FOUND (node), INVALID_ARGUMENT (name) */
   addPod(spec: PodSpec): MeshProcess;
   /** Ends the process (at once when `kill`), then takes the namespace away. Unknown names are fine. */
@@ -42,6 +46,8 @@ export interface MeshOptions {
   readonly self: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly dialer: Dialer;
+  /** Where processes keep what must survive them. Default: the run folder. */
+  readonly stateRoot?: string;
   readonly signal: AbortSignal;
   /** Told of each step done. */
   readonly onStep: (text: string) => void;
@@ -96,14 +102,14 @@ async function startControlPlane(nodes: readonly NodePlan[], processes: MeshProc
     processes.push(process);
     return process;
   };
-  const registry = start(registrySpec(options.self));
+  const registry = start(registrySpec(options));
   await waitUntilServing(dialer, registry, registryPlan.socketUrl, limits);
   options.onStep(`registry serves on ${registryPlan.tcpUrl} (pid ${registry.pid})`);
   await Promise.all(
     nodes.map(async (node) => {
       // both at once: the forwarder waits for its manager, which does not serve before it has a forwarder
-      const nsmgr = start(nsmgrSpec(node, options.self));
-      const forwarder = start(forwarderSpec(node, options.self));
+      const nsmgr = start(nsmgrSpec(node, options));
+      const forwarder = start(forwarderSpec(node, options));
       await waitUntilServing(dialer, forwarder, node.forwarder.socketUrl, limits);
       await waitUntilServing(dialer, nsmgr, node.nsmgr.socketUrl, limits);
       options.onStep(
@@ -113,7 +119,9 @@ async function startControlPlane(nodes: readonly NodePlan[], processes: MeshProc
   );
 }
 
-function registrySpec(self: readonly string[]): ProcessSpec {
+type Started = Pick<MeshOptions, "self" | "stateRoot">;
+
+function registrySpec({ self, stateRoot = runFolder }: Started): ProcessSpec {
   return {
     name: "registry",
     netns: registryPlan.netns,
@@ -123,14 +131,14 @@ function registrySpec(self: readonly string[]): ProcessSpec {
       WEFT_INSECURE: "true",
       NSM_NAME: "registry",
       NSM_LISTEN_ON: `${registryPlan.socketUrl},${registryPlan.tcpUrl}`,
-      WEFT_STATE_DIR: join(runFolder, "registry"),
+      WEFT_STATE_DIR: join(stateRoot, "registry"),
       PROMETHEUS_LISTEN_ON: metricsPort.registry,
     },
     restart: true,
   };
 }
 
-function nsmgrSpec(node: NodePlan, self: readonly string[]): ProcessSpec {
+function nsmgrSpec(node: NodePlan, { self, stateRoot = runFolder }: Started): ProcessSpec {
   return {
     name: node.nsmgr.name,
     netns: node.netns,
@@ -142,14 +150,14 @@ function nsmgrSpec(node: NodePlan, self: readonly string[]): ProcessSpec {
       NODE_NAME: node.name,
       NSM_LISTEN_ON: `${node.nsmgr.socketUrl},tcp://${node.address4}:5001`,
       NSM_REGISTRY_URL: registryPlan.tcpUrl,
-      WEFT_STATE_DIR: join(runFolder, node.name, "nsmgr"),
+      WEFT_STATE_DIR: join(stateRoot, node.name, "nsmgr"),
       PROMETHEUS_LISTEN_ON: metricsPort.nsmgr,
     },
     restart: true,
   };
 }
 
-function forwarderSpec(node: NodePlan, self: readonly string[]): ProcessSpec {
+function forwarderSpec(node: NodePlan, { self, stateRoot = runFolder }: Started): ProcessSpec {
   return {
     name: node.forwarder.name,
     netns: node.netns,
@@ -162,7 +170,7 @@ function forwarderSpec(node: NodePlan, self: readonly string[]): ProcessSpec {
       NSM_LISTEN_ON: node.forwarder.socketUrl,
       NSM_CONNECT_TO: node.nsmgr.socketUrl,
       NSM_TUNNEL_IP: node.address4,
-      WEFT_STATE_DIR: join(runFolder, node.name, "forwarder"),
+      WEFT_STATE_DIR: join(stateRoot, node.name, "forwarder"),
       PROMETHEUS_LISTEN_ON: metricsPort.forwarder,
     },
     restart: true,
@@ -201,6 +209,10 @@ function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[],
     get state() {
       return describe();
     },
+    get processes() {
+      const ofPods = [...pods].map(([name, { process }]) => [name, process] as const);
+      return new Map([...processes.map((process) => [process.spec.name, process] as const), ...ofPods]);
+    },
     addPod(spec) {
       const netns = podNetns(spec.name);
       const node = nodes.find(({ name }) => name === spec.node);
@@ -209,7 +221,7 @@ function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[],
       }
       if (pods.has(spec.name)) throw statusError(Code.ALREADY_EXISTS, `pod "${spec.name}" exists; choose another --pod name`);
       makePodNetns(netns);
-      const process = startProcess(podProcess(spec, node, options.self), options.env, options.onEvent);
+      const process = startProcess(podProcess(spec, node, options), options.env, options.onEvent);
       pods.set(spec.name, { spec, process });
       writeState(describe());
       return process;
@@ -224,7 +236,7 @@ function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[],
   };
 }
 
-function podProcess(spec: PodSpec, node: NodePlan, self: readonly string[]): ProcessSpec {
+function podProcess(spec: PodSpec, node: NodePlan, { self, stateRoot = runFolder }: Started): ProcessSpec {
   return {
     name: spec.name,
     netns: podNetns(spec.name),
@@ -237,9 +249,9 @@ function podProcess(spec: PodSpec, node: NodePlan, self: readonly string[]): Pro
       POD_NAME: spec.name,
       NSM_CONNECT_TO: node.nsmgr.socketUrl,
       NSM_LISTEN_ON: podSocketUrl(spec.name),
-      WEFT_STATE_DIR: join(runFolder, "pods", spec.name),
+      WEFT_STATE_DIR: join(stateRoot, "pods", spec.name),
       ...spec.env,
     },
-    restart: false,
+    restart: spec.restart ?? false,
   };
 }

@@ -37,6 +37,8 @@ export const meshMark = `${runFolder} ${readlinkSync("/proc/self/ns/mnt")}`;
 
 const firstPauseMs = 250;
 const longestPauseMs = 10_000;
+/** Who has run for so long did not fail at its start: the pauses begin anew. */
+const steadyMs = 5_000;
 
 /**
  * @param base  the environment for every process of the mesh
@@ -49,6 +51,7 @@ export function startProcess(
 ): MeshProcess {
   let child: ChildProcess | undefined;
   let restarts = 0;
+  let failures = 0;
   let stopping = false;
   let timer: NodeJS.Timeout | undefined;
   let finish: (how: string) => void = () => {};
@@ -57,6 +60,7 @@ export function startProcess(
   });
   const launch = (): void => {
     child = spawnLogged(spec, base);
+    const startedAtMs = performance.now();
     onChange(`${spec.name} started (pid ${child.pid})`);
     child.once("error", (error) => onChange(`${spec.name} cannot be started: ${error.message}`));
     child.once("close", (code, signal) => {
@@ -68,7 +72,8 @@ export function startProcess(
         return;
       }
       restarts++;
-      timer = setTimeout(launch, Math.min(firstPauseMs * 2 ** Math.min(restarts - 1, 10), longestPauseMs));
+      failures = performance.now() - startedAtMs < steadyMs ? failures + 1 : 1;
+      timer = setTimeout(launch, Math.min(firstPauseMs * 2 ** Math.min(failures - 1, 10), longestPauseMs));
     });
   };
   launch();

@@ -1,0 +1,61 @@
+/** Starts the prober beside the mesh and keeps what it reports. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { runFolder } from "../mesh/plan.js";
+import type { ProbePlan, ProbeReport, StreamReport } from "./prober.js";
+
+export interface Prober {
+  /** The newest report of each stream, by name. */
+  streams(): ReadonlyMap<string, StreamReport>;
+  /** When the newest report was made. */
+  reportedAtMs(): number;
+  /** Packets of each stream that were lost, by the time of sending. */
+  lost(fromMs: number, toMs: number): ReadonlyMap<string, readonly number[]>;
+  /** The longest pause of the prober itself. */
+  longestLateMs(): number;
+  stop(): Promise<void>;
+}
+
+export function startProber(plan: ProbePlan, self: readonly string[], env: Readonly<Record<string, string | undefined>>): Prober {
+  const file = join(runFolder, "probe-plan.json");
+  writeFileSync(file, JSON.stringify(plan));
+  const [program = "", ...first] = self;
+  const child: ChildProcess = spawn(program, [...first, "chaos-probe", file], { env, stdio: ["ignore", "pipe", "inherit"] });
+  const gone = new Promise<void>((resolve) => child.once("close", () => resolve()));
+  const streams = new Map<string, StreamReport>();
+  const lost: { readonly name: string; readonly atMs: number }[] = [];
+  let reportedAtMs = 0;
+  let longestLateMs = 0;
+  if (child.stdout !== null) {
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      const report = JSON.parse(line) as ProbeReport;
+      reportedAtMs = report.atMs;
+      longestLateMs = Math.max(longestLateMs, report.lateMs);
+      for (const stream of report.streams) {
+        streams.set(stream.name, stream);
+        for (const atMs of stream.lostAtMs) lost.push({ name: stream.name, atMs });
+      }
+    });
+  }
+  return {
+    streams: () => streams,
+    reportedAtMs: () => reportedAtMs,
+    lost(fromMs, toMs) {
+      const found = new Map<string, number[]>();
+      for (const { name, atMs } of lost) {
+        if (atMs < fromMs || atMs > toMs) continue;
+        const times = found.get(name);
+        if (times === undefined) found.set(name, [atMs]);
+        else times.push(atMs);
+      }
+      return found;
+    },
+    longestLateMs: () => longestLateMs,
+    async stop() {
+      child.kill("SIGTERM");
+      await gone;
+    },
+  };
+}

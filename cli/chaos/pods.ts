@@ -1,0 +1,77 @@
+/** The topology as pods of the mesh and as streams of the prober (pure). */
+import type { PodSpec } from "../mesh/mesh.js";
+import { netnsPrefix, podNetns } from "../mesh/plan.js";
+import type { ProbePlan } from "./prober.js";
+import type { ClientPod, EndpointPod, Topology } from "./topology.js";
+
+export interface ProbeSettings {
+  /** Pause between two liveness probes of the clients, and when they give up. */
+  readonly livenessIntervalMs: number;
+  readonly livenessTimeoutMs: number;
+}
+
+export const controlNames = [`${netnsPrefix}control-a`, `${netnsPrefix}control-b`] as const;
+export const controlLink = "ctl0";
+export const controlStream = "outside the mesh";
+
+const ordinaryPerSecond = 20;
+const fastPerSecond = 1000;
+
+export function endpointPod({ pod, node, service }: EndpointPod, index: number): PodSpec {
+  return {
+    name: pod,
+    node,
+    role: `endpoint of ${service}`,
+    args: ["endpoint"],
+    env: {
+      NSM_SERVICE_NAMES: service,
+      NSM_CIDR_PREFIX: `[${poolOf(index).v4}],[${poolOf(index).v6}]`,
+      NSM_LABELS: "app:chaos",
+      NSM_REGISTER_SERVICE: "false",
+    },
+    restart: true,
+  };
+}
+
+/** Each endpoint has pools of its own, so that an address tells who gave it. */
+export function poolOf(index: number): { readonly v4: string; readonly v6: string } {
+  return { v4: `172.20.${index}.0/24`, v6: `fd57:6566:c0:${index.toString(16)}::/112` };
+}
+
+export function clientPod(client: ClientPod, settings: ProbeSettings): PodSpec {
+  return {
+    name: client.pod,
+    node: client.node,
+    role: `client of ${client.service}`,
+    args: ["client"],
+    env: {
+      NSM_NETWORK_SERVICES: interfacesOf(client)
+        .map((name) => `kernel://${client.service}/${name}`)
+        .join(","),
+      NSM_LIVENESS_CHECK_INTERVAL: `${settings.livenessIntervalMs}ms`,
+      NSM_LIVENESS_CHECK_TIMEOUT: `${settings.livenessTimeoutMs}ms`,
+    },
+    restart: true,
+  };
+}
+
+export function interfacesOf({ service, connections }: ClientPod): string[] {
+  return Array.from({ length: connections }, (_, index) => `${service.slice(0, 10)}-${index}`);
+}
+
+/** Every connection in both families at 20 packets a second, one of them at 1,000, and the stream that no fault may touch. */
+export function probePlan(topology: Topology): ProbePlan {
+  const pods = topology.clients.map((client, first) => ({
+    netns: podNetns(client.pod),
+    streams: interfacesOf(client).flatMap((interfaceName, index) =>
+      ([4, 6] as const).map((family) => ({
+        name: `${client.pod}/${interfaceName} IPv${family}`,
+        interfaceName,
+        family,
+        perSecond: first === 0 && index === 0 && family === 4 ? fastPerSecond : ordinaryPerSecond,
+      })),
+    ),
+  }));
+  const control = { name: controlStream, interfaceName: controlLink, family: 4 as const, perSecond: fastPerSecond / 10 };
+  return { pods: [...pods, { netns: controlNames[0], streams: [control] }] };
+}

@@ -1,0 +1,161 @@
+/**
+ * The prober: one process that sends through every connection of every pod at a steady rate and counts exactly what comes
+ * back. It learns addresses from the kernels of the pods alone, so that it believes nothing the mesh says.
+ */
+import { readFileSync } from "node:fs";
+import { AF_INET, AF_INET6 } from "../../sdk/linux/libc.js";
+import { formatAddress } from "../../sdk/linux/netlink/ip-address.js";
+import { type NetlinkSocket, openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
+import { openNetns } from "../../sdk/linux/netns.js";
+import type { CliContext } from "../context.js";
+import { type FarEnd, farEnds } from "./far-ends.js";
+import { openProbeSocket, type ProbeSocket } from "./prober-socket.js";
+import { createTally, type Tally } from "./tally.js";
+
+export interface ProbePlan {
+  readonly pods: readonly {
+    readonly netns: string;
+    readonly streams: readonly {
+      readonly name: string;
+      readonly interfaceName: string;
+      readonly family: 4 | 6;
+      readonly perSecond: number;
+    }[];
+  }[];
+}
+
+/** One line of the prober's output. */
+export interface ProbeReport {
+  readonly atMs: number;
+  /** The longest the prober itself was late since the last report. */
+  readonly lateMs: number;
+  readonly streams: readonly StreamReport[];
+}
+export interface StreamReport {
+  readonly name: string;
+  readonly sent: number;
+  readonly answered: number;
+  readonly duplicates: number;
+  readonly lastAnsweredSentAtMs: number;
+  readonly own: string;
+  readonly far: string;
+  /** Times of sending of what was found lost since the last report. */
+  readonly lostAtMs: readonly number[];
+}
+
+/** After so long without an answer a packet is lost. */
+export const answerTimeMs = 1_000;
+const tickMs = 4;
+const reportMs = 100;
+const lookMs = 250;
+/** After a pause of this process no more than so much is made up for: a burst would overrun queues, and prove nothing. */
+const catchUpMs = 20;
+
+interface Stream {
+  /** Its place among all; it travels in the packets. */
+  readonly number: number;
+  readonly name: string;
+  readonly perMs: number;
+  readonly key: string;
+  readonly tally: Tally;
+  readonly socket: ProbeSocket;
+  end: FarEnd | undefined;
+  startMs: number | undefined;
+}
+interface Pod {
+  readonly netlink: NetlinkSocket;
+  readonly sockets: readonly ProbeSocket[];
+  readonly streams: readonly Stream[];
+  lookedAtMs: number;
+}
+
+/** The hidden command: runs until told to stop, then says what came in last. */
+export async function probe(planFile: string, { signal, out }: Pick<CliContext, "signal" | "out">): Promise<number> {
+  const plan = JSON.parse(readFileSync(planFile, "utf8")) as ProbePlan;
+  const all: Stream[] = [];
+  const pods = plan.pods.map((pod) => openPod(pod, all));
+  let lastTickMs = Date.now();
+  let lateMs = 0;
+  const tick = (): void => {
+    const nowMs = Date.now();
+    lateMs = Math.max(lateMs, nowMs - lastTickMs - tickMs);
+    lastTickMs = nowMs;
+    for (const pod of pods) work(pod, all, nowMs);
+  };
+  const report = (): void => {
+    const atMs = Date.now();
+    out.write(
+      `${JSON.stringify({ atMs, lateMs, streams: all.map((stream) => reportOf(stream, atMs)) } satisfies ProbeReport)}\n`,
+    );
+    lateMs = 0;
+  };
+  const timers = [setInterval(tick, tickMs), setInterval(report, reportMs)];
+  await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+  for (const timer of timers) clearInterval(timer);
+  for (const pod of pods) {
+    for (const socket of pod.sockets) socket.close();
+    pod.netlink.close();
+  }
+  return 0;
+}
+
+function openPod({ netns, streams }: ProbePlan["pods"][number], all: Stream[]): Pod {
+  const handle = openNetns(netns);
+  const sockets = { 4: openProbeSocket(handle, AF_INET), 6: openProbeSocket(handle, AF_INET6) };
+  const netlink = openNetlinkSocket(handle);
+  handle.close();
+  const own = streams.map(({ name, interfaceName, family, perSecond }, index): Stream => {
+    const key = `${interfaceName}/${family}`;
+    return {
+      number: all.length + index,
+      name,
+      perMs: perSecond / 1000,
+      key,
+      tally: createTally(answerTimeMs),
+      socket: sockets[family],
+      end: undefined,
+      startMs: undefined,
+    };
+  });
+  all.push(...own);
+  return { netlink, sockets: [sockets[4], sockets[6]], streams: own, lookedAtMs: 0 };
+}
+
+function work(pod: Pod, all: readonly Stream[], nowMs: number): void {
+  // first what has come in: it may have waited through a pause of this process
+  for (const socket of pod.sockets) socket.read((stream, sequence) => all[stream]?.tally.answer(sequence));
+  if (nowMs - pod.lookedAtMs >= lookMs) look(pod, nowMs);
+  for (const stream of pod.streams) {
+    if (stream.startMs === undefined) continue;
+    const behindMs = nowMs - stream.startMs - stream.tally.sent / stream.perMs;
+    if (behindMs > catchUpMs + 1 / stream.perMs) stream.startMs += behindMs - catchUpMs;
+    const due = Math.floor((nowMs - stream.startMs) * stream.perMs) + 1;
+    while (stream.tally.sent < due) send(pod, stream, nowMs);
+  }
+}
+
+/** Refused by the kernel: the way may have changed, so it is looked up and tried once more, as a program would. */
+function send(pod: Pod, stream: Stream, nowMs: number): void {
+  const sequence = stream.tally.send(nowMs);
+  const go = (): boolean => stream.end !== undefined && stream.socket.send(stream.number, sequence, stream.end.far);
+  if (go()) return;
+  if (nowMs > pod.lookedAtMs) look(pod, nowMs);
+  if (!go()) stream.tally.refuse(sequence);
+}
+
+function look(pod: Pod, nowMs: number): void {
+  pod.lookedAtMs = nowMs;
+  const found = farEnds(pod.netlink);
+  for (const stream of pod.streams) {
+    stream.end = found.get(stream.key);
+    // it counts from the first moment at which there was a way
+    if (stream.end !== undefined) stream.startMs ??= nowMs;
+  }
+}
+
+function reportOf({ name, tally, end }: Stream, atMs: number): StreamReport {
+  const { sent, answered, duplicates, lastAnsweredSentAtMs } = tally;
+  const own = end === undefined ? "" : formatAddress(end.own);
+  const far = end === undefined ? "" : formatAddress(end.far);
+  return { name, sent, answered, duplicates, lastAnsweredSentAtMs, own, far, lostAtMs: tally.settle(atMs) };
+}

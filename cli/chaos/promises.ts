@@ -1,0 +1,95 @@
+/** What the mesh promises about each kind of fault: the figures of docs/resilience.md (pure). */
+import type { Fault } from "./schedule.js";
+import type { Topology } from "./topology.js";
+
+export interface Outcome {
+  readonly lost: number;
+  readonly losses: readonly { readonly stream: string; readonly lost: number; readonly outageMs: number }[];
+  readonly wellAfterMs: number;
+  /** How long the fault itself lasted. */
+  readonly overAfterMs: number;
+}
+
+export interface Promised {
+  readonly text: string;
+  /** What is not as promised. */
+  check(outcome: Outcome): readonly string[];
+}
+
+/** After the last component is back. */
+const healTimeMs = 3_000;
+/** A dead endpoint is left within so long: found by three probes, asked again, built. */
+const moveTimeMs = 500;
+
+export function promiseOf(fault: Fault, topology: Topology): Promised {
+  switch (fault.kind) {
+    case "kill":
+    case "restart":
+    case "freeze":
+    case "half-open":
+    case "clock":
+    case "disk-full":
+    case "slow":
+    case "everything":
+      return {
+        text: `no packet lost, well ${healTimeMs / 1000} s after all serve`,
+        check: (outcome) => [...lossless(outcome), ...inTime(outcome)],
+      };
+    case "pod-gone":
+      return {
+        text: `packets again within ${moveTimeMs} ms on every connection`,
+        check: (outcome) => [
+          ...outcome.losses
+            .filter(({ outageMs }) => outageMs > moveTimeMs)
+            .map(({ stream, outageMs }) => `${stream}: no packets for ${outageMs} ms`),
+          ...inTime(outcome),
+        ],
+      };
+    case "interface-down":
+      return {
+        text: `only this connection loses, packets again within ${moveTimeMs} ms`,
+        check: (outcome) => [
+          ...elsewhere(outcome, (stream) => stream.startsWith(`${fault.targets[0]} `)),
+          ...outages(outcome, moveTimeMs),
+        ],
+      };
+    case "link-down":
+    case "partition":
+    case "bad-cable": {
+      const crossing = clientsCrossing(topology);
+      return {
+        text: `connections inside a node lose nothing; the others are well ${healTimeMs / 1000} s after the fault`,
+        check: (outcome) => [...elsewhere(outcome, (stream) => crossing.has(stream.split("/")[0] ?? "")), ...inTime(outcome)],
+      };
+    }
+  }
+}
+
+function lossless({ lost, losses }: Outcome): string[] {
+  return lost === 0 ? [] : [`${lost} packets lost, on ${losses.length} streams, first ${losses[0]?.stream}`];
+}
+
+function inTime({ wellAfterMs }: Outcome): string[] {
+  return wellAfterMs <= healTimeMs ? [] : [`well only ${wellAfterMs} ms after everything served`];
+}
+
+function outages({ losses }: Outcome, mostMs: number): string[] {
+  return losses
+    .filter(({ outageMs }) => outageMs > mostMs)
+    .map(({ stream, outageMs }) => `${stream}: no packets for ${outageMs} ms`);
+}
+
+function elsewhere({ losses }: Outcome, allowed: (stream: string) => boolean): string[] {
+  return losses
+    .filter(({ stream }) => !allowed(stream))
+    .map(({ stream, lost }) => `${stream}: ${lost} packets lost, though the fault is not on its way`);
+}
+
+/** Pods that may have a connection to another node. */
+function clientsCrossing({ clients, endpoints }: Topology): ReadonlySet<string> {
+  return new Set(
+    clients
+      .filter(({ node, service }) => endpoints.some((endpoint) => endpoint.service === service && endpoint.node !== node))
+      .map(({ pod }) => pod),
+  );
+}

@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { outageOf } from "./play-fault.js";
+import { probePlan } from "./pods.js";
+import { faultKinds, schedule } from "./schedule.js";
+import { defaultTopology, readTopology } from "./topology.js";
+
+const topology = defaultTopology(2, 50, true);
+
+test("a seed stands for one list of faults; another seed for another one", () => {
+  assert.deepEqual(schedule(topology, { seed: 4, count: 30 }), schedule(topology, { seed: 4, count: 30 }));
+  assert.notDeepEqual(schedule(topology, { seed: 4, count: 30 }), schedule(topology, { seed: 5, count: 30 }));
+});
+
+test("every kind of fault comes before any comes again; a shorter list is the beginning of a longer one", () => {
+  const kinds = faultKinds(topology).length;
+  const first = schedule(topology, { seed: 9, count: kinds });
+  assert.equal(
+    new Set(first.map(({ kind }) => kind)).size,
+    new Set(schedule(topology, { seed: 9, count: 200 }).map(({ kind }) => kind)).size,
+  );
+  assert.deepEqual(schedule(topology, { seed: 9, count: 200 }).slice(0, kinds), first);
+});
+
+test("one node has no faults between nodes", () => {
+  const kinds = faultKinds(defaultTopology(1, 5, false));
+  assert.ok(!kinds.includes("partition") && kinds.includes("kill"));
+});
+
+test("fifty connections are a hundred streams at 20 packets a second, one of them at 1,000, and the one outside", () => {
+  const rates = probePlan(topology).pods.flatMap(({ streams }) => streams.map(({ perSecond }) => perSecond));
+  assert.equal(rates.length, 101);
+  assert.equal(rates.filter((rate) => rate === 1000).length, 1);
+  assert.equal(rates.filter((rate) => rate === 20).length, 99);
+});
+
+test("an outage is the longest run of losses; single losses far apart are none", () => {
+  assert.equal(outageOf([]), 0);
+  assert.equal(outageOf([1000, 2000, 3000]), 0);
+  assert.equal(outageOf([1100, 1000, 1050, 5000, 5150, 5300]), 300);
+});
+
+test("a topology of one's own: what is wrong in it is said with its place", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "wt-topology-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "mine.yaml");
+  const good = `nodes: 2
+services: [{ name: web }]
+endpoints: [{ pod: web-1, node: node-2, service: web }]
+clients: [{ pod: me, node: node-1, service: web, connections: 3 }]
+`;
+  writeFileSync(file, good);
+  assert.equal(readTopology(file).clients[0]?.connections, 3);
+  const cases: readonly (readonly [string, string, RegExp])[] = [
+    ["node: node-2", "node: node-3", /endpoints\[0\]\.node: "node-3" is none of node-1 … node-2/],
+    ["service: web,", "service: wab,", /clients\[0\]\.service: "wab" is not under services/],
+    ["nodes: 2", "nodes: none", /nodes: a number from 1 to 64/],
+    ["clients: [", "customers: [", /clients: a list with at least one entry/],
+  ];
+  for (const [from, to, expected] of cases) {
+    writeFileSync(file, good.replace(from, to));
+    assert.throws(() => readTopology(file), expected);
+  }
+});

@@ -1,0 +1,121 @@
+/** Which faults a seed stands for: the same seed and topology give the same list, on every machine (pure). */
+import { type Chance, createChance } from "./random.js";
+import type { Topology } from "./topology.js";
+
+export type Fault =
+  /** SIGKILL of processes at the same moment; their supervisor starts them again. */
+  | { readonly kind: "kill"; readonly targets: readonly string[] }
+  /** SIGTERM of one process, as in an upgrade; it is started again. */
+  | { readonly kind: "restart"; readonly targets: readonly string[] }
+  /** SIGSTOP, and SIGCONT after a while. */
+  | { readonly kind: "freeze"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** An endpoint's process and network namespace go at once; a new pod of the name comes back later. */
+  | { readonly kind: "pod-gone"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** The interface of one connection goes down. */
+  | { readonly kind: "interface-down"; readonly targets: readonly string[] }
+  /** A node's cable is out. */
+  | { readonly kind: "link-down"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** Two nodes do not hear each other; the registry hears both. */
+  | { readonly kind: "partition"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** The TCP connections of a node's control plane go silent without an end; packets of connections pass. */
+  | { readonly kind: "half-open"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** The wall clock of processes jumps. */
+  | { readonly kind: "clock"; readonly targets: readonly string[]; readonly offsetMs: number; readonly holdMs: number }
+  /** The file system with the state of components is full; they are killed meanwhile. */
+  | { readonly kind: "disk-full"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** The registry works a twentieth of the time. */
+  | { readonly kind: "slow"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** A node's cable is bad: see shaper.ts. */
+  | { readonly kind: "bad-cable"; readonly targets: readonly string[]; readonly impairment: Impairment; readonly holdMs: number }
+  /** Everything is killed at once: control plane, endpoints, clients. */
+  | { readonly kind: "everything"; readonly targets: readonly string[] };
+
+export interface Impairment {
+  /** Shares of frames, 0 … 1. */
+  readonly loss: number;
+  readonly corrupt: number;
+  readonly reorder: number;
+  readonly delayMs: number;
+}
+
+export interface ScheduleOptions {
+  readonly seed: number;
+  readonly count: number;
+  /** Only these; undefined = all. */
+  readonly kinds?: readonly string[] | undefined;
+}
+
+export function schedule(topology: Topology, { seed, count, kinds }: ScheduleOptions): Fault[] {
+  const chance = createChance(seed);
+  const makers = Object.entries(makersOf(topology, chance)).filter(([kind]) => kinds === undefined || kinds.includes(kind));
+  const faults: Fault[] = [];
+  // every kind once before any comes again
+  while (faults.length < count && makers.length > 0) for (const [, make] of chance.shuffle(makers)) faults.push(make());
+  return faults.slice(0, count);
+}
+
+/** Names of all kinds, for the help and for checks of what the user asks for. */
+export function faultKinds(topology: Topology): string[] {
+  return Object.keys(makersOf(topology, createChance(0)));
+}
+
+function makersOf(topology: Topology, chance: Chance): Record<string, () => Fault> {
+  const indexes = Array.from({ length: topology.nodes }, (_, index) => index + 1);
+  const nodes = indexes.map((index) => `node-${index}`);
+  const managers = indexes.map((index) => `nsmgr-${index}`);
+  const forwarders = indexes.map((index) => `forwarder-${index}`);
+  const components = ["registry", ...managers, ...forwarders];
+  const endpoints = topology.endpoints.map(({ pod }) => pod);
+  const clients = topology.clients.map(({ pod }) => pod);
+  const processes = [...components, ...endpoints, ...clients];
+  // those whose service has another one
+  const replaceable = topology.endpoints.filter(({ pod, service }) =>
+    topology.endpoints.some((other) => other.service === service && other.pod !== pod),
+  );
+  const one = (from: readonly string[]): string[] => [chance.pick(from)];
+  const hold = (firstMs: number, lastMs: number): number => chance.between(firstMs / 100, lastMs / 100) * 100;
+  const ofNodes: Record<string, () => Fault> =
+    topology.nodes < 2
+      ? {}
+      : {
+          "link-down": () => ({ kind: "link-down", targets: one(nodes), holdMs: hold(500, 4_000) }),
+          partition: () => ({ kind: "partition", targets: chance.shuffle(nodes).slice(0, 2).sort(), holdMs: hold(500, 5_000) }),
+          "half-open": () => ({ kind: "half-open", targets: one(nodes), holdMs: hold(2_000, 8_000) }),
+          "bad-cable": () => ({
+            kind: "bad-cable",
+            targets: one(nodes),
+            impairment: impairment(chance),
+            holdMs: hold(2_000, 6_000),
+          }),
+        };
+  return {
+    kill: () => ({ kind: "kill", targets: one(components) }),
+    "kill-workload": () => ({ kind: "kill", targets: one([...endpoints, ...clients]) }),
+    "kill-two": () => ({ kind: "kill", targets: chance.shuffle(processes).slice(0, 2).sort() }),
+    restart: () => ({ kind: "restart", targets: one(components) }),
+    freeze: () => ({ kind: "freeze", targets: one(processes), holdMs: hold(300, 5_000) }),
+    "pod-gone": () => ({ kind: "pod-gone", targets: one(replaceable.map(({ pod }) => pod)), holdMs: hold(1_000, 4_000) }),
+    "interface-down": () => {
+      const client = chance.pick(topology.clients);
+      return {
+        kind: "interface-down",
+        targets: [`${client.pod}/${client.service.slice(0, 10)}-${chance.between(0, client.connections - 1)}`],
+      };
+    },
+    clock: () => ({
+      kind: "clock",
+      targets: one(processes),
+      offsetMs: chance.between(30, 300) * (chance.next() < 0.5 ? -1_000 : 1_000),
+      holdMs: hold(1_000, 4_000),
+    }),
+    "disk-full": () => ({ kind: "disk-full", targets: one(forwarders), holdMs: hold(1_000, 3_000) }),
+    slow: () => ({ kind: "slow", targets: ["registry"], holdMs: hold(2_000, 6_000) }),
+    everything: () => ({ kind: "everything", targets: processes }),
+    ...ofNodes,
+  };
+}
+
+function impairment(chance: Chance): Impairment {
+  const share = (most: number): number => (chance.next() < 0.5 ? 0 : chance.between(1, most) / 100);
+  return { loss: share(20), corrupt: share(5), reorder: share(20), delayMs: chance.between(0, 40) };
+}

@@ -1,0 +1,183 @@
+/** A mesh with its pods and the traffic through them, for faults to be played on. */
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
+import { NetworkService } from "../../sdk/gen/registry.js";
+import { Code, statusError } from "../../sdk/status.js";
+import { ServingStatus } from "../../sdk/telemetry/health.js";
+import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import type { CliContext } from "../context.js";
+import { type Mesh, startMesh } from "../mesh/mesh.js";
+import { podSocketUrl, runFolder } from "../mesh/plan.js";
+import type { MeshProcess } from "../mesh/processes.js";
+import { listEndpoints } from "../view/sources.js";
+import { layControlStream } from "./control-stream.js";
+import { type ClientsFollowed, followClients } from "./follow-clients.js";
+import { type Prober, startProber } from "./follow-prober.js";
+import { stateFolder } from "./place.js";
+import { clientPod, endpointPod, interfacesOf, type ProbeSettings, probePlan } from "./pods.js";
+import type { Topology } from "./topology.js";
+
+export interface Stage {
+  readonly topology: Topology;
+  readonly mesh: Mesh;
+  readonly dialer: Dialer;
+  readonly clients: ClientsFollowed;
+  readonly prober: Prober;
+  readonly signal: AbortSignal;
+  /** How to start weft itself. */
+  readonly self: readonly string[];
+  process(name: string): MeshProcess;
+  /** Why not everything is well, in a few words; undefined = all is well. */
+  unwell(): Promise<string | undefined>;
+  addEndpoint(pod: string): void;
+  removePod(pod: string, options: { kill: boolean }): Promise<void>;
+  /** What the clock of a process shows more than the machine's. */
+  setClock(name: string, offsetMs: number): void;
+  /** Ends clients and prober, then the mesh. */
+  stop(): Promise<void>;
+}
+
+/** Offsets of clocks, one file a process; see scripts/chaos-clock.mjs. */
+export const clockFolder = join(runFolder, "clocks");
+/** Newer than this must the last answered packet of a stream be. */
+const freshMs = 300;
+const startTimeoutMs = 120_000;
+
+export async function openStage(
+  topology: Topology,
+  settings: ProbeSettings,
+  { env, self, signal }: CliContext,
+  onStep: (text: string) => void,
+): Promise<Stage> {
+  const dialer = createDialer({ dialTimeoutMs: 1000 });
+  const hook = pathToFileURL(join(dirname(self.at(-1) ?? ""), "chaos-clock.mjs")).href;
+  const hooked = { ...env, NODE_OPTIONS: `--import ${hook}`, WEFT_CHAOS_CLOCKS: clockFolder, WEFT_DRAIN_TIMEOUT: "1s" };
+  const mesh = await startMesh({
+    nodes: topology.nodes,
+    self,
+    env: hooked,
+    dialer,
+    stateRoot: stateFolder,
+    signal,
+    onStep,
+    onEvent: () => {},
+  });
+  try {
+    mkdirSync(clockFolder, { recursive: true });
+    await registerServices(mesh, dialer, topology, signal);
+    const addEndpoint = (pod: string): void => {
+      const index = topology.endpoints.findIndex((endpoint) => endpoint.pod === pod);
+      const endpoint = topology.endpoints[index];
+      if (endpoint === undefined) throw statusError(Code.NOT_FOUND, `no endpoint "${pod}" in the topology`);
+      mesh.addPod(endpointPod(endpoint, index));
+    };
+    for (const { pod } of topology.endpoints) addEndpoint(pod);
+    await untilRegistered(mesh, dialer, topology, signal);
+    onStep(`${topology.endpoints.length} endpoints are registered`);
+    const connections = new Map(topology.clients.map((client) => [client.pod, idsOf(client.pod, interfacesOf(client).length)]));
+    const clients = followClients(connections);
+    for (const client of topology.clients) mesh.addPod(clientPod(client, settings));
+    layControlStream();
+    const prober = startProber(probePlan(topology), self, env);
+    const stage = stageOf({ topology, mesh, dialer, clients, prober, signal, self, addEndpoint });
+    await untilWell(stage, startTimeoutMs);
+    onStep(`${[...connections.values()].flat().length} connections carry packets in IPv4 and IPv6`);
+    return stage;
+  } catch (error) {
+    await mesh.stop();
+    dialer.close();
+    throw error;
+  }
+}
+
+/** As apps/client names them. */
+function idsOf(pod: string, count: number): string[] {
+  return Array.from({ length: count }, (_, index) => `${pod}-${index}`);
+}
+
+type Parts = Pick<Stage, "topology" | "mesh" | "dialer" | "clients" | "prober" | "signal" | "self" | "addEndpoint">;
+
+function stageOf(parts: Parts): Stage {
+  const { mesh, dialer, prober } = parts;
+  const streamCount = probePlan(parts.topology).pods.flatMap(({ streams }) => streams).length;
+  return {
+    ...parts,
+    process(name) {
+      const found = mesh.processes.get(name);
+      if (found === undefined) throw statusError(Code.NOT_FOUND, `no process "${name}" in the mesh`);
+      return found;
+    },
+    async unwell() {
+      const down = [...mesh.processes.values()].find(({ pid }) => pid === undefined);
+      if (down !== undefined) return `${down.spec.name} is down`;
+      const silent = await firstSilent(parts);
+      if (silent !== undefined) return `${silent} does not serve`;
+      const streams = [...prober.streams().values()];
+      if (streams.length < streamCount) return "the prober has not begun";
+      const stale = streams.find(({ lastAnsweredSentAtMs }) => lastAnsweredSentAtMs < prober.reportedAtMs() - freshMs);
+      if (stale !== undefined) return `no packet comes back on ${stale.name}`;
+      const troubled = parts.clients.troubled();
+      return troubled.length === 0 ? undefined : `${troubled.length} connections in trouble, first ${troubled[0]}`;
+    },
+    removePod: (pod, options) => mesh.removePod(pod, options),
+    setClock: (name, offsetMs) => writeFileSync(join(clockFolder, name), String(offsetMs)),
+    async stop() {
+      await prober.stop();
+      dialer.close();
+      await mesh.stop();
+      rmSync(clockFolder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A component that does not say that it serves. */
+async function firstSilent({ mesh, dialer, topology, signal }: Parts): Promise<string | undefined> {
+  const { registry, nodes } = mesh.state;
+  const components = [
+    { name: "registry", url: registry.socketUrl },
+    ...nodes.flatMap(({ nsmgr, forwarder }) => [nsmgr, forwarder].map(({ name, socketUrl }) => ({ name, url: socketUrl }))),
+    ...topology.endpoints.map(({ pod }) => ({ name: pod, url: podSocketUrl(pod) })),
+  ];
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
+  const asked = await Promise.all(
+    components.map(async ({ name, url }) => {
+      const status = await dialer.health(url, "", limit).catch(() => undefined);
+      return status === ServingStatus.SERVING ? undefined : name;
+    }),
+  );
+  return asked.find((name) => name !== undefined);
+}
+
+/** @throws UNAVAILABLE with what is not well when the time is up */
+export async function untilWell(stage: Pick<Stage, "unwell" | "signal">, timeoutMs: number): Promise<void> {
+  const endMs = performance.now() + timeoutMs;
+  for (;;) {
+    stage.signal.throwIfAborted();
+    const why = await stage.unwell();
+    if (why === undefined) return;
+    if (performance.now() > endMs) throw statusError(Code.UNAVAILABLE, `not well after ${timeoutMs} ms: ${why}`);
+    await pause(50);
+  }
+}
+
+async function registerServices(mesh: Mesh, dialer: Dialer, { services }: Topology, signal: AbortSignal): Promise<void> {
+  const registry = dialer.serviceRegistry(mesh.state.registry.socketUrl);
+  for (const service of services) {
+    const limit = AbortSignal.any([signal, AbortSignal.timeout(5_000)]);
+    await registry.register(NetworkService.fromPartial({ ...service }), { signal: limit });
+  }
+}
+
+async function untilRegistered(mesh: Mesh, dialer: Dialer, topology: Topology, signal: AbortSignal): Promise<void> {
+  const endMs = performance.now() + startTimeoutMs;
+  for (;;) {
+    signal.throwIfAborted();
+    const known = await listEndpoints(dialer, mesh.state.registry.socketUrl, signal);
+    const missing = topology.endpoints.find(({ pod }) => !known.some(({ name }) => name === pod || name.startsWith(`${pod}-`)));
+    if (missing === undefined) return;
+    if (performance.now() > endMs) throw statusError(Code.UNAVAILABLE, `endpoint ${missing.pod} is not registered`);
+    await pause(100);
+  }
+}
