@@ -3,6 +3,7 @@ import type { ChainObserver } from "../sdk/chain.js";
 import { backgroundCall } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
 import { createPhases } from "../sdk/config/phases.js";
+import { drain } from "../sdk/elements/drain.js";
 import { expire } from "../sdk/elements/expire.js";
 import { createJournal } from "../sdk/elements/explain.js";
 import { serialize } from "../sdk/elements/serialize.js";
@@ -95,12 +96,12 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   );
   const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub: createMonitorHub(), signal, tunnelAddress };
   const journal = createJournal();
-  const handler = await createHandler({ ...parts, journal });
+  const { handler, draining } = await createHandler({ ...parts, journal });
   const health = deps.health ?? createHealth();
   const listener = await phases.run(
     "listen",
     () => {
-      const inspect = inspectForwarder({ ...parts, journal });
+      const inspect = inspectForwarder({ ...parts, journal, drain: draining });
       const services = [
         connectionService(handler),
         monitorService(policies?.monitor(parts.hub) ?? parts.hub),
@@ -166,6 +167,8 @@ async function createHandler(
     wireguardEnds: parts.wireguardEnds,
   });
   const timers = expire(clock, signal);
+  const serializer = serialize({ restored, log, ownership: parts.policies?.ownership });
+  const draining = drain({ name: config.name, connections: () => serializer.connections(), publish: hub.publish });
   const handler = forwarderChain({
     name: config.name,
     clock,
@@ -173,7 +176,8 @@ async function createHandler(
     observer: parts.observer,
     identity: parts.identity,
     maxTokenLifetimeMs: config.maxTokenLifetimeMs,
-    serialize: serialize({ restored, log, ownership: parts.policies?.ownership }),
+    serialize: serializer,
+    drain: draining,
     policies: parts.policies,
     expire: timers,
     hub,
@@ -196,7 +200,7 @@ async function createHandler(
       });
     });
   }
-  return handler;
+  return { handler, draining };
 }
 
 /** Registers in the background: the manager may come up after us. */

@@ -2,7 +2,8 @@
  * watch-service — moves a connection when its service is edited so that its endpoint no longer matches.
  * Needs:  context.events, context.previous (from `serialize`)
  * Does:   one watch per network service in use; after each change every connection's endpoint is measured against the
- *         service again; where it no longer fits, watchers are told RESELECT_REQUESTED and the connection is closed
+ *         service again; where it no longer fits, watchers are told RESELECT_REQUESTED, so that the workload makes its new
+ *         path beside the old one; what it has not given back some seconds later is closed
  * Fails:  FAILED_PRECONDITION a workload of this node asks for a connection to an endpoint that does not match: one that
  *         was told to move and asks for the same endpoint all the same
  */
@@ -31,6 +32,8 @@ export interface WatchServiceDeps {
   readonly signal: AbortSignal;
 }
 
+/** How long a connection that is to move stays for its workload to make the new one, in milliseconds. */
+export const moveMs = 5_000;
 /** How long the watch of a service without connections is kept, in milliseconds: most come back soon. */
 export const lingerMs = 30_000;
 
@@ -41,6 +44,8 @@ interface Tracked {
   readonly events: HasConnection["events"];
   /** The service as it was when the endpoint was last found to match. */
   verified: NetworkService | undefined;
+  /** Disarms its closing; set while it is to move. */
+  closing: Disarm | undefined;
 }
 interface Watched {
   readonly connections: Map<string, Tracked>;
@@ -65,6 +70,7 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
     const entry = name === undefined ? undefined : watched.get(name);
     serviceById.delete(id);
     if (name === undefined || entry === undefined) return;
+    entry.connections.get(id)?.closing?.();
     entry.connections.delete(id);
     if (entry.connections.size > 0 || deps.signal.aborted) return;
     entry.linger = deps.clock.at(deps.clock.nowMs() + lingerMs, () => {
@@ -73,7 +79,10 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
     });
   };
   deps.signal.addEventListener("abort", () => {
-    for (const { linger } of watched.values()) linger?.();
+    for (const { linger, connections } of watched.values()) {
+      linger?.();
+      for (const { closing } of connections.values()) closing?.();
+    }
   });
   const track = (connection: Connection, labels: Tracked["labels"], events: Tracked["events"]): void => {
     const { id, network_service: name } = connection;
@@ -90,7 +99,9 @@ export function watchService(deps: WatchServiceDeps): Element<ConnectionApi, Has
     entry.linger = undefined;
     const before = entry.connections.get(id);
     const stays = before?.connection.network_service_endpoint_name === connection.network_service_endpoint_name;
-    entry.connections.set(id, { connection, labels, events, verified: stays ? before?.verified : undefined });
+    if (!stays) before?.closing?.();
+    const kept = stays ? before : undefined;
+    entry.connections.set(id, { connection, labels, events, verified: kept?.verified, closing: kept?.closing });
     serviceById.set(id, name);
     // the choice may have been made from an older state than the watch has told of meanwhile
     void moveMisplaced(entry, [id], deps);
@@ -183,14 +194,20 @@ async function moveMisplaced(entry: Watched, ids: readonly string[], deps: Watch
     // it may have been moved or closed while we looked
     if (entry.connections.get(id) !== tracked) continue;
     tracked.verified = service;
-    if (!misplaced) continue;
+    if (!misplaced) {
+      tracked.closing?.();
+      tracked.closing = undefined;
+      continue;
+    }
     deps.log.info("endpoint no longer matches its service; the connection moves", {
       connectionId: id,
       endpoint,
       service: service.name,
     });
     deps.publish({ ...connection, state: State.RESELECT_REQUESTED });
-    events.close(`endpoint ${endpoint} no longer matches service ${service.name}`);
+    tracked.closing ??= deps.clock.at(deps.clock.nowMs() + moveMs, () =>
+      events.close(`endpoint ${endpoint} no longer matches service ${service.name}`),
+    );
   }
 }
 

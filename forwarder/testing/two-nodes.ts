@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { ConnectionApi, MechanismType } from "../../sdk/api.js";
 import { backgroundCall, type CallContext, type Handler } from "../../sdk/chain.js";
 import { manualClock } from "../../sdk/clock.js";
+import { drain } from "../../sdk/elements/drain.js";
 import { expire } from "../../sdk/elements/expire.js";
 import { createJournal } from "../../sdk/elements/explain.js";
 import { serialize } from "../../sdk/elements/serialize.js";
@@ -107,13 +108,15 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
     const wireguardEnds = createWireguardEnds(51_820);
     const udpPort = options.vxlanPort?.[name] ?? 4789;
     const kinds = await mechanismKinds({ dataPlane, vnis, wireguardEnds, tunnelAddress, udpPort });
+    const serializer = serialize({ log: silentLog });
     const handler = forwarderChain({
       name: `forwarder-${name}`,
       clock,
       log: silentLog,
       observer: undefined,
       maxTokenLifetimeMs: 600_000,
-      serialize: serialize({ log: silentLog }),
+      serialize: serializer,
+      drain: drain({ name: `forwarder-${name}`, connections: () => serializer.connections(), publish: hub.publish }),
       expire: expire(clock, signal),
       hub,
       journal: createJournal(),

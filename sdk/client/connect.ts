@@ -21,12 +21,14 @@ import type { PolicyMasks } from "../policies/settings.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
 import { type Backoff, defaultBackoff } from "./backoff.js";
+import { siblingId } from "./beside.js";
 import { clientChain } from "./chain.js";
 import { type Change, type Changes, createChanges } from "./changes.js";
 import { type Gate, Urgency } from "./gate.js";
-import { type KeepOptions, type Kept, keep } from "./keep.js";
+import { keep } from "./keep.js";
+import type { KeepOptions, Kept } from "./keep-options.js";
 import type { LivenessCheck } from "./liveness.js";
-import { type NodeManager, nodeManagerAt, type Report, type Watch } from "./node-manager.js";
+import { nodeManagerAt, type Report, type Watch } from "./node-manager.js";
 import { adopt, firstRequest, type Wish, wantedMechanism } from "./requests.js";
 import { retry } from "./retry.js";
 import { borrowDialer } from "./shared-dialer.js";
@@ -66,6 +68,8 @@ export interface ConnectOptions {
   readonly giveUpAfterMs?: number;
   /** Pauses between tries. Default 50 ms, doubled up to 1 s. */
   readonly backoff?: Backoff;
+  /** How long the old path stays beside the new one after a planned move. Default 500. */
+  readonly lingerMs?: number;
   /** Life of the connection without a refresh. Default ten minutes. */
   readonly maxTokenLifetimeMs?: number;
   /** Makes the token that vouches for us. Default: none, as in a mesh without identities. */
@@ -128,8 +132,15 @@ export async function connect(options: ConnectOptions): Promise<ClientConnection
     trust = await policiesFor(options.identity, options.policyMasks, { log: options.log ?? silentLog });
     const manager = nodeManagerAt(borrowed.dialer, options.nsmgr ?? defaultNodeManagerUrl, wish.name, options.log ?? silentLog);
     // Reports before the first grant are about an earlier life of the connection; `watch.first` has what matters of them.
-    watch = manager.watch(wish.id, (report: Report) => kept?.hear(report));
-    const { keepOptions, first, adopted } = await obtain(options, wish, borrowed.dialer, manager, watch, trust?.answers);
+    const hearOf = (id: string): Watch => manager.watch(id, (report: Report) => kept?.hear(id, report));
+    watch = hearOf(wish.id);
+    const keepOptions = keepOptionsOf(options, wish, {
+      dialer: borrowed.dialer,
+      gate: manager.gate,
+      answers: trust?.answers,
+      hearOf,
+    });
+    const { first, adopted } = await obtain(options, wish, watch, keepOptions);
     kept = keep(first, keepOptions, adopted);
     return handle(wish, kept, keepOptions.changes, options.signal, release);
   } catch (error) {
@@ -167,21 +178,12 @@ function inodeOf(netnsUrl: string | undefined): string {
 interface Obtained {
   readonly first: Connection;
   readonly adopted: boolean;
-  readonly keepOptions: KeepOptions;
 }
 
 /** The connection that an earlier process left, else a new one. */
-async function obtain(
-  options: ConnectOptions,
-  wish: Wish,
-  dialer: Dialer,
-  manager: NodeManager,
-  watch: Watch,
-  answers: AnswerPolicy | undefined,
-): Promise<Obtained> {
-  const keepOptions = keepOptionsOf(options, wish, dialer, manager.gate, answers);
-  const left = options.id === undefined ? undefined : await leftBehind(wish, watch, options.signal);
-  if (left !== undefined) return { first: left, adopted: true, keepOptions };
+async function obtain(options: ConnectOptions, wish: Wish, watch: Watch, keepOptions: KeepOptions): Promise<Obtained> {
+  const left = options.id === undefined ? undefined : await leftBehind(wish, watch, keepOptions, options.signal);
+  if (left !== undefined) return { first: left, adopted: true };
   const { clock, handler, gate, log, requestTimeoutMs } = keepOptions;
   const attempt = (): Promise<Connection> =>
     gate.run(Urgency.NEW, options.signal, () => {
@@ -195,10 +197,27 @@ async function obtain(
     deadlineMs: options.connectTimeoutMs === undefined ? undefined : clock.nowMs() + options.connectTimeoutMs,
     onRefused: (error, pauseMs) => log.warn("not connected yet", { connectionId: wish.id, error, pauseMs }),
   });
-  return { first, adopted: false, keepOptions };
+  return { first, adopted: false };
 }
 
-async function leftBehind(wish: Wish, watch: Watch, signal: AbortSignal): Promise<Connection | undefined> {
+/** Under its own id, or under the one that it had after a move. */
+async function leftBehind(
+  wish: Wish,
+  watch: Watch,
+  { watch: hearOf }: KeepOptions,
+  signal: AbortSignal,
+): Promise<Connection | undefined> {
+  const sibling: Wish = { ...wish, id: siblingId(wish.id, wish.id) };
+  const siblings = hearOf(sibling.id);
+  try {
+    const [own, other] = await Promise.all([shownBefore(wish, watch, signal), shownBefore(sibling, siblings, signal)]);
+    return own ?? other;
+  } finally {
+    siblings.stop();
+  }
+}
+
+async function shownBefore(wish: Wish, watch: Watch, signal: AbortSignal): Promise<Connection | undefined> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(adoptTimeoutMs)]);
   const over = new Promise<undefined>((resolve) => limit.addEventListener("abort", () => resolve(undefined), { once: true }));
   const shown = await Promise.race([watch.first, over]);
@@ -206,13 +225,14 @@ async function leftBehind(wish: Wish, watch: Watch, signal: AbortSignal): Promis
   return shown === undefined ? undefined : adopt(wish, shown);
 }
 
-function keepOptionsOf(
-  options: ConnectOptions,
-  wish: Wish,
-  dialer: Dialer,
-  gate: Gate,
-  answers: AnswerPolicy | undefined,
-): KeepOptions {
+interface Surroundings {
+  readonly dialer: Dialer;
+  readonly gate: Gate;
+  readonly answers: AnswerPolicy | undefined;
+  readonly hearOf: KeepOptions["watch"];
+}
+
+function keepOptionsOf(options: ConnectOptions, wish: Wish, { dialer, gate, answers, hearOf }: Surroundings): KeepOptions {
   const clock = options.clock ?? systemClock;
   const livenessTimeoutMs = options.livenessTimeoutMs ?? 1_000;
   const handler = clientChain({
@@ -243,6 +263,8 @@ function keepOptionsOf(
       giveUpAfterMs: options.giveUpAfterMs,
     },
     requestTimeoutMs: options.requestTimeoutMs ?? 15_000,
+    watch: hearOf,
+    lingerMs: options.lingerMs ?? 500,
   };
 }
 

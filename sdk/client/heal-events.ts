@@ -1,12 +1,17 @@
 /** What the heal machine (heal.ts) hears, says and is told to observe. */
 import type { Backoff } from "./backoff.js";
 
-/** same: a refresh of what we have; reselect: everything after our node manager is chosen anew. */
-export type Ask = "same" | "reselect";
+/**
+ * same: a refresh of what we have; reselect: everything after our node manager is chosen anew; beside: as reselect, but a
+ * second connection is made and probed while the first one carries on, and takes its place.
+ */
+export type Ask = "same" | "reselect" | "beside";
 
 export interface HealRules {
   /** A liveness check runs and reports `alive` and `dead`. */
   readonly checked: boolean;
+  /** A second connection can stand beside the first one: planned moves lose nothing. */
+  readonly beside: boolean;
   readonly backoff: Backoff;
   /** How long a granted connection may take until the probe sees packets. */
   readonly verifyMs: number;

@@ -30,8 +30,15 @@ for (const file of readdirSync(folder).sort()) {
 
 test("whatever happens, at most one Request is under way and healing ends with traffic, a reselect or a farewell", () => {
   fc.assert(
-    fc.property(fc.array(anyEvent(), { maxLength: 60 }), fc.boolean(), (events, checked) => {
-      const rules: HealRules = { checked, backoff: defaultBackoff, verifyMs: 1_000, settleMs: 5_000, giveUpAfterMs: 20_000 };
+    fc.property(fc.array(anyEvent(), { maxLength: 60 }), fc.boolean(), fc.boolean(), (events, checked, beside) => {
+      const rules: HealRules = {
+        checked,
+        beside,
+        backoff: defaultBackoff,
+        verifyMs: 1_000,
+        settleMs: 5_000,
+        giveUpAfterMs: 20_000,
+      };
       let state = startHealing({ refreshAtMs: 120_000, expiresAtMs: lifeMs });
       let nowMs = 0;
       let asking = 0;
@@ -67,7 +74,14 @@ test("row 7.8: no sequence of control-plane faults makes it reselect while packe
   const faults: HealEvent["kind"][] = ["down", "deleted", "control-lost", "control-back", "refused", "wake", "refresh-requested"];
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...faults), { maxLength: 80 }), (kinds) => {
-      const rules: HealRules = { checked: true, backoff: defaultBackoff, verifyMs: 1_000, settleMs: 0, giveUpAfterMs: 5_000 };
+      const rules: HealRules = {
+        checked: true,
+        beside: true,
+        backoff: defaultBackoff,
+        verifyMs: 1_000,
+        settleMs: 0,
+        giveUpAfterMs: 5_000,
+      };
       let state: HealState = startHealing({ refreshAtMs: 120_000, expiresAtMs: lifeMs });
       state = heal(state, { kind: "alive" }, 0, 0.5, rules).state;
       let nowMs = 0;
@@ -110,6 +124,7 @@ function play(text: string): string {
   const giveUp = options.get("give-up");
   const rules: HealRules = {
     checked: options.get("probe") === "yes",
+    beside: options.get("beside") === "yes",
     backoff: defaultBackoff,
     verifyMs: 1_200,
     settleMs: 5_000,

@@ -4,6 +4,7 @@
  * Rules
  * - A living data path is never given up for a fault of the control plane: only the same connection is asked for again.
  * - A dead data path: the same endpoint first, then any. What was granted counts only when the probe sees packets.
+ * - When the control plane wants it elsewhere while packets flow, the new path is made beside the old one.
  * - Without a probe a DOWN or DELETE from the monitor stands for a dead data path; a lost monitor stream does not.
  * - Tries back off with jitter; after `giveUpAfterMs` without a living data path it ends and says so.
  * Dialogues that show each rule: scenarios/*.txt.
@@ -66,7 +67,8 @@ export function wakeAtMs(state: HealState, rules: HealRules): number {
   if (state.ended) return Number.POSITIVE_INFINITY;
   const trouble = state.trouble;
   if (trouble === undefined) return state.asking === undefined ? state.refreshAtMs : Number.POSITIVE_INFINITY;
-  const own = Math.min(trouble.askAtMs ?? Number.POSITIVE_INFINITY, trouble.verifyByMs ?? Number.POSITIVE_INFINITY);
+  const refreshMs = mayRefresh(trouble) ? state.refreshAtMs : Number.POSITIVE_INFINITY;
+  const own = Math.min(trouble.askAtMs ?? Number.POSITIVE_INFINITY, trouble.verifyByMs ?? Number.POSITIVE_INFINITY, refreshMs);
   return Math.min(state.asking === undefined ? own : Number.POSITIVE_INFINITY, giveUpAtMs(state, rules));
 }
 
@@ -118,7 +120,9 @@ function granted(before: HealState, at: At): HealStep {
   const state: HealState = { ...before, asking: undefined };
   const trouble = state.trouble;
   if (trouble === undefined) return stay({ ...state, failures: 0 });
-  if (trouble.cause === "order" && how === "same") return ask(state, "reselect");
+  // Who grants it has seen packets on the new path already.
+  if (how === "beside") return healed(state, how, at);
+  if (trouble.cause === "order" && how === "same") return ask(state, choose(state, at));
   if (!at.rules.checked) return healed(state, how, at);
   if (how === "same" && state.data !== "dead") return healed(state, how, at);
   const verifying: Trouble = { ...trouble, verifyByMs: at.nowMs + at.rules.verifyMs, askAtMs: undefined };
@@ -138,7 +142,7 @@ function tryNext(state: HealState, at: At): HealStep {
   const trouble = state.trouble;
   if (trouble === undefined) return stay(state);
   const failures = state.failures + 1;
-  if (trouble.asked === "same" && choose(state, at) === "reselect") return ask({ ...state, failures }, "reselect");
+  if (trouble.asked !== "reselect" && choose(state, at) === "reselect") return ask({ ...state, failures }, "reselect");
   const askAtMs = at.nowMs + backoffMs(at.rules.backoff, failures, at.random);
   return stay({ ...state, failures, trouble: { ...trouble, askAtMs, verifyByMs: undefined } });
 }
@@ -146,7 +150,8 @@ function tryNext(state: HealState, at: At): HealStep {
 /** Reselecting is right once nothing is left to lose and our node manager is there to hear of it. */
 function choose(state: HealState, at: At): Ask {
   const trouble = state.trouble;
-  if (trouble?.released === true || trouble?.cause === "order") return "reselect";
+  if (trouble?.released === true) return "reselect";
+  if (trouble?.cause === "order") return at.rules.beside && state.data !== "dead" ? "beside" : "reselect";
   const lost = state.data === "dead" || at.nowMs >= state.expiresAtMs;
   return trouble?.asked !== undefined && lost && state.control === "watched" ? "reselect" : "same";
 }
@@ -160,18 +165,19 @@ function reported(before: HealState, reason: string, at: At): HealStep {
 
 function deleted(state: HealState, at: At): HealStep {
   if (state.trouble === undefined && state.asking === undefined && at.nowMs - state.healedAtMs < at.rules.settleMs) {
-    return ordered(state, "the node manager has closed the connection again", at);
+    return ordered({ ...state, data: "dead" }, "the node manager has closed the connection again", at);
   }
   return reported(state, "the node manager has closed the connection", at);
 }
 
 /** The control plane asks for another endpoint: the one case in which a living data path is left. */
 function ordered(state: HealState, reason: string, at: At): HealStep {
-  if (state.trouble?.released === true) return stay(state);
+  if (state.trouble?.released === true || state.trouble?.cause === "order") return stay(state);
   const trouble: Trouble = { ...(state.trouble ?? newTrouble("order", reason, at)), cause: "order" };
   const tell: HealAction[] = state.trouble === undefined ? [{ kind: "trouble", reason }] : [];
   if (state.asking !== undefined) return { state: { ...state, trouble }, actions: tell };
-  const next = ask({ ...state, trouble }, "reselect");
+  const asked: HealState = { ...state, trouble };
+  const next = ask(asked, choose(asked, at));
   return { state: next.state, actions: [...tell, ...next.actions] };
 }
 
@@ -231,7 +237,13 @@ function woken(state: HealState, at: At): HealStep {
   }
   if (state.asking !== undefined) return stay(state);
   if (trouble.verifyByMs !== undefined) return at.nowMs >= trouble.verifyByMs ? tryNext(state, at) : stay(state);
+  if (mayRefresh(trouble) && at.nowMs >= state.refreshAtMs) return ask(state, "same");
   return trouble.askAtMs !== undefined && at.nowMs >= trouble.askAtMs ? ask(state, choose(state, at)) : stay(state);
+}
+
+/** A move that waits for another endpoint must not outlive the connection. */
+function mayRefresh({ cause, released, asked }: Trouble): boolean {
+  return cause === "order" && !released && asked !== "same";
 }
 
 function begin(before: HealState, cause: Cause, reason: string, at: At): HealStep {
@@ -280,6 +292,7 @@ function newTrouble(cause: Cause, reason: string, at: At, asked?: Ask): Trouble 
 function giveUpAtMs(state: HealState, rules: HealRules): number {
   const trouble = state.trouble;
   if (trouble === undefined || rules.giveUpAfterMs === undefined) return Number.POSITIVE_INFINITY;
-  if (state.data === "alive") return Number.POSITIVE_INFINITY;
+  // A move for which there is no place yet ends nothing.
+  if (state.data === "alive" || (trouble.cause === "order" && !trouble.released)) return Number.POSITIVE_INFINITY;
   return trouble.lostSinceMs + rules.giveUpAfterMs;
 }

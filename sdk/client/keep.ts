@@ -3,53 +3,25 @@
  * to its Requests, and tells what changes.
  */
 import { isDeepStrictEqual } from "node:util";
-import type { ConnectionApi } from "../api.js";
-import { backgroundCall, type Handler } from "../chain.js";
-import type { Clock, Disarm } from "../clock.js";
+import { backgroundCall } from "../chain.js";
+import type { Disarm } from "../clock.js";
 import type { Connection } from "../gen/connection.js";
-import { codeName, toStatusError } from "../status.js";
-import type { Log } from "../telemetry/log.js";
+import { sharedParameter } from "../mechanisms/parameters.js";
+import { Code, codeName, toStatusError } from "../status.js";
 import { addressPairs } from "./address-pairs.js";
-import type { Changes } from "./changes.js";
-import { type Gate, Urgency } from "./gate.js";
+import { closeQuietly } from "./beside.js";
+import { Urgency } from "./gate.js";
 import { type HealState, heal, startHealing, wakeAtMs } from "./heal.js";
 import type { Ask, HealAction, HealEvent, HealRules } from "./heal-events.js";
+import type { KeepOptions, Kept } from "./keep-options.js";
 import { createProbe, echoApplies, echoLiveness, type LivenessCheck, type LivenessReport } from "./liveness.js";
+import { createMover, type Mover } from "./move.js";
 import { askedBy, type Report } from "./node-manager.js";
 import { expiryMs, refreshAtMs } from "./refresh.js";
-import { adopt, reselectRequest, sameRequest, type Wish } from "./requests.js";
-
-export interface KeepOptions {
-  readonly wish: Wish;
-  readonly handler: Handler<ConnectionApi>;
-  readonly gate: Gate;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly changes: Changes;
-  /** undefined: ICMP echo where it applies; false: none. */
-  readonly liveness: LivenessCheck | false | undefined;
-  readonly livenessIntervalMs: number;
-  readonly livenessTimeoutMs: number;
-  readonly netnsUrl: string | undefined;
-  readonly rules: Omit<HealRules, "checked">;
-  readonly requestTimeoutMs: number;
-}
-
-export interface Kept {
-  readonly connection: Connection;
-  /** What the monitor says. */
-  hear(report: Report): void;
-  /** Gives the connection back. Safe to call again. */
-  close(): Promise<void>;
-  /** Ends the keeping and leaves the connection as it is, until it expires or another process takes it over. */
-  leave(): Promise<void>;
-  /** Resolves when it is no longer kept: by `close`, by `leave` or because healing gave up. */
-  readonly closed: Promise<void>;
-}
+import { adopt, reselectRequest, sameRequest } from "./requests.js";
 
 /** A try to heal is cut short: somebody is waiting for packets. */
 const healTimeoutMs = 3_000;
-const closeTimeoutMs = 5_000;
 /**
  * So many grants are believed to be dead of a connection that was never seen alive: enough to try the same endpoint and
  * another one. After that it is the probe that does not work, and healing would only cut what may well carry traffic.
@@ -58,7 +30,7 @@ const trustUnheard = 2;
 
 /** @param adopted  the connection was made by an earlier process: it is refreshed at once */
 export function keep(first: Connection, options: KeepOptions, adopted: boolean): Kept {
-  const { clock, wish, log, changes } = options;
+  const { clock, log, changes, handler } = options;
   const life = new AbortController();
   let connection = first;
   let state: HealState = startHealing({
@@ -77,6 +49,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   const closed = new Promise<void>((resolve) => {
     settleClosed = resolve;
   });
+  const mover = moverFor(first, options, life.signal, () => feed({ kind: "refresh-requested" }));
   const probe = createProbe({
     check: options.liveness || echoLiveness,
     netnsUrl: options.netnsUrl,
@@ -86,61 +59,84 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   });
 
   function applies(): boolean {
-    return options.liveness !== false && (options.liveness !== undefined || echoApplies(connection));
+    return checkFor(connection, options.liveness) !== undefined;
   }
 
   function checked(): boolean {
     return applies() && !cannotTell;
   }
 
+  function rules(): HealRules {
+    return { ...options.rules, checked: checked(), beside: interfaceOf(options.wish.mechanism) !== undefined };
+  }
+
   function feed(event: HealEvent): void {
     if (state.ended) return;
-    const step = heal(state, event, clock.nowMs(), Math.random(), { ...options.rules, checked: checked() });
+    const step = heal(state, event, clock.nowMs(), Math.random(), rules());
     state = step.state;
     for (const action of step.actions) perform(action);
     disarm();
-    const wake = wakeAtMs(state, { ...options.rules, checked: checked() });
+    const wake = wakeAtMs(state, rules());
     if (wake !== Number.POSITIVE_INFINITY) disarm = clock.at(wake, () => feed({ kind: "wake" }));
   }
 
   function perform(action: HealAction): void {
     switch (action.kind) {
       case "ask":
-        asked = ask(action.how);
+        asked = action.how === "beside" ? move() : ask(action.how);
         break;
       case "probe":
         probe.hurry();
         break;
       case "trouble":
-        log.warn("connection in trouble", { connectionId: wish.id, reason: action.reason });
+        log.warn("connection in trouble", { connectionId: connection.id, reason: action.reason });
         changes.tell({ ...action, connection });
         break;
       case "healed":
-        log.info("connection healed", { connectionId: wish.id, how: action.how, tookMs: action.tookMs });
+        log.info("connection healed", { connectionId: connection.id, how: action.how, tookMs: action.tookMs });
         changes.tell({ ...action, connection });
         break;
       case "gave-up":
-        log.error("healing gave up", { connectionId: wish.id, reason: action.reason });
+        log.error("healing gave up", { connectionId: connection.id, reason: action.reason });
         changes.tell({ ...action, connection });
         release ??= letGo();
         break;
     }
   }
 
-  async function ask(how: Ask): Promise<void> {
+  async function ask(how: "same" | "reselect"): Promise<void> {
     const inTrouble = state.trouble !== undefined;
     const limitMs = inTrouble ? Math.min(healTimeoutMs, options.requestTimeoutMs) : options.requestTimeoutMs;
-    const request = how === "same" ? sameRequest(wish, connection) : reselectRequest(wish, connection);
+    const { wish } = mover;
+    const wanted = mover.wanted(connection);
+    const request = how === "same" ? sameRequest(wish, wanted) : reselectRequest(wish, connection);
     try {
       const answer = await options.gate.run(inTrouble ? Urgency.HEAL : Urgency.REFRESH, life.signal, () => {
         const signal = AbortSignal.any([life.signal, AbortSignal.timeout(limitMs)]);
-        return options.handler.request(request, { ...backgroundCall(signal), deadlineMs: Date.now() + limitMs });
+        return handler.request(request, { ...backgroundCall(signal), deadlineMs: Date.now() + limitMs });
       });
       granted(answer, how);
     } catch (thrown) {
-      const error = toStatusError(thrown);
-      if (!life.signal.aborted) log.debug("request refused", { connectionId: wish.id, how, error });
-      feed({ kind: "refused", reason: `${codeName(error.code)}: ${error.details}` });
+      const renames = interfaceOf(wanted.mechanism) !== interfaceOf(connection.mechanism);
+      if (renames && toStatusError(thrown).code === Code.ALREADY_EXISTS) mover.postponeName();
+      refused(thrown, how);
+    }
+  }
+
+  function refused(thrown: unknown, how: Ask): void {
+    const error = toStatusError(thrown);
+    if (!life.signal.aborted) log.debug("request refused", { connectionId: connection.id, how, error });
+    feed({ kind: "refused", reason: `${codeName(error.code)}: ${error.details}` });
+  }
+
+  /** Makes a second connection, and puts it in the place of the first one once packets pass. */
+  async function move(): Promise<void> {
+    try {
+      const answer = await options.gate.run(Urgency.HEAL, life.signal, () => mover.make());
+      mover.leave(connection);
+      granted(answer, "beside");
+    } catch (thrown) {
+      refused(thrown, "beside");
     }
   }
 
@@ -149,13 +145,16 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     connection = answer;
     grantJudged = false;
     const samePairs = isDeepStrictEqual(addressPairs(before), addressPairs(answer));
-    if (how === "reselect" || state.data === "dead" || !samePairs) watchData();
+    if (how !== "same" || state.data === "dead" || !samePairs) watchData();
     if (!isDeepStrictEqual(before.context, answer.context)) changes.tell({ kind: "updated", connection });
     feed({
       kind: "granted",
       refreshAtMs: refreshAtMs(answer, clock.nowMs(), Math.random()),
       expiresAtMs: expiryMs(answer) ?? Number.POSITIVE_INFINITY,
     });
+    // The old path went while this answer was under way.
+    if (how === "same" && interfaceOf(mover.wanted(answer).mechanism) !== interfaceOf(answer.mechanism))
+      feed({ kind: "refresh-requested" });
   }
 
   function watchData(): void {
@@ -180,12 +179,16 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     if (cannotTell) return;
     cannotTell = true;
     const why = problem ?? "no echo was ever answered: something on the way filters ICMP, or the service does not answer it";
-    log.warn("the data path cannot be probed; the reports of the control plane must do", { connectionId: wish.id, error: why });
+    log.warn("the data path cannot be probed; the reports of the control plane must do", {
+      connectionId: connection.id,
+      error: why,
+    });
     // A verification that is waited for would otherwise wait for ever.
     feed({ kind: "alive" });
   }
 
-  function hear(report: Report): void {
+  function hear(id: string, report: Report): void {
+    if (id !== mover.wish.id) return;
     switch (report.kind) {
       case "control-lost":
       case "deleted":
@@ -208,7 +211,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
       return;
     }
     // Our own answer says the same later, and more surely.
-    const now = state.asking === undefined && !state.ended ? adopt(wish, seen) : undefined;
+    const now = state.asking === undefined && !state.ended ? adopt(mover.wish, seen) : undefined;
     if (now === undefined || isDeepStrictEqual(now.context, connection.context)) return;
     connection = { ...connection, context: now.context };
     watchData();
@@ -220,16 +223,14 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     probe.stop();
     life.abort();
     await asked;
+    await mover.idle();
   }
 
   async function letGo(): Promise<void> {
     await stopKeeping();
-    const signal = AbortSignal.timeout(closeTimeoutMs);
-    try {
-      await options.handler.close(connection, { ...backgroundCall(signal), deadlineMs: Date.now() + closeTimeoutMs });
-    } catch (error) {
-      log.warn("close failed; the hops free the connection when it expires", { connectionId: wish.id, error });
-    }
+    const error = await closeQuietly(handler, connection);
+    if (error !== undefined)
+      log.warn("close failed; the hops free the connection when it expires", { connectionId: connection.id, error });
     changes.end();
     settleClosed();
   }
@@ -260,4 +261,19 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
       return release;
     },
   };
+}
+
+function moverFor(first: Connection, options: KeepOptions, signal: AbortSignal, onGone: () => void): Mover {
+  const { livenessIntervalMs: intervalMs, rules, liveness } = options;
+  const check = (made: Connection): LivenessCheck | undefined => checkFor(made, liveness);
+  return createMover({ ...options, intervalMs, verifyMs: rules.verifyMs, check, signal, onGone }, first.id);
+}
+
+function checkFor(connection: Connection, liveness: KeepOptions["liveness"]): LivenessCheck | undefined {
+  if (liveness === false) return undefined;
+  return liveness ?? (echoApplies(connection) ? echoLiveness : undefined);
+}
+
+function interfaceOf(mechanism: Connection["mechanism"]): string | undefined {
+  return mechanism?.parameters[sharedParameter.name];
 }

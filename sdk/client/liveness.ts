@@ -16,6 +16,8 @@ export interface LivenessOptions {
   readonly intervalMs: number;
   /** After so long without an answer the path is dead; shorter than usual when a fault has been reported. */
   readonly timeoutMs: number;
+  /** Look by this interface alone: another one has the same addresses for a while. */
+  readonly interfaceName?: string | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -38,7 +40,7 @@ export function echoApplies(connection: Connection): boolean {
 
 /** Sends an echo each interval until one is answered or the time is over. */
 async function pairAnswers(source: string, destination: string, options: LivenessOptions): Promise<boolean> {
-  const { intervalMs, timeoutMs, netnsUrl } = options;
+  const { intervalMs, timeoutMs, netnsUrl, interfaceName } = options;
   const done = new AbortController();
   const signal = AbortSignal.any([options.signal, done.signal]);
   // one listener for each echo under way
@@ -51,7 +53,7 @@ async function pairAnswers(source: string, destination: string, options: Livenes
       const send = (): void => {
         const leftMs = endMs - performance.now();
         if (leftMs <= 0) return;
-        const one = icmpEcho({ ...netns, source, destination, timeoutMs: Math.ceil(leftMs), signal }).then(
+        const one = icmpEcho({ ...netns, source, destination, interfaceName, timeoutMs: Math.ceil(leftMs), signal }).then(
           (answer) => answer !== undefined,
         );
         sent.push(one);

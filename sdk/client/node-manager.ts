@@ -167,6 +167,7 @@ function createNodeManager(options: Options): NodeManager {
         first,
         stop() {
           settle(undefined);
+          if (watchers.get(id) !== watcher) return;
           watchers.delete(id);
           if (watchers.size > 0) return;
           options.forget();

@@ -5,6 +5,7 @@ import type { Clock } from "../clock.js";
 import { admit } from "../elements/admit.js";
 import { type Announcements, announce } from "../elements/announce.js";
 import { authorize } from "../elements/authorize.js";
+import type { Drain } from "../elements/drain.js";
 import { enterPath } from "../elements/enter-path.js";
 import { type ExchangeTokensOptions, exchangeTokens } from "../elements/exchange-tokens.js";
 import type { Expire } from "../elements/expire.js";
@@ -38,6 +39,7 @@ export interface EndpointDeps {
   readonly serialize: Serialize;
   readonly expire: Expire;
   readonly hub: Announcements;
+  readonly drain: Drain;
   readonly tokens: ExchangeTokensOptions;
   /** Absent = whoever reaches the socket may. */
   readonly policies: Pick<Policies, "connections" | "tenants"> | undefined;
@@ -65,6 +67,7 @@ export function endpointChain(deps: EndpointDeps): Handler<ConnectionApi> {
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(deps.hub))
+      .use(deps.drain)
       .use(undo({ log: deps.log }))
       .use(trimPath())
       .use(deps.memory.element)

@@ -40,6 +40,36 @@ export async function register(options: RegisterOptions): Promise<Registration<N
   return keepRegistered(options.endpointRegistry, entryOf(options), options);
 }
 
+/** An entry in the registry that can be taken out and put back. */
+export interface Registered {
+  leave(): Promise<void>;
+  enter(): Promise<void>;
+}
+
+/**
+ * Enters it now; resolves and throws as `register` does.
+ * @param giveUp  ends the waiting for the first answer; afterwards it means to leave in order, with the entry taken out
+ */
+export async function enterRegistry(options: RegisterOptions, giveUp: AbortSignal): Promise<Registered> {
+  const first = new AbortController();
+  const abandon = (): void => first.abort(giveUp.reason);
+  giveUp.addEventListener("abort", abandon);
+  const signal = AbortSignal.any([options.signal, first.signal]);
+  let entered: Registration<NetworkServiceEndpoint> | undefined = await register({ ...options, signal }).finally(() =>
+    giveUp.removeEventListener("abort", abandon),
+  );
+  return {
+    async leave() {
+      const left = entered;
+      entered = undefined;
+      await left?.unregister();
+    },
+    async enter() {
+      entered ??= await register(options);
+    },
+  };
+}
+
 function entryOf({ name, url, services, labels }: RegisterOptions): NetworkServiceEndpoint {
   const perService = services.map((service) => [service, { labels: { ...labels } }] as const);
   return NetworkServiceEndpoint.fromPartial({

@@ -47,6 +47,11 @@ export interface ServeOptions {
    * Else it may be restarted: the entry goes when its lease ends, and clients wait for it to come back.
    */
   readonly unregisterItself?: boolean;
+  /**
+   * How long it waits at the end for its clients to make their way to another endpoint, in milliseconds: as long as it serves on,
+   * they lose nothing. Default 5,000; it ends at once when none is left.
+   */
+  readonly drainTimeoutMs?: number;
   /** Name servers for the client. */
   readonly dns?: readonly DNSConfig[];
   /** Policy routes for the client; they can be changed later with `setPolicies`. */

@@ -6,6 +6,7 @@ import type { ConnectionApi } from "../api.js";
 import { MechanismType, Payload } from "../api.js";
 import { backgroundCall, type Handler } from "../chain.js";
 import { systemClock } from "../clock.js";
+import { type Drain, drain } from "../elements/drain.js";
 import { expire } from "../elements/expire.js";
 import { serialize } from "../elements/serialize.js";
 import { type Connection, State } from "../gen/connection.js";
@@ -24,11 +25,11 @@ import { listen } from "../transport/listen.js";
 import { connectionService, healthService, type Inspect, inspectService, monitorService } from "../transport/services.js";
 import { parseRoutes } from "./add-routes.js";
 import { endpointChain } from "./chain.js";
-import { inspectEndpoint } from "./inspect-endpoint.js";
+import { inspectEndpoint, leavingRegistry } from "./inspect-endpoint.js";
 import { prefixGroups } from "./ipam/groups.js";
 import type { Ipam } from "./ipam/ipam.js";
 import { pointToPoint } from "./ipam/point-to-point.js";
-import { register, registriesOf } from "./register.js";
+import { enterRegistry, type Registered, registriesOf } from "./register.js";
 import { type Memory, remember } from "./remember.js";
 import type { ServeOptions, Serving } from "./serve-options.js";
 import { stopWhenIdle } from "./stop-when-idle.js";
@@ -42,8 +43,7 @@ const defaultTokenLifetimeMs = 10 * 60_000;
 /** Bounds of ending, in milliseconds. */
 const drainMs = 2_000;
 const dialTimeoutMs = 5_000;
-const sendAwayMs = 1_000;
-const sendAwayStepMs = 10;
+const defaultDrainTimeoutMs = 5_000;
 
 /**
  * Starts an endpoint. Resolves when it is registered; until the node manager answers it tries again.
@@ -74,9 +74,11 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
   stops.push(() => trust?.close());
   const answering = answer(options, trust, stops, () => void end("idle"));
   const health = createHealth();
+  let registered: Registered | undefined;
+  const drainable = leavingRegistry(answering.drain, () => registered);
   const listener = await listen({
     urls: options.listenOn ?? [`unix://${ownFolder(stops)}/listen.sock`],
-    services: servicesOf(answering, trust, health, inspectEndpoint(name, options.report, log)),
+    services: servicesOf(answering, trust, health, inspectEndpoint(name, options.report, log, drainable)),
     identity: options.identity,
     log,
     signal: new AbortController().signal, // it is stopped in its turn, below
@@ -90,7 +92,7 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
   stops.push(() => leaving.abort());
   onAbort(options.signal, stops, () => void end("closed"));
   const nsmgr = options.nsmgr ?? defaultNsmgr;
-  const registration = await register({
+  const entry = {
     name,
     url,
     services,
@@ -100,12 +102,11 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
     ...registriesOf(dialer, nsmgr, trust),
     log,
     clock,
-    signal: AbortSignal.any([leaving.signal, options.signal]),
-  });
-  if (options.unregisterItself ?? true) {
-    stops.push(() => answering.sendAway());
-    stops.push(() => registration.unregister());
-  }
+    signal: leaving.signal,
+  };
+  registered = await enterRegistry(entry, options.signal);
+  if (options.unregisterItself ?? true)
+    stops.push(() => drainable.begin(options.drainTimeoutMs ?? defaultDrainTimeoutMs).then(() => {}));
   health.set("", true);
   stops.push(() => health.set("", false));
   log.info(`endpoint ${name} serves ${services.join(", ")}`, { url });
@@ -137,8 +138,7 @@ interface Answering {
   readonly owner: Owner;
   readonly setPolicies: (policies: readonly PolicyRoute[]) => void;
   readonly refresh: () => void;
-  /** Asks every client to choose another endpoint, and waits a while for them to go. */
-  readonly sendAway: () => Promise<void>;
+  readonly drain: Drain;
 }
 
 function servicesOf(
@@ -171,6 +171,7 @@ function answer(options: ServeOptions, trust: Policies | undefined, stops: Stops
   const expiry = expire(clock, timers.signal);
   const hub = createMonitorHub();
   const owner = tellOwner(options.onConnection);
+  const draining = drain({ name, connections: () => serializer.connections(), publish: hub.publish });
   const open = restored.map(({ id }) => id);
   const idle = stopWhenIdle({ endpoint: name, timeoutMs: options.idleTimeoutMs ?? 0, clock, open, onIdle });
   stops.push(() => idle.stop());
@@ -186,6 +187,7 @@ function answer(options: ServeOptions, trust: Policies | undefined, stops: Stops
     serialize: serializer,
     expire: expiry,
     hub,
+    drain: draining,
     tokens: { clock, maxTokenLifetimeMs, mintToken: options.identity?.mintToken },
     policies: trust,
     memory,
@@ -210,22 +212,15 @@ function answer(options: ServeOptions, trust: Policies | undefined, stops: Stops
       });
     });
   }
-  const ask = (state: State): void => {
-    for (const connection of serializer.connections()) hub.publish({ ...connection, state });
+  const refresh = (): void => {
+    for (const connection of serializer.connections()) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
   };
-  const refresh = (): void => ask(State.REFRESH_REQUESTED);
   return {
     handler,
     hub,
     owner,
     refresh,
-    async sendAway() {
-      ask(State.RESELECT_REQUESTED);
-      const endMs = performance.now() + sendAwayMs;
-      while (!isEmpty(serializer.connections()) && performance.now() < endMs) {
-        await new Promise((resolve) => setTimeout(resolve, sendAwayStepMs));
-      }
-    },
+    drain: draining,
     setPolicies(next) {
       policies = next;
       refresh();
@@ -263,11 +258,6 @@ function ownFolder(stops: Stops): string {
 function onAbort(signal: AbortSignal, stops: Stops, action: () => void): void {
   signal.addEventListener("abort", action);
   stops.push(() => signal.removeEventListener("abort", action));
-}
-
-function isEmpty(items: Iterable<unknown>): boolean {
-  for (const _ of items) return false;
-  return true;
 }
 
 function once(run: () => Promise<void>): () => Promise<void> {

@@ -68,6 +68,23 @@ export interface LogLevel {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Have its connections moved and take no new ones, or take part again. */
+export interface DrainRequest {
+  /** Take part again instead. */
+  undo: boolean;
+  /** How long to wait for the connections to go, in milliseconds; 0 = answer at once. */
+  wait_ms: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface DrainAnswer {
+  component: string;
+  draining: boolean;
+  /** Connections that have not gone yet. */
+  connections_left: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 function createBaseExplainRequest(): ExplainRequest {
   return { connection_id: "", _unknownFields: {} };
 }
@@ -697,6 +714,184 @@ export const LogLevel: MessageFns<LogLevel> = {
   },
 };
 
+function createBaseDrainRequest(): DrainRequest {
+  return { undo: false, wait_ms: 0, _unknownFields: {} };
+}
+
+export const DrainRequest: MessageFns<DrainRequest> = {
+  encode(message: DrainRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.undo !== false) {
+      writer.uint32(8).bool(message.undo);
+    }
+    if (message.wait_ms !== 0) {
+      writer.uint32(16).uint32(message.wait_ms);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.undo = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.wait_ms = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DrainRequest>): DrainRequest {
+    return DrainRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrainRequest>): DrainRequest {
+    const message = createBaseDrainRequest();
+    message.undo = object.undo ?? false;
+    message.wait_ms = object.wait_ms ?? 0;
+    return message;
+  },
+};
+
+function createBaseDrainAnswer(): DrainAnswer {
+  return { component: "", draining: false, connections_left: 0, _unknownFields: {} };
+}
+
+export const DrainAnswer: MessageFns<DrainAnswer> = {
+  encode(message: DrainAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.component !== "") {
+      writer.uint32(10).string(message.component);
+    }
+    if (message.draining !== false) {
+      writer.uint32(16).bool(message.draining);
+    }
+    if (message.connections_left !== 0) {
+      writer.uint32(24).uint32(message.connections_left);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.component = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.draining = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.connections_left = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DrainAnswer>): DrainAnswer {
+    return DrainAnswer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrainAnswer>): DrainAnswer {
+    const message = createBaseDrainAnswer();
+    message.component = object.component ?? "";
+    message.draining = object.draining ?? false;
+    message.connections_left = object.connections_left ?? 0;
+    return message;
+  },
+};
+
 export type InspectService = typeof InspectService;
 export const InspectService = {
   explain: {
@@ -726,12 +921,24 @@ export const InspectService = {
     responseSerialize: (value: LogLevel): Buffer => Buffer.from(LogLevel.encode(value).finish()),
     responseDeserialize: (value: Buffer): LogLevel => LogLevel.decode(value),
   },
+  /** UNIMPLEMENTED by what carries no connections. */
+  drain: {
+    path: "/weft.Inspect/Drain" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrainRequest): Buffer => Buffer.from(DrainRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainRequest => DrainRequest.decode(value),
+    responseSerialize: (value: DrainAnswer): Buffer => Buffer.from(DrainAnswer.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrainAnswer => DrainAnswer.decode(value),
+  },
 } as const;
 
 export interface InspectServer extends UntypedServiceImplementation {
   explain: handleUnaryCall<ExplainRequest, Explanation>;
   getReport: handleUnaryCall<ReportRequest, Report>;
   setLogLevel: handleUnaryCall<LogLevel, LogLevel>;
+  /** UNIMPLEMENTED by what carries no connections. */
+  drain: handleUnaryCall<DrainRequest, DrainAnswer>;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;

@@ -16,6 +16,8 @@ export interface EchoOptions {
   /** Address to send from; empty = the kernel chooses. */
   readonly source: string;
   readonly destination: string;
+  /** Interface it must leave by, whatever the routes say; absent = as they say. */
+  readonly interfaceName?: string | undefined;
   readonly timeoutMs: number;
   /** Bytes behind the ICMP header, at least 16; default 16. With 28 (IPv4) or 48 (IPv6) less than the MTU a packet is full. */
   readonly payloadBytes?: number;
@@ -41,6 +43,7 @@ export async function icmpEcho(options: EchoOptions): Promise<{ rttMs: number } 
     const token = randomBytes(Math.max(tokenBytes, options.payloadBytes ?? tokenBytes) & ~1);
     const startMs = performance.now();
     try {
+      if (options.interfaceName !== undefined) libc.bindToDevice(fd, options.interfaceName);
       if (source !== undefined) libc.bindSocket(fd, socketAddress(source, 0), `bind ${options.source}`);
       libc.sendTo(
         fd,

@@ -49,6 +49,7 @@ export const SOCK_RAW = 3;
 export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
+const SO_BINDTODEVICE = 25;
 export const MSG_PEEK = 0x02;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
@@ -93,6 +94,12 @@ export function setSocketOption(fd: number, level: number, option: number, value
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value);
   checked(bindings.setsockopt(fd, level, option, bytes, bytes.length), verb);
+}
+
+/** Everything the socket sends leaves by this interface, and only what comes in there reaches it (socket(7)). */
+export function bindToDevice(fd: number, interfaceName: string): void {
+  const name = Buffer.from(`${interfaceName}\0`);
+  checked(bindings.setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, name.length), `bind to interface ${interfaceName}`);
 }
 
 /** send(2); on a netlink socket it returns when the kernel has worked on all messages. */

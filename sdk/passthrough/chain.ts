@@ -4,6 +4,7 @@ import { type ChainObserver, chain, type Element, type Handler } from "../chain.
 import { admit } from "../elements/admit.js";
 import { type Announcements, announce } from "../elements/announce.js";
 import { authorize } from "../elements/authorize.js";
+import type { Drain } from "../elements/drain.js";
 import { enterPath } from "../elements/enter-path.js";
 import { type ExchangeTokensOptions, exchangeTokens } from "../elements/exchange-tokens.js";
 import type { Expire } from "../elements/expire.js";
@@ -29,6 +30,7 @@ export interface PassthroughDeps {
   readonly serialize: Serialize;
   readonly expire: Expire;
   readonly hub: Announcements;
+  readonly drain: Drain;
   readonly tokens: ExchangeTokensOptions;
   /** Absent = whoever reaches the socket may. */
   readonly policies: Pick<Policies, "connections" | "tenants"> | undefined;
@@ -53,6 +55,7 @@ export function passthroughChain(deps: PassthroughDeps): Handler<ConnectionApi> 
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(deps.hub))
+      .use(deps.drain)
       .use(undo({ log: deps.log }))
       // The interface towards the client: one end of a wire, without addresses.
       .use(checkService(deps.name, deps.services, deps.payload))

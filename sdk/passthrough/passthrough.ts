@@ -9,10 +9,11 @@ import { Payload } from "../api.js";
 import type { ChainObserver } from "../chain.js";
 import { defaultNodeManagerUrl } from "../client/connect.js";
 import { type Clock, systemClock } from "../clock.js";
+import { drain } from "../elements/drain.js";
 import { expire } from "../elements/expire.js";
 import { serialize } from "../elements/serialize.js";
-import { inspectEndpoint } from "../endpoint/inspect-endpoint.js";
-import { register, registriesOf } from "../endpoint/register.js";
+import { inspectEndpoint, leavingRegistry } from "../endpoint/inspect-endpoint.js";
+import { enterRegistry, type Registered, registriesOf } from "../endpoint/register.js";
 import type { Fact } from "../gen/inspect.js";
 import type { Identity } from "../identity/identity.js";
 import { inodeUrl, openNetns, openOwnNetns } from "../linux/netns.js";
@@ -56,6 +57,8 @@ export interface PassthroughOptions {
   readonly registerService?: boolean;
   /** Takes the function out of the registry at the end; default true. */
   readonly unregisterItself?: boolean;
+  /** How long it waits at the end for its connections to be made elsewhere, in milliseconds; default 5,000. */
+  readonly drainTimeoutMs?: number;
   /** Facts shown to operators (`weft describe`). */
   readonly report?: () => Promise<readonly Fact[]>;
   readonly log?: Log;
@@ -81,6 +84,7 @@ export interface Passthrough {
 
 /** Bounds of ending, in milliseconds. */
 const drainMs = 2_000;
+const defaultDrainTimeoutMs = 5_000;
 const dialTimeoutMs = 5_000;
 
 type Stops = (() => void | Promise<void>)[];
@@ -113,8 +117,10 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
   stops.push(() => dialer.close());
   const trust = await policiesFor(options.identity, options.policyMasks, { log, nowMs: clock.nowMs });
   stops.push(() => trust?.close());
-  const { handler, hub, wires } = answer(options, trust, dialer, stops);
-  const inspect = inspectEndpoint(name, options.report, log);
+  const { handler, hub, wires, draining } = answer(options, trust, dialer, stops);
+  let registered: Registered | undefined;
+  const drainable = leavingRegistry(draining, () => registered);
+  const inspect = inspectEndpoint(name, options.report, log, drainable);
   const health = createHealth();
   const listener = await listen({
     urls: options.listenOn ?? [`unix://${ownFolder(stops)}/listen.sock`],
@@ -130,18 +136,14 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
   });
   stops.push(() => listener.drain(drainMs));
   const url = listener.urls[0] ?? "";
-  let settleClosed = (): void => {};
-  const closed = new Promise<void>((resolve) => {
-    settleClosed = resolve;
-  });
-  const close = (): Promise<void> => stop().then(settleClosed);
+  const { closed, close } = closing(stop);
   const leaving = new AbortController();
   stops.push(() => leaving.abort());
   const onAbort = (): void => void close();
   options.signal.addEventListener("abort", onAbort);
   stops.push(() => options.signal.removeEventListener("abort", onAbort));
   const nsmgr = options.nsmgr ?? defaultNodeManagerUrl;
-  const registration = await register({
+  const entry = {
     name,
     url,
     services,
@@ -151,9 +153,11 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
     ...registriesOf(dialer, nsmgr, trust),
     log,
     clock,
-    signal: AbortSignal.any([leaving.signal, options.signal]),
-  });
-  if (options.unregisterItself ?? true) stops.push(() => registration.unregister());
+    signal: leaving.signal,
+  };
+  registered = await enterRegistry(entry, options.signal);
+  if (options.unregisterItself ?? true)
+    stops.push(() => drainable.begin(options.drainTimeoutMs ?? defaultDrainTimeoutMs).then(() => {}));
   health.set("", true);
   stops.push(() => health.set("", false));
   log.info(`function ${name} stands in ${services.join(", ")}`, { url });
@@ -168,6 +172,14 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
   };
 }
 
+function closing(stop: () => Promise<void>): { readonly closed: Promise<void>; readonly close: () => Promise<void> } {
+  let settleClosed = (): void => {};
+  const closed = new Promise<void>((resolve) => {
+    settleClosed = resolve;
+  });
+  return { closed, close: () => stop().then(settleClosed) };
+}
+
 /** The function without its sockets: what it says to a request. */
 function answer(options: PassthroughOptions, trust: Policies | undefined, dialer: Dialer, stops: Stops) {
   const { name, log = silentLog, clock = systemClock, labels = {} } = options;
@@ -178,6 +190,7 @@ function answer(options: PassthroughOptions, trust: Policies | undefined, dialer
   const between = standBetween({ service: options.next?.service, labels: options.next?.labels ?? labels, nsmgr, netnsUrl });
   const hub = createMonitorHub();
   const serializer = serialize({ log, ownership: trust?.ownership });
+  const draining = drain({ name, connections: () => serializer.connections(), publish: hub.publish });
   const watching = new AbortController();
   stops.push(() => watching.abort());
   const wires = tellOwnerOfWire(between, options.onConnection ?? (() => {}));
@@ -190,6 +203,7 @@ function answer(options: PassthroughOptions, trust: Policies | undefined, dialer
     serialize: serializer,
     expire: expire(clock, watching.signal),
     hub,
+    drain: draining,
     tokens: { clock, maxTokenLifetimeMs: options.maxTokenLifetimeMs ?? 10 * 60_000, mintToken: options.identity?.mintToken },
     policies: trust,
     netnsUrl,
@@ -198,7 +212,7 @@ function answer(options: PassthroughOptions, trust: Policies | undefined, dialer
     watchNeighbours: watchNeighbours({ name, dialer, hub, log, signal: watching.signal }),
     dialer,
   });
-  return { handler, hub, wires };
+  return { handler, hub, wires, draining };
 }
 
 /** A folder that goes with the function; short, because a socket path has 107 bytes at most. */

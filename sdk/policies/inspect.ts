@@ -35,5 +35,11 @@ export function guardInspect(
       demand("set log level", context);
       return inspect.setLogLevel(request, context);
     },
+    drain:
+      inspect.drain &&
+      (async (request, context) => {
+        demand("drain", context);
+        return inspect.drain?.(request, context) ?? { component: "", draining: false, connections_left: 0 };
+      }),
   };
 }

@@ -1,7 +1,7 @@
 /** Clients of every service, over pooled connections. One dialer per process. */
 import type { Found, Registry } from "../api.js";
 import type { Connection, ConnectionEvent, MonitorScopeSelector } from "../gen/connection.js";
-import type { ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
+import type { DrainAnswer, DrainRequest, ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
 import type { Identity } from "../identity/identity.js";
@@ -30,6 +30,7 @@ export interface InspectClient {
   explain(request: ExplainRequest, call: CallOptions): Promise<Explanation>;
   getReport(request: ReportRequest, call: CallOptions): Promise<Report>;
   setLogLevel(request: LogLevel, call: CallOptions): Promise<LogLevel>;
+  drain(request: DrainRequest, call: CallOptions): Promise<DrainAnswer>;
 }
 
 export interface Dialer {
@@ -127,6 +128,7 @@ export function createDialer(options: DialerOptions): Dialer {
         explain: (request, options) => call.unary(methods.explain, address, request, options),
         getReport: (request, options) => call.unary(methods.getReport, address, request, options),
         setLogLevel: (request, options) => call.unary(methods.setLogLevel, address, request, options),
+        drain: (request, options) => call.unary(methods.drain, address, request, options),
       };
     },
     close: () => pool.close(),

@@ -3,7 +3,7 @@ import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Connection, ConnectionEvent, MonitorScopeSelector } from "../gen/connection.js";
 import { Empty } from "../gen/google/protobuf/empty.js";
 import { HealthCheckRequest, HealthCheckResponse } from "../gen/health.js";
-import { ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
+import { DrainAnswer, DrainRequest, ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
 import { PrefixRequest, PrefixResponse } from "../gen/ipam.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import {
@@ -55,6 +55,7 @@ export const methods = {
   explain: unary(serviceNames.inspect, "Explain", ExplainRequest, Explanation),
   getReport: unary(serviceNames.inspect, "GetReport", ReportRequest, Report),
   setLogLevel: unary(serviceNames.inspect, "SetLogLevel", LogLevel, LogLevel),
+  drain: unary(serviceNames.inspect, "Drain", DrainRequest, DrainAnswer),
 } as const;
 
 /** One writer for all messages: its buffer has grown to their size and need not grow again. Encoding is never interrupted. */

@@ -4,7 +4,7 @@ import type { CallContext, Handler } from "../chain.js";
 import { ConnectionEvent, type MonitorScopeSelector } from "../gen/connection.js";
 import type { Empty } from "../gen/google/protobuf/empty.js";
 import { HealthCheckResponse } from "../gen/health.js";
-import type { ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
+import type { DrainAnswer, DrainRequest, ExplainRequest, Explanation, LogLevel, Report, ReportRequest } from "../gen/inspect.js";
 import type { PrefixRequest, PrefixResponse } from "../gen/ipam.js";
 import {
   NetworkService,
@@ -155,6 +155,8 @@ export interface Inspect {
   explain(request: ExplainRequest, context: CallContext): Promise<Explanation>;
   getReport(request: ReportRequest, context: CallContext): Promise<Report>;
   setLogLevel(request: LogLevel, context: CallContext): Promise<LogLevel>;
+  /** Absent: it carries no connections. */
+  drain?: ((request: DrainRequest, context: CallContext) => Promise<DrainAnswer>) | undefined;
 }
 
 export function inspectService(inspect: Inspect): ServiceBinding {
@@ -164,6 +166,10 @@ export function inspectService(inspect: Inspect): ServiceBinding {
       edge.unary(methods.explain, (request, context) => inspect.explain(request, context));
       edge.unary(methods.getReport, (request, context) => inspect.getReport(request, context));
       edge.unary(methods.setLogLevel, (request, context) => inspect.setLogLevel(request, context));
+      edge.unary(methods.drain, async (request, context) => {
+        if (inspect.drain === undefined) throw statusError(Code.UNIMPLEMENTED, "this component carries no connections to drain");
+        return inspect.drain(request, context);
+      });
     },
   };
 }

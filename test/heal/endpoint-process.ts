@@ -8,7 +8,7 @@ process.once("SIGTERM", () => stop.abort());
 await serve({
   name,
   services: [service],
-  cidrs: [cidr],
+  cidrs: cidr.split(","),
   labels: Object.fromEntries(labels.map((label) => label.split("=") as [string, string])),
   nsmgr,
   listenOn: [listenOn],
