@@ -43,5 +43,9 @@ export const components: ReadonlyMap<string, Component> = new Map([
     "egress-gateway",
     { summary: "an endpoint that leads out of the mesh, with NAT", load: () => import("../apps/egress-gateway/main.js") },
   ],
+  [
+    "webhook",
+    { summary: "the admission webhook of Kubernetes: clients for pods by annotation", load: () => import("../webhook/main.js") },
+  ],
   ["ipam", { summary: "lends prefixes to the endpoints of one network", load: () => import("../apps/ipam/main.js") }],
 ]);

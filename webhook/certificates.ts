@@ -24,7 +24,11 @@ const leafLifeMs = 90 * 24 * hourMs;
 const backdateMs = hourMs;
 
 /** @param dnsNames  by which the server is called */
-export async function makeCertificates(dnsNames: readonly string[], nowMs: number, leafLife = leafLifeMs): Promise<CertificateSet> {
+export async function makeCertificates(
+  dnsNames: readonly string[],
+  nowMs: number,
+  leafLife = leafLifeMs,
+): Promise<CertificateSet> {
   const keys = await newKeys();
   const root = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: serialNumber(),
@@ -70,7 +74,13 @@ export function dueOf(set: CertificateSet | undefined, dnsNames: readonly string
 
 type CryptoKey = webcrypto.CryptoKey;
 
-async function sign(root: x509.X509Certificate, signingKey: CryptoKey, dnsNames: readonly string[], nowMs: number, lifeMs: number) {
+async function sign(
+  root: x509.X509Certificate,
+  signingKey: CryptoKey,
+  dnsNames: readonly string[],
+  nowMs: number,
+  lifeMs: number,
+) {
   const keys = await newKeys();
   const leaf = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),

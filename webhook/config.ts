@@ -8,11 +8,13 @@ import type { SidecarIdentity, SidecarSettings } from "./sidecar-settings.js";
 const assignments: Kind<Readonly<Record<string, string>>> = {
   label: "KEY=VALUE,…",
   parse(value) {
-    const pairs = list(text).parse(value).map((pair) => {
-      const equals = pair.indexOf("=");
-      if (equals < 1) throw new Error(`"${pair}" is not KEY=VALUE`);
-      return [pair.slice(0, equals), pair.slice(equals + 1)] as const;
-    });
+    const pairs = list(text)
+      .parse(value)
+      .map((pair) => {
+        const equals = pair.indexOf("=");
+        if (equals < 1) throw new Error(`"${pair}" is not KEY=VALUE`);
+        return [pair.slice(0, equals), pair.slice(equals + 1)] as const;
+      });
     return Object.fromEntries(pairs);
   },
 };
@@ -36,16 +38,33 @@ export const webhookSettings = {
   limitsCpu: setting("NSM_SIDECAR_LIMITS_CPU", text, "CPU limit of the client; empty: none", { default: "" }),
   requestsMemory: setting("NSM_SIDECAR_REQUESTS_MEMORY", name, "memory request of the client", { default: "64Mi" }),
   requestsCpu: setting("NSM_SIDECAR_REQUESTS_CPU", name, "CPU request of the client", { default: "10m" }),
-  mode: setting("WEFT_MODE", oneOf("sidecar", "node"), "who connects a pod that does not say: a container in it, or its node's agent", {
-    default: "sidecar",
+  mode: setting(
+    "WEFT_MODE",
+    oneOf("sidecar", "node"),
+    "who connects a pod that does not say: a container in it, or its node's agent",
+    {
+      default: "sidecar",
+    },
+  ),
+  sidecars: setting(
+    "WEFT_SIDECARS",
+    oneOf("auto", "native", "classic"),
+    "native: an init container that stays (Kubernetes ≥ 1.29)",
+    {
+      default: "auto",
+    },
+  ),
+  csi: setting("WEFT_CSI", boolean, "CSI drivers give the sockets to pods in namespaces that forbid host paths", {
+    default: "false",
   }),
-  sidecars: setting("WEFT_SIDECARS", oneOf("auto", "native", "classic"), "native: an init container that stays (Kubernetes ≥ 1.29)", {
-    default: "auto",
-  }),
-  csi: setting("WEFT_CSI", boolean, "CSI drivers give the sockets to pods in namespaces that forbid host paths", { default: "false" }),
-  healthPort: setting("WEFT_CLIENT_HEALTH_PORT", integer({ min: 1, max: 65_535 }), "port of the pod where the client answers probes", {
-    default: "15390",
-  }),
+  healthPort: setting(
+    "WEFT_CLIENT_HEALTH_PORT",
+    integer({ min: 1, max: 65_535 }),
+    "port of the pod where the client answers probes",
+    {
+      default: "15390",
+    },
+  ),
   startTimeoutMs: setting("WEFT_CLIENT_START_TIMEOUT", durationMs, "a client not connected by then is started again", {
     default: "2m",
   }),
@@ -60,7 +79,12 @@ export const webhookSettings = {
   spireSocketFolder: setting("WEFT_SPIRE_SOCKET_FOLDER", name, "folder of the node with the agent's socket", {
     default: "/run/spire/sockets",
   }),
-  certFile: setting("NSM_CERT_FILE_PATH", optional(text), "own certificate, PEM; default: one is made and renewed", { default: "" }),
+  certNames: setting("WEFT_CERT_NAMES", list(name), "further names of the own certificate, for who calls by a URL", {
+    default: "",
+  }),
+  certFile: setting("NSM_CERT_FILE_PATH", optional(text), "own certificate, PEM; default: one is made and renewed", {
+    default: "",
+  }),
   keyFile: setting("NSM_KEY_FILE_PATH", optional(text), "its key, PEM", { default: "" }),
   caBundleFile: setting("NSM_CA_BUNDLE_FILE_PATH", optional(text), "authority to put into the webhook configuration, PEM", {
     default: "",

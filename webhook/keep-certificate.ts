@@ -59,7 +59,10 @@ export async function ensureCertificate(options: KeepCertificateOptions): Promis
       const body = secretOf(options, set, stored?.metadata.resourceVersion);
       if (stored === undefined) await api.call({ method: "POST", path: pathOf(secrets, { namespace }), body });
       else await api.call({ method: "PUT", path, body });
-      log.info("the webhook has a new certificate", { secret: `${namespace}/${secretName}`, authority: due === "all" ? "new" : "as before" });
+      log.info("the webhook has a new certificate", {
+        secret: `${namespace}/${secretName}`,
+        authority: due === "all" ? "new" : "as before",
+      });
       return set;
     } catch (error) {
       // another replica was first: what it made is as good
@@ -111,7 +114,11 @@ function setOf(secret: StoredSecret | undefined): CertificateSet | undefined {
   return Object.values(set).includes("") ? undefined : set;
 }
 
-function secretOf({ namespace, secretName }: KeepCertificateOptions, set: CertificateSet, resourceVersion: string | undefined): object {
+function secretOf(
+  { namespace, secretName }: KeepCertificateOptions,
+  set: CertificateSet,
+  resourceVersion: string | undefined,
+): object {
   const base64 = (text: string): string => Buffer.from(text).toString("base64");
   return {
     apiVersion: "v1",

@@ -63,14 +63,15 @@ async function start(
   const book = createNamespaceBook(api, log);
   stops.push(() => book.stop());
   await book.synced(signal);
-  const native = config.sidecars === "auto" ? await untilKnown(() => hasNativeSidecars(api), log, signal) : config.sidecars === "native";
+  const native =
+    config.sidecars === "auto" ? await untilKnown(() => hasNativeSidecars(api), log, signal) : config.sidecars === "native";
   log.info("clients are made as", { sidecars: native ? "native" : "classic", mode: config.mode, csi: config.csi });
   const keep: KeepCertificateOptions = {
     api,
     namespace: config.namespace,
     secretName: `${config.name}-certificates`,
     configuration: config.name,
-    dnsNames: [`${config.serviceName}.${config.namespace}.svc`, `${config.serviceName}.${config.namespace}.svc.cluster.local`],
+    dnsNames: namesOf(config),
     log,
     nowMs: Date.now,
   };
@@ -97,9 +98,15 @@ async function start(
   return server;
 }
 
+function namesOf({ serviceName, namespace, certNames }: WebhookConfig): string[] {
+  const service = `${serviceName}.${namespace}.svc`;
+  return [service, `${service}.cluster.local`, ...certNames];
+}
+
 async function filesOf({ certFile, keyFile, caBundleFile }: WebhookConfig) {
   if (certFile === undefined && keyFile === undefined) return undefined;
-  if (certFile === undefined || keyFile === undefined) throw new Error("NSM_CERT_FILE_PATH and NSM_KEY_FILE_PATH must be set together");
+  if (certFile === undefined || keyFile === undefined)
+    throw new Error("NSM_CERT_FILE_PATH and NSM_KEY_FILE_PATH must be set together");
   const read = (path: string): Promise<string> => readFile(path, "utf8");
   const caPem = caBundleFile === undefined ? undefined : await read(caBundleFile);
   return { certificatePem: await read(certFile), keyPem: await read(keyFile), caPem };

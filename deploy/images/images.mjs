@@ -18,6 +18,7 @@ export const images = [
   // root: links, namespaces and processes of others
   { name: "forwarder", entry: "forwarder/main.ts", user: "", programs: ["wireguard-go"] },
   { name: "ca", entry: "apps/ca/main.ts", user: nobody, programs: [] },
+  { name: "webhook", entry: "webhook/main.ts", user: nobody, programs: [] },
   { name: "client", entry: "apps/client/main.ts", user: nobody, programs: [] },
   { name: "endpoint", entry: "apps/icmp-responder/main.ts", user: nobody, programs: [] },
   // root: nft wants CAP_NET_ADMIN in effect

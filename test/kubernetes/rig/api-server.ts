@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { generateKeyPairSync, randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createKubernetesApi, type KubernetesApi } from "../../../sdk/kubernetes/api.js";
 import { findApiConnection } from "../../../sdk/kubernetes/connection.js";
 import { type EtcdMember, etcdMembers } from "./etcd.js";
@@ -163,7 +163,7 @@ function kubeconfigText(server: string, ca: string, token: string): string {
 export async function runKubectl(kubeconfig: string, args: readonly string[], input?: string): Promise<string> {
   const child = spawn(program("kubectl"), ["--kubeconfig", kubeconfig, ...args], {
     stdio: ["pipe", "pipe", "pipe"],
-    env: { PATH: process.env["PATH"] ?? "", HOME: tmpdir() },
+    env: { PATH: process.env["PATH"] ?? "", HOME: dirname(kubeconfig) },
   });
   let [output, errors] = ["", ""];
   child.stdout.on("data", (chunk) => {
