@@ -69,9 +69,7 @@ test("rows 9.1, 9.2, 9.3: the apiserver calls the webhook; pods get clients; mis
   await t.test("a Secret that is deleted and a configuration that is written anew come back", async () => {
     const path = pathOf(secrets, { namespace: "default", name: `${configuration}-certificates` });
     await server.api.call({ method: "DELETE", path });
-    await until("the Secret is back", async () => (await server.api.call({ path }).catch(() => undefined)) !== undefined, {
-      timeoutMs: 60_000,
-    });
+    await until("the Secret is back", async () => (await server.api.call({ path }).catch(() => undefined)) !== undefined, 60_000);
     await until(
       "the configuration trusts it",
       async () =>
