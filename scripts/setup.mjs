@@ -39,6 +39,10 @@ if (stale !== undefined) {
   }
 }
 
+// The packet core is optional: without a compiler this says so and goes on.
+if (writable(existsSync(join(top, "dist")) ? join(top, "dist") : top))
+  run(process.execPath, [join(top, "scripts", "build-native.mjs")]);
+
 if (process.getuid() !== 0) {
   const { status } = spawnSync("unshare", ["--user", "--map-root-user", "--net", "--mount", "true"], { stdio: "ignore" });
   if (status !== 0) say(`no root and no user namespaces: ${userNamespaceRemedy()}`);

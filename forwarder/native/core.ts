@@ -1,0 +1,76 @@
+/**
+ * The packet core in TypeScript's words: ports, cross-connects, counters. Two hosts give it: `in-process.ts` (threads of this
+ * process, through FFI) and `keeper-client.ts` (a keeper process that outlives us). Meaning of every field: weft_fast.h.
+ */
+import type { Board } from "./board.js";
+
+export type PortKind = "memif" | "packet" | "tap" | "vxlan" | "echo";
+
+export interface CorePort {
+  /** Unique; at most 63 bytes. */
+  readonly name: string;
+  readonly kind: PortKind;
+  readonly mode: "ethernet" | "ip";
+  /** memif. */
+  readonly role?: "server" | "client";
+  /** memif client: slots of a ring as a power of two; default 10. */
+  readonly log2Ring?: number;
+  /** memif client: bytes of a buffer, a multiple of 64; default 2048. */
+  readonly bufferBytes?: number;
+  /** memif: the socket, "@name" for an abstract one; packet and tap: the interface. */
+  readonly path?: string;
+  /** Path of the network namespace of socket or interface; absent = that of the core. */
+  readonly netnsPath?: string;
+  /** packet: hardware address behind it, if known. */
+  readonly macAddress?: string;
+  readonly vni?: number;
+  readonly udpPort?: number;
+  readonly localAddress?: string;
+  readonly remoteAddress?: string;
+  /** vxlan: over a UDP socket of the kernel, or a DPDK device whose arguments stand in `path`. */
+  readonly underlay?: "udp" | "dpdk";
+}
+
+export interface CoreConnect {
+  readonly name: string;
+  readonly portA: number;
+  readonly portB: number;
+  /** Of the payload; 0 = no limit. */
+  readonly mtuBytes: number;
+  /** 0 … 63; undefined = left alone. */
+  readonly dscp?: number | undefined;
+  /** a→b and b→a; 0 = no limit. */
+  readonly rateBitsPerSecond?: readonly [bigint, bigint] | undefined;
+  readonly burstBytes?: readonly [bigint, bigint] | undefined;
+}
+
+export interface CoreEntry {
+  readonly kind: PortKind | "connect";
+  readonly slot: number;
+  readonly portA: number;
+  readonly portB: number;
+  readonly name: string;
+}
+
+export interface PacketCore {
+  /** The slot. The same name and values again: the slot it has. @throws SystemError */
+  addPort(port: CorePort): Promise<number>;
+  /** @throws SystemError ENOENT, EBUSY when it is joined */
+  removePort(slot: number): Promise<void>;
+  /** Makes or changes. @throws SystemError EBUSY when a port is joined already */
+  setConnect(connect: CoreConnect): Promise<number>;
+  removeConnect(slot: number): Promise<void>;
+  list(): Promise<readonly CoreEntry[]>;
+  /** Another worker takes over; links stay. */
+  restartWorker(): Promise<void>;
+  readonly board: Board;
+  readonly features: { readonly dpdk: boolean; readonly sanitized: boolean };
+  /** Told when a link has changed or a worker was replaced. The result ends it. */
+  onChange(listener: () => void): () => void;
+  /** Told when the core is gone without our doing. */
+  onLost(listener: () => void): () => void;
+  /** In-process: everything ends. With a keeper: only the conversation. */
+  close(): Promise<void>;
+  /** Ends the keeper as well. */
+  end(): Promise<void>;
+}

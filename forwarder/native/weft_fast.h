@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weft_fast — the packet core of Weft: memif, TAP, AF_PACKET and VXLAN ports, joined in pairs by cross-connects.
+ *
+ * Two parts. The *keeper* holds sockets and descriptors, speaks memif's handshakes and keeps the list of what is wanted.
+ * The *worker* moves packets; it gets every descriptor from the keeper (SCM_RIGHTS), holds no truth, and may be killed or
+ * replaced at any moment: the next one goes on where it stopped. Both are either two processes (program weft-fast) or two
+ * threads of the caller (wf_open with WF_THREADS).
+ *
+ * Rules for callers
+ *  - All functions may be called from any thread; none blocks longer than a connect to a local socket takes.
+ *  - Results below 0 are negated errno values; wf_error gives the text: what was attempted, on which object.
+ *  - Structures are plain memory of the caller, read during the call, all numbers in host order, addresses in network order.
+ *  - Link with -Wl,-z,nodelete: threads may outlive a dlclose.
+ *
+ * Counters are read from the board (wf_board), memory that the worker writes and everybody may map: no call is needed.
+ */
+#ifndef WEFT_FAST_H
+#define WEFT_FAST_H
+
+#include <stdint.h>
+
+#define WF_ABI 1
+#define WF_MAX_PORTS 4096
+#define WF_MAX_CONNECTS 2048
+
+typedef struct wf wf;
+
+/* How the worker runs. */
+enum { WF_PROCESS = 0, WF_THREADS = 1 };
+
+/* What a port is. */
+enum {
+  WF_PORT_MEMIF = 1,  /* shared-memory rings with one peer */
+  WF_PORT_PACKET = 2, /* an interface that exists, by AF_PACKET: `path` is its name in `netns` */
+  WF_PORT_TAP = 3,    /* a TAP (mode IP: TUN) interface that is made in `netns` under the name `path` */
+  WF_PORT_VXLAN = 4,  /* one VNI between two addresses, over UDP of `netns` */
+  WF_PORT_ECHO = 5    /* gives back what it gets, with addresses swapped: an endpoint for trials */
+};
+
+/* What a port's packets begin with. */
+enum { WF_ETHERNET = 0, WF_IP = 1 };
+
+/* Role of memif: the server listens, the client connects and brings the memory. */
+enum { WF_SERVER = 0, WF_CLIENT = 1 };
+
+/* Underlay of a VXLAN port. */
+enum { WF_UNDERLAY_UDP = 0, WF_UNDERLAY_DPDK = 1 };
+
+struct wf_port {
+  uint32_t kind;
+  uint32_t mode;
+  uint32_t role;
+  uint32_t log2_ring;    /* memif client: slots of a ring; 0 = 10 */
+  uint32_t buffer_bytes; /* memif client: bytes of a buffer; 0 = 2048 */
+  uint32_t memif_id;     /* memif client: interface id told to the server */
+  uint32_t vni;
+  uint16_t udp_port;
+  uint16_t family;       /* of local and remote: 4 or 6 */
+  uint8_t local[16];
+  uint8_t remote[16];
+  uint8_t mac[6];        /* PACKET, TAP: hardware address of the interface's other side; zero = learned */
+  uint8_t underlay;      /* VXLAN: WF_UNDERLAY_… */
+  uint8_t spare[1];
+  char name[64];         /* what the caller knows it by; unique, not empty */
+  char netns[256];       /* path of a network namespace; empty = the caller's (WF_THREADS) or the keeper's */
+  char path[128];        /* socket ("@…" is abstract) or interface */
+};
+
+struct wf_connect {
+  char name[64];         /* unique, not empty */
+  uint32_t port_a;
+  uint32_t port_b;
+  uint32_t mtu_bytes;    /* of the payload: without an Ethernet header; 0 = no limit */
+  uint32_t dscp;         /* 0 … 63 is written into each IP header; 255 = left alone */
+  uint64_t rate_bits[2]; /* per second, a→b and b→a; 0 = no limit */
+  uint64_t burst_bytes[2]; /* depth of the bucket; 0 = 20 ms of the rate, at least 64 KiB */
+};
+
+/* What is there, as wf_list tells it. */
+struct wf_entry {
+  uint32_t kind;         /* 0: a cross-connect, else the port's kind */
+  uint32_t slot;
+  uint32_t port_a, port_b; /* of a cross-connect */
+  char name[64];
+};
+
+/* ---- the board ---------------------------------------------------------------------------------------------------- */
+
+#define WF_BOARD_MAGIC 0x31424657u /* "WFB1" */
+
+struct wf_board_head {
+  uint32_t magic, abi;
+  uint32_t max_ports, max_connects;
+  uint32_t ports_at, directions_at; /* offsets in bytes */
+  uint32_t worker_pid;
+  uint32_t worker_starts;
+  uint64_t sent;                    /* number of the last order to the worker … */
+  uint64_t applied;                 /* … and of the last one that it has carried out */
+  uint64_t passes;                  /* of the worker's loop */
+  uint64_t sleeps;
+  uint64_t busy_ns;                 /* reserved */
+};
+
+enum { WF_LINK_NONE = 0, WF_LINK_DOWN = 1, WF_LINK_UP = 2 };
+
+struct wf_board_port { /* 64 bytes, slot after slot */
+  uint32_t link;
+  uint32_t epoch;      /* grows with each connection of a peer */
+  uint32_t rx_index;   /* where the worker is in the rings, modulo 2^16 */
+  uint32_t tx_index;
+  uint64_t breaks;     /* how often the link has gone down */
+  uint64_t faults;     /* how often the peer broke the protocol */
+  uint64_t spare[4];
+};
+
+struct wf_board_direction { /* 128 bytes; 2 × slot is a→b, 2 × slot + 1 is b→a */
+  uint64_t packets, bytes;
+  uint64_t drop_full, drop_mtu, drop_policer, drop_bad, drop_down;
+  uint64_t answered;   /* ICMP too-big and neighbour answers that were sent back */
+  /* What the worker is about to make true: carried out again by the next worker, so that a burst is neither lost nor doubled. */
+  uint64_t intent;     /* number, written last; 0 = none */
+  uint64_t intent_packets, intent_bytes, intent_full;
+  uint32_t intent_src_epoch, intent_dst_epoch;
+  uint32_t intent_src, intent_dst; /* ring indices */
+  uint64_t spare[2];
+};
+
+/* ---- calls -------------------------------------------------------------------------------------------------------- */
+
+/* WF_ABI of the library: compare it before anything else. */
+uint32_t wf_abi(void);
+/* Bit 0: built with DPDK. Bit 1: built with AddressSanitizer. */
+uint32_t wf_features(void);
+
+/* Starts a keeper in the calling process, with its worker. program: path of weft-fast, for WF_PROCESS. */
+int wf_open(uint32_t how, const char *program, wf **out);
+/* Ends the worker and closes everything; peers see a disconnect. */
+void wf_close(wf *w);
+
+/* The slot of the port (≥ 0). The same name and the same values: the slot it has already. Other values: -EEXIST. */
+int wf_port_add(wf *w, const struct wf_port *port);
+int wf_port_del(wf *w, uint32_t slot);
+/* The slot of the cross-connect (≥ 0). The same name: changed in place, counters go on. A port joins one only: -EBUSY. */
+int wf_connect_set(wf *w, const struct wf_connect *connect);
+int wf_connect_del(wf *w, uint32_t slot);
+/* Fills up to `room` entries; the result is how many there are. */
+int wf_list(wf *w, struct wf_entry *entries, uint32_t room);
+
+/* Memory of the board; it stays until wf_close. */
+void *wf_board(wf *w, uint64_t *size_bytes);
+/* Descriptor of that memory, to be handed to another process. */
+int wf_board_fd(wf *w);
+/* An eventfd that becomes readable when a link goes up or down. */
+int wf_events_fd(wf *w);
+void wf_events_clear(wf *w);
+/* Replaces the worker without losing a link (upgrade). */
+int wf_worker_restart(wf *w);
+/* Text of the last failure of the calling thread. */
+const char *wf_error(void);
+
+#endif

@@ -1,0 +1,69 @@
+#!/usr/bin/env node
+// Builds the packet core (forwarder/native, C11, no dependency) into dist/native: libweft_fast.so and the program weft-fast.
+//   build-native.mjs            if a source is newer than what is there
+//   build-native.mjs --dpdk     into dist/native-dpdk, with libdpdk (apt-get install libdpdk-dev)
+//   build-native.mjs --asan     into dist/native-asan, with AddressSanitizer and UndefinedBehaviorSanitizer
+// Without a compiler it says so and exits 0: the kernel data plane needs none. --required makes that an error.
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const top = fileURLToPath(new URL("..", import.meta.url));
+const source = join(top, "forwarder", "native");
+const flags = new Set(process.argv.slice(2));
+const variant = flags.has("--dpdk") ? "-dpdk" : flags.has("--asan") ? "-asan" : "";
+const out = join(top, "dist", `native${variant}`);
+const say = (text) => process.stderr.write(`native: ${text}\n`);
+
+/** What the program has and the library has not. */
+const programOnly = ["keeper.c", "main.c", "tools.c"];
+const fuzzOnly = /^fuzz/;
+
+const files = readdirSync(source).filter((name) => /\.[ch]$/.test(name));
+const sources = files.filter((name) => name.endsWith(".c") && !fuzzOnly.test(name) && (variant === "-dpdk" || name !== "dpdk.c"));
+const newest = Math.max(...files.map((name) => statSync(join(source, name)).mtimeMs));
+const targets = ["libweft_fast.so", "weft-fast"].map((name) => join(out, name));
+if (targets.every((target) => existsSync(target) && statSync(target).mtimeMs > newest)) process.exit(0);
+
+const compiler = [process.env.CC, "cc", "gcc", "clang"].find((name) => name && spawnSync(name, ["--version"]).status === 0);
+if (compiler === undefined)
+  leave(
+    "no C compiler: the data plane `fast` (memif) is not available; apt-get install gcc libc6-dev, then npm run build:native",
+  );
+const dpdk = variant === "-dpdk" ? [packageFlags("--cflags"), packageFlags("--libs")] : [[], []];
+mkdirSync(out, { recursive: true });
+say(`building the packet core into ${out}`);
+const common = ["-std=gnu11", "-g", "-Wall", "-Wextra", "-fPIC", "-fno-strict-aliasing", "-pthread"];
+const kind =
+  variant === "-asan"
+    ? ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+    : ["-O3"];
+const defines = variant === "-dpdk" ? ["-DWF_DPDK", ...dpdk[0]] : [];
+compile(
+  targets[0],
+  sources.filter((name) => !programOnly.includes(name)),
+  ["-shared", "-Wl,-z,nodelete"],
+);
+compile(targets[1], sources, []);
+
+function compile(target, names, extra) {
+  const part = `${target}.${process.pid}`;
+  const paths = names.map((name) => join(source, name));
+  const { status } = spawnSync(compiler, [...common, ...kind, ...defines, ...extra, "-o", part, ...paths, ...dpdk[1]], {
+    stdio: ["ignore", 2, 2],
+  });
+  if (status !== 0) leave(`${compiler} failed: the data plane \`fast\` (memif) is not available`);
+  renameSync(part, target);
+}
+
+function packageFlags(which) {
+  const { status, stdout } = spawnSync("pkg-config", [which, "libdpdk"], { encoding: "utf8" });
+  if (status !== 0) leave("libdpdk is not installed: apt-get install libdpdk-dev pkg-config");
+  return stdout.trim().split(/\s+/);
+}
+
+function leave(text) {
+  say(text);
+  process.exit(flags.has("--required") ? 1 : 0);
+}
