@@ -5,7 +5,6 @@
 import { createConnection } from "node:net";
 import { createInterface } from "node:readline";
 import { parseAddress } from "../../../sdk/transport/address.js";
-import { setDefaultPassing } from "../../../sdk/transport/descriptors/take-over.js";
 import { runClient } from "./client.js";
 import { emit } from "./emit.js";
 import { runEndpoint } from "./endpoint.js";
@@ -31,8 +30,6 @@ try {
 
 async function runPart(): Promise<number> {
   const { signal } = ending;
-  // a part of Go awaits descriptors also from its own PID namespace, where parts of Weft do without
-  setDefaultPassing("always");
   if (part === "client") return runClient(env, signal, commands);
   if (part === "endpoint") return runEndpoint(env, signal);
   const run = await load(part);
