@@ -108,7 +108,14 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
         healthService(health),
         inspectService(policies?.inspect(inspect) ?? inspect),
       ];
-      return listen({ urls: config.listenOn, services, identity: deps.identity, log, signal: new AbortController().signal });
+      return listen({
+        urls: config.listenOn,
+        services,
+        identity: deps.identity,
+        gate: policies?.gate,
+        log,
+        signal: new AbortController().signal,
+      });
     },
     (opened) => opened.drain(config.drainTimeoutMs),
   );

@@ -101,6 +101,7 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
       listen({
         urls: config.listenOn,
         services: nsmgrServices(parts),
+        gate: rules.policies?.gate,
         identity: deps.identity,
         log,
         // `drain` stops it

@@ -104,6 +104,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
         inspectService(policies?.inspect(inspect) ?? inspect),
       ],
       identity: deps.identity,
+      gate: policies?.gate,
       log,
       signal: deps.signal,
     });

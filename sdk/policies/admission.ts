@@ -5,6 +5,8 @@
  */
 import { Code, type StatusError, statusError } from "../status.js";
 import { withRetryHint } from "../transport/edge-status.js";
+import { createPatience } from "./patience.js";
+import { createShare } from "./share.js";
 
 export interface AdmissionLimits {
   /** New things a tenant may ask for, per second; 0 = no bound. What exists costs a quarter. */
@@ -35,6 +37,8 @@ export interface Admission {
    * @throws RESOURCE_EXHAUSTED with a hint when to try again; the reason of the signal when it aborts while waiting
    */
   enter(entering: Entering): Promise<() => void>;
+  /** How long the refusal of a call of this tenant is to wait, unseen, in milliseconds; undefined = it may enter. */
+  holdMs(tenant: string): number | undefined;
 }
 
 interface Tenant {
@@ -56,7 +60,10 @@ const maxWaiting = 256;
 const quotaRetryMs = 10_000;
 const busyRetryMs = 1_000;
 
-export function createAdmission(limits: AdmissionLimits, nowMs: () => number): Admission {
+/** @param utilization  as of share.ts; default: the process always has time */
+export function createAdmission(limits: AdmissionLimits, nowMs: () => number, utilization = () => 0): Admission {
+  const patience = createPatience(nowMs);
+  const share = createShare({ nowMs, utilization, most: limits.perTenant });
   const tenants = new Map<string, Tenant>();
   const lines: readonly [known: Line, fresh: Line] = [new Map(), new Map()];
   let underWay = 0;
@@ -100,7 +107,11 @@ export function createAdmission(limits: AdmissionLimits, nowMs: () => number): A
     tenant.tokens -= cost;
   }
 
-  const hasRoom = (tenant: Tenant): boolean => underWay < limits.total && tenant.underWay < limits.perTenant;
+  const hasRoom = (name: string, tenant: Tenant, isKnown: boolean): boolean => {
+    // asked in any case: whoever heals is here as well
+    const most = share.most(name);
+    return underWay < limits.total && tenant.underWay < (isKnown ? limits.perTenant : most);
+  };
 
   function letIn(tenant: Tenant): void {
     underWay++;
@@ -109,11 +120,11 @@ export function createAdmission(limits: AdmissionLimits, nowMs: () => number): A
 
   /** The next of those who wait: what exists first, then one tenant after the other. */
   function next(): void {
-    for (const line of lines) {
+    for (const [place, line] of lines.entries()) {
       for (const [name, queue] of line) {
         if (underWay >= limits.total) return;
         const tenant = tenantOf(name);
-        if (!hasRoom(tenant)) continue;
+        if (!hasRoom(name, tenant, place === 0)) continue;
         const start = queue.shift();
         line.delete(name);
         // behind the others, for the next turn
@@ -152,13 +163,19 @@ export function createAdmission(limits: AdmissionLimits, nowMs: () => number): A
       const { tenant: name, isKnown, signal } = entering;
       signal.throwIfAborted();
       const tenant = tenantOf(name);
-      check(tenant, entering);
+      try {
+        check(tenant, entering);
+      } catch (error) {
+        patience.refused(name);
+        throw error;
+      }
+      patience.served(name);
       const isCounted = entering.held === undefined;
       if (!isCounted) tenant.newUnderWay++;
       const left = (): void => {
         if (!isCounted) tenant.newUnderWay--;
       };
-      if (hasRoom(tenant)) letIn(tenant);
+      if (hasRoom(name, tenant, isKnown)) letIn(tenant);
       else
         await standInLine(name, tenant, isKnown, signal).catch((error: unknown) => {
           left();
@@ -171,6 +188,7 @@ export function createAdmission(limits: AdmissionLimits, nowMs: () => number): A
         next();
       };
     },
+    holdMs: patience.holdMs,
   };
 }
 

@@ -10,12 +10,14 @@ import { createTokenVerifier } from "../identity/tokens.js";
 import type { MonitorHub } from "../monitor/hub.js";
 import type { Log } from "../telemetry/log.js";
 import type { RemoteRegistry } from "../transport/dial.js";
+import type { Gate } from "../transport/gate.js";
 import type { ConnectionWatch, Inspect } from "../transport/services.js";
 import { type AdmissionLimits, createAdmission } from "./admission.js";
 import { type AnswerPolicy, answerPolicy } from "./answers.js";
 import { type Audit, auditTo } from "./audit.js";
 import { builtInPolicies } from "./built-in.js";
 import { connectionOwnership, connectionPolicy, ownerOf } from "./connections.js";
+import { eventLoopUse, gateOf } from "./gate.js";
 import { guardInspect, operators } from "./inspect.js";
 import { loadPolicies } from "./load.js";
 import { guardMonitor } from "./monitor.js";
@@ -31,6 +33,8 @@ export interface Policies {
   readonly ownership: Ownership;
   /** For `admit`: what each tenant may ask for at once. */
   readonly tenants: AdmitOptions;
+  /** Who is refused by name: whoever goes on asking for too much. For `listen`. */
+  readonly gate: Gate;
   /** What a client demands of an answer. */
   readonly answers: AnswerPolicy;
   /** Of Register, Unregister and Find. */
@@ -84,11 +88,13 @@ export async function createPolicies(options: PoliciesOptions): Promise<Policies
       await load(masks.registryClient),
       await load(masks.monitor),
     ];
+    const admission = createAdmission(options.limits ?? defaultLimits, nowMs, eventLoopUse());
     const isOperator = operators(masks.operators);
     return {
       connections: connectionPolicy(server, audit),
       ownership: connectionOwnership(audit, options.owners),
-      tenants: { admission: createAdmission(options.limits ?? defaultLimits, nowMs), tenantOf: ownerOf },
+      tenants: { admission, tenantOf: ownerOf },
+      gate: gateOf(admission, audit, nowMs),
       answers: answerPolicy(client, audit),
       registry: registryPolicy(registry, audit),
       ofRegistry: (remote) => demandOfRegistry(remote, { source: registryClient, audit }),

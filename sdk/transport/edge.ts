@@ -11,7 +11,9 @@ import type { Peer } from "../peer.js";
 import { Code, type StatusError, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { leavingStatus, logFailure, streamStatus, wireError, withRetryHint } from "./edge-status.js";
+import { type Gate, passGate } from "./gate.js";
 import { decodeRequest, encodeMessage, type Malformed, type Method } from "./methods.js";
+import { pump } from "./pump.js";
 
 /** What one call cost, for metrics. */
 export interface CallReport {
@@ -30,6 +32,8 @@ export interface EdgeOptions {
   /** Who is behind a connection, by the name that gRPC gives to it. */
   readonly peerOf: (name: string) => Peer;
   readonly onCall?: ((report: CallReport) => void) | undefined;
+  /** Asked before anything of a unary call is looked at. */
+  readonly gate?: Gate | undefined;
 }
 
 export interface Edge {
@@ -73,6 +77,7 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
   const { server, log } = options;
   const calls = new Set<LiveCall>();
   const streams = new Set<LiveCall>();
+  const { pass, end } = passGate(options);
   let shutdown: StatusError | undefined;
   let idle = (): void => {};
 
@@ -153,6 +158,7 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
     unary<I, O>(method: Method<I, O>, answer: (input: I, context: CallContext) => Promise<O>) {
       const handle = async (call: ServerUnaryCall<I | Malformed, O>): Promise<O> => {
         const input = call.request;
+        if (options.gate !== undefined) await pass(method.path, options.peerOf(call.getPeer()));
         const refused = refusal(calls, options.maxCalls);
         if (refused !== undefined) throw withRetryHint(refused);
         const live = open(method.path, call as AnyCall, input, calls);
@@ -216,6 +222,7 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
     edge,
     async drain(timeoutMs) {
       shutdown ??= statusError(Code.UNAVAILABLE, "this component is shutting down; try again");
+      end();
       for (const live of [...streams]) live.controller.abort(shutdown);
       if (calls.size > 0 && timeoutMs > 0) {
         await new Promise<void>((resolve) => {
@@ -251,33 +258,6 @@ function contextOf(
     traceparent: metadata.get("traceparent")[0]?.toString(),
   };
   return { context, replyHeader: () => header };
-}
-
-interface Writable<O> {
-  write(message: O): boolean;
-  on(event: "drain", listener: () => void): unknown;
-  off(event: "drain", listener: () => void): unknown;
-}
-
-/** Writes a stream at the pace of its reader. */
-async function pump<O>(messages: AsyncIterable<O>, call: Writable<O>, signal: AbortSignal): Promise<void> {
-  for await (const message of messages) {
-    if (signal.aborted) return;
-    if (!call.write(message)) await drained(call, signal);
-  }
-}
-
-function drained(call: Writable<never>, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      call.off("drain", done);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    call.on("drain", done);
-    signal.addEventListener("abort", done);
-    if (signal.aborted) done();
-  });
 }
 
 function isMalformed(input: unknown): input is Malformed {

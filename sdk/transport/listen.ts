@@ -15,6 +15,7 @@ import { type Address, formatAddress, parseAddress } from "./address.js";
 import { defaultPassing, mustPass, type PassDescriptors, takeOver } from "./descriptors/take-over.js";
 import { type CallReport, createEdge, type ServiceBinding } from "./edge.js";
 import { type Entrance, type NetworkPeer, openEntrance, peerOf } from "./entrance.js";
+import type { Gate } from "./gate.js";
 
 /** Bounds of a server. Request headers: 64 KiB and 128 pairs, fixed by Node's HTTP/2. */
 export interface Limits {
@@ -57,6 +58,8 @@ export interface ListenOptions {
   readonly signal: AbortSignal;
   /** Told of every finished call, for metrics. */
   readonly onCall?: ((report: CallReport) => void) | undefined;
+  /** Who is refused by name. */
+  readonly gate?: Gate | undefined;
 }
 
 export interface Listener {
@@ -100,6 +103,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       maxStreams: limits.maxStreams,
       peerOf: (name) => peers.get(name) ?? { kind: "tcp", address: name },
       onCall: options.onCall,
+      gate: options.gate,
     },
     options.services.map((service) => service.name),
   );

@@ -34,6 +34,8 @@ export interface TrustedMesh {
   /** Lines of the audit log of all components. */
   readonly audit: readonly string[];
   identity(path: string): Promise<RenewableIdentity>;
+  /** The same as files, and the settings that name them, for a process. */
+  identityFiles(path: string): Promise<Record<string, string>>;
   /** Somebody who asks, with an identity of that name. */
   workload(path: string): Promise<Workload>;
   serve(options: Partial<ServeOptions> & { name: string; node?: 0 | 1 }): Promise<Serving>;
@@ -81,6 +83,7 @@ export async function startTrustedMesh(
   });
   stops.push(() => registry.stop());
 
+  const identityFiles = (path: string) => filesFor(authority, path, join(folder, `id${path.replaceAll("/", "-")}`));
   const health = createDialer({ dialTimeoutMs: 2_000, identity: await identity("/health") });
   stops.push(() => health.close());
   const managers: ComponentProcess[] = [];
@@ -94,7 +97,7 @@ export async function startTrustedMesh(
       WEFT_STATE_DIR: join(folder, `nsmgr-${name}`),
     };
     if (options.managerProcesses) {
-      const files = await filesFor(authority, `/nsmgr-${name}`, join(folder, `id-${name}`));
+      const files = await identityFiles(`/nsmgr-${name}`);
       const where = { dialer: health, url, signal };
       const manager = componentProcess("nsmgr", { ...managerEnv, ...files, WEFT_INSECURE: "false" }, where);
       stops.push(() => manager.stop());
@@ -134,6 +137,7 @@ export async function startTrustedMesh(
     signal,
     audit,
     identity,
+    identityFiles,
     async workload(path) {
       const dialer = createDialer({ dialTimeoutMs: 2_000, identity: await identity(path), log: logOf(path) });
       stops.push(() => dialer.close());

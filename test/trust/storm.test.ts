@@ -1,55 +1,118 @@
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
-import { test } from "node:test";
-import { Code } from "../../sdk/status.js";
-import { startTrustedMesh, type Workload, wanted } from "./mesh.js";
+import { createInterface } from "node:readline";
+import { type TestContext, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { startTrustedMesh, type TrustedMesh, type Workload, wanted } from "./mesh.js";
 
-const cycles = Number(process.env["WEFT_TEST_CYCLES"] ?? 25);
+const rounds = Number(process.env["WEFT_TEST_ROUNDS"] ?? 4);
+const cyclesPerRound = Number(process.env["WEFT_TEST_CYCLES"] ?? 25);
+const stormAloneMs = 3_000;
 
-test("the storm of one tenant is refused with a remedy, while another is served as before and can heal", async (t) => {
-  const limits = { WEFT_TENANT_RATE: "10", WEFT_TENANT_BURST: "60", WEFT_TENANT_CONCURRENCY: "2", WEFT_TENANT_QUOTA: "40" };
-  const mesh = await startTrustedMesh(t, limits);
-  await mesh.serve({ name: "nse" });
-  const [alice, storm] = [await mesh.workload("/alice"), await mesh.workload("/storm")];
+test("the storm of one tenant is refused and slowed down, while another is served as before and can heal", async (t) => {
+  const limits = { WEFT_TENANT_RATE: "40", WEFT_TENANT_BURST: "60", WEFT_TENANT_CONCURRENCY: "2", WEFT_TENANT_QUOTA: "100" };
+  const mesh = await startTrustedMesh(t, limits, { managerProcesses: true });
+  await mesh.serve({ name: "nse", cidrs: ["172.16.0.0/16"] });
+  const alice = await mesh.workload("/alice");
+  const storm = await startStorm(t, mesh);
+  const [manager] = mesh.managers;
+  assert.ok(manager?.pid);
   const kept = await alice.request(wanted("kept"));
-  const before = await measure(alice, "quiet");
 
-  const refused: { code?: number; details?: string }[] = [];
-  let over = false;
-  const raging = Array.from({ length: 12 }, async (_, i) => {
-    for (let n = 0; !over; n++) {
-      await storm.request(wanted(`storm-${i}-${n}`)).catch((error) => refused.push(error as { code: number }));
-      // each is refused within a millisecond or two: the rest of the machine is for the others
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  });
-  const during = await measure(alice, "storm");
-  await alice.request(kept);
-  over = true;
-  await Promise.all(raging);
+  // Quiet and storm take turns, so that whatever else the machine does falls on both.
+  const [quiet, during]: [number[][], number[]] = [[], []];
+  const told: Told[] = [];
+  for (let round = 0; round < rounds; round++) {
+    quiet.push(await measure(alice, `quiet-${round}`));
+    storm.rage();
+    during.push(...(await measure(alice, `storm-${round}`)));
+    await alice.request(kept);
+    told.push(await storm.rest());
+  }
+  storm.rage();
+  const cpuMs = await cpuOf(manager.pid, () => new Promise((resolve) => setTimeout(resolve, stormAloneMs)));
+  const alone = await storm.rest();
 
-  assert.ok(refused.length > 0, "the storm is refused");
-  for (const { code } of refused) assert.equal(code, Code.RESOURCE_EXHAUSTED);
-  assert.match(
-    refused[0]?.details ?? "",
-    /too much at once: "spiffe:\/\/weft.test\/storm".*(try again in \d+ ms|give some back)/,
+  const all = [...told, alone];
+  assert.deepEqual(
+    all.flatMap(({ others }) => others),
+    [],
+    "every refusal is RESOURCE_EXHAUSTED",
   );
-  const held = (await storm.sees(mesh.urls[0])).length;
-  assert.ok(held <= 40, `the quota holds: ${held}`);
-  const figures = { refused: refused.length, held, p50: [before.p50, during.p50], p99: [before.p99, during.p99] };
-  t.diagnostic(`milliseconds of the other, quiet and in the storm: ${JSON.stringify(figures)}`);
+  assert.ok(alone.refused > 0, "the storm is refused");
+  assert.match(alone.example, /too much at once: "spiffe:\/\/weft.test\/storm".*(try again in \d+ ms|give some back)/);
+  assert.ok(all.reduce((sum, { served }) => sum + served, 0) <= 100, "the quota holds");
+  // Twelve who never pause: without a brake thousands of refusals a second.
+  const perS = alone.refused / (stormAloneMs / 1000);
+  assert.ok(perS <= 150, `${perS} refusals a second`);
+  assert.ok(cpuMs <= stormAloneMs / 2, `the storm alone costs the manager ${cpuMs} ms of ${stormAloneMs}`);
+
+  const [before, after] = [p99(quiet.flat()), p99(during)];
+  const figures = { before, after, ratio: round(after / before), perS: round(perS), cpuMs };
+  t.diagnostic(`p99 of the other in milliseconds, quiet and in the storm: ${JSON.stringify(figures)}`);
+  // A machine on which quiet rounds differ by as much says nothing about the storm; policies/fairness.test.ts says it in
+  // virtual time.
+  const worst = quiet.map(p99);
+  const noise = Math.max(...worst) / Math.min(...worst);
+  if (noise > 1.5) t.diagnostic(`not judged: quiet rounds differ by ${round(noise)}`);
+  else assert.ok(after <= 2 * before, JSON.stringify(figures));
 });
 
-async function measure(who: Workload, name: string): Promise<{ p50: number; p99: number }> {
+interface Told {
+  readonly served: number;
+  readonly refused: number;
+  /** Other errors than RESOURCE_EXHAUSTED. */
+  readonly others: readonly string[];
+  readonly example: string;
+}
+
+async function startStorm(t: TestContext, mesh: TrustedMesh) {
+  const program = fileURLToPath(new URL("./storm-process.ts", import.meta.url));
+  const env = { ...process.env, ...(await mesh.identityFiles("/storm")), STORM_URL: mesh.urls[0] };
+  const child = spawn(process.execPath, ["--import", "tsx", program], { env, stdio: ["pipe", "pipe", "inherit"] });
+  t.after(() => child.kill("SIGKILL"));
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  await lines.next();
+  return {
+    rage: () => void child.stdin.write("rage\n"),
+    async rest(): Promise<Told> {
+      child.stdin.write("rest\n");
+      return JSON.parse((await lines.next()).value ?? "");
+    },
+  };
+}
+
+async function measure(who: Workload, name: string): Promise<number[]> {
   const times: number[] = [];
-  for (let i = 0; i < cycles; i++) {
+  for (let i = 0; i < cyclesPerRound; i++) {
     const startMs = performance.now();
     const connection = await who.request(wanted(`${name}-${i}`));
     times.push(performance.now() - startMs);
     await who.close(connection);
+    // within the rate that it may have
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  times.sort((a, b) => a - b);
-  const at = (share: number): number =>
-    Math.round((times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? 0) * 10) / 10;
-  return { p50: at(0.5), p99: at(0.99) };
+  return times;
+}
+
+/** Processor time of a process while something lasts, in milliseconds. */
+async function cpuOf(pid: number, during: () => Promise<unknown>): Promise<number> {
+  const ticks = (): number => {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+    return Number(fields[11]) + Number(fields[12]);
+  };
+  const before = ticks();
+  await during();
+  return (ticks() - before) * 10;
+}
+
+function p99(times: readonly number[]): number {
+  const sorted = times.toSorted((a, b) => a - b);
+  return round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * 0.99))] ?? 0);
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
 }
