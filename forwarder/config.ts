@@ -61,6 +61,18 @@ export const forwarderSettings = {
     "UDP port of the first WireGuard tunnel; each connection takes the next free one",
     { default: String(defaultWireguardPort) },
   ),
+  wireguardBackend: setting(
+    "WEFT_WIREGUARD",
+    oneOf("auto", "kernel", "wireguard-go"),
+    "what makes WireGuard interfaces; auto: the kernel where it can, else the program wireguard-go",
+    { default: "auto" },
+  ),
+  keyPeriodMs: setting(
+    "WEFT_WIREGUARD_KEY_PERIOD",
+    durationMs,
+    "how old the static keys of a WireGuard tunnel become; the first refresh after it rotates them, none is lost; 0s = for ever",
+    { default: "1h" },
+  ),
   mechanismPriority: setting(
     "NSM_MECHANISM_PRIORITY",
     list(oneOf(...Object.values(MechanismType))),

@@ -108,7 +108,9 @@ async function negotiate(options: CrossConnectOptions, asked: Asked): Promise<Co
   for (let tries = 1; ; tries++) {
     const answer = await rest.request(await onwardRequest(options, { ...asked, asker }, agreed));
     try {
-      return await build(options, { ...asked, asker }, answer);
+      const built = await build(options, { ...asked, asker }, answer);
+      if (!(await kindOf(options, answer.mechanism)?.wantsAnotherRound?.(connection))) return built;
+      return await askOnceMore(options, { ...asked, asker }, answer, built);
     } catch (error) {
       const taken = takenVni(asker, answer, error);
       if (taken === undefined || tries === maxTries || context.signal.aborted) throw error;
@@ -127,6 +129,22 @@ async function negotiate(options: CrossConnectOptions, asked: Asked): Promise<Co
   }
 }
 
+/** While keys are rotated: the new ones are built, and from now on to be used. What was built until now is good if that fails. */
+async function askOnceMore(
+  options: CrossConnectOptions,
+  asked: Asked,
+  answer: Connection,
+  built: Connection,
+): Promise<Connection> {
+  try {
+    const again = await asked.rest.request(await onwardRequest(options, asked, answer.mechanism));
+    return await build(options, asked, again);
+  } catch (error) {
+    options.log.info("new keys are not used yet; the next refresh tries again", { connectionId: asked.connection.id, error });
+    return built;
+  }
+}
+
 /** The request in the terms of the next hop: its mechanism or our proposals, and the MTU that fits so far. */
 async function onwardRequest(options: CrossConnectOptions, asked: Asked, agreed: Mechanism | undefined) {
   const { connection, asker, nextHop } = asked;
@@ -136,17 +154,19 @@ async function onwardRequest(options: CrossConnectOptions, asked: Asked, agreed:
     buildsNothing: options.dataPlane.name === "none",
   });
   const mtuBytes = lowestMtuBytes(connection.context?.MTU, await asker.kind.mtuBytes(connection, asker.mechanism));
-  const onward: Connection = { ...connection, mechanism: agreed, context: withMtu(connection.context, mtuBytes ?? 0) };
-  const mechanism_preferences = agreed === undefined ? await Promise.all(offered.map((kind) => kind.offer(connection, cls))) : [];
+  const mechanism = agreed && ((await kindOf(options, agreed)?.renew?.(connection, agreed)) ?? agreed);
+  const onward: Connection = { ...connection, mechanism, context: withMtu(connection.context, mtuBytes ?? 0) };
+  const mechanism_preferences =
+    mechanism === undefined ? await Promise.all(offered.map((kind) => kind.offer(connection, cls))) : [];
   return { connection: onward, mechanism_preferences };
 }
 
 /** Makes the data plane equal to what was agreed, and gives the answer for the side that asked. */
 async function build(options: CrossConnectOptions, asked: Asked, answer: Connection): Promise<Connection> {
-  const { dataPlane, connections, kinds } = options;
+  const { dataPlane, connections } = options;
   const { connection, asker, nextHop, context } = asked;
   const mechanism = answer.mechanism;
-  const kind = kinds.find(({ type }) => type === mechanism?.type);
+  const kind = kindOf(options, mechanism);
   if (mechanism === undefined || kind === undefined) throw unknownAnswer(connection, mechanism);
 
   const mtuBytes = await agreedMtu(connection, asker, answer, kind, mechanism);
@@ -178,6 +198,10 @@ async function build(options: CrossConnectOptions, asked: Asked, answer: Connect
   connections.set(connection.id, held);
   asked.tell(mechanism.type, "CHOSEN", `agreed with ${answer.network_service_endpoint_name} at ${nextHop.url}`);
   return withPortMetrics(answered, crossConnect, await dataPlane.counters(connection.id));
+}
+
+function kindOf({ kinds }: CrossConnectOptions, mechanism: Mechanism | undefined): MechanismKind | undefined {
+  return kinds.find(({ type }) => type === mechanism?.type);
 }
 
 /** The least that the context, both mechanisms and this node allow. */

@@ -29,12 +29,14 @@ export async function run(options: {
   const { log, observer } = telemetry;
   let forwarder: RunningForwarder | undefined;
   let identity: Identity | undefined;
+  const rotate = (): void => log.info("new WireGuard keys are asked for", { connections: forwarder?.rotateKeys() ?? 0 });
   try {
     identity = await startIdentity(values, { log, signal });
     if (identity === undefined) log.warn(insecureWarning);
     const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
     forwarder = await startForwarder(values, { log, observer, metrics, env, identity, health: telemetry.health });
     log.info("forwarder is ready", { urls: forwarder.urls, dataPlane: forwarder.dataPlane.name, manager: values.connectTo });
+    process.on("SIGUSR2", rotate);
     // A refusal for good (name taken by another identity, …) ends the process: nobody would ever choose it.
     await Promise.race([aborted(signal), forwarder.registered.then(() => aborted(signal))]);
     log.info("forwarder stops; its connections stay");
@@ -44,6 +46,7 @@ export async function run(options: {
     log.error(`forwarder cannot run: ${toStatusError(error).details}`, { error });
     return 1;
   } finally {
+    process.off("SIGUSR2", rotate);
     await forwarder?.stop();
     identity?.close();
     await telemetry.stop();

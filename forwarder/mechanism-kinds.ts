@@ -7,6 +7,7 @@ import { noopKind } from "./mechanisms/noop.js";
 import { unbuiltKinds } from "./mechanisms/unbuilt.js";
 import { type VxlanOptions, vxlanKind } from "./mechanisms/vxlan.js";
 import { wireguardKind } from "./mechanisms/wireguard.js";
+import type { KeyRotation } from "./mechanisms/wireguard-rotation.js";
 import type { WireguardEnds } from "./wireguard-ends.js";
 
 export interface KindOptions extends Omit<VxlanOptions, "tunnelAddress" | "dataPlane"> {
@@ -14,13 +15,17 @@ export interface KindOptions extends Omit<VxlanOptions, "tunnelAddress" | "dataP
   /** Undefined = this node has none, and no tunnels. */
   readonly tunnelAddress: string | undefined;
   readonly wireguardEnds: WireguardEnds;
+  /** Undefined = keys are kept for the life of a connection, unless the other side rotates. */
+  readonly keyRotation?: KeyRotation | undefined;
 }
 
 export async function mechanismKinds(options: KindOptions): Promise<MechanismKind[]> {
-  const { dataPlane, tunnelAddress, wireguardEnds: ends } = options;
+  const { dataPlane, tunnelAddress, wireguardEnds: ends, keyRotation: rotation } = options;
   const known = [kernelKind()];
   if (tunnelAddress !== undefined) known.push(vxlanKind({ ...options, tunnelAddress }));
-  if (tunnelAddress !== undefined && dataPlane.name !== "none") known.push(wireguardKind({ tunnelAddress, ends, dataPlane }));
+  if (tunnelAddress !== undefined && dataPlane.name !== "none") {
+    known.push(wireguardKind({ tunnelAddress, ends, rotation, dataPlane }));
+  }
   if (dataPlane.name === "none") known.push(...unbuiltKinds(tunnelAddress ?? "127.0.0.1"));
   const available = await dataPlane.mechanisms();
   const built = available.flatMap((type) =>

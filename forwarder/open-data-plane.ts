@@ -7,12 +7,14 @@ import { createNoDataPlane } from "./dataplane/none.js";
 
 /** @throws FAILED_PRECONDITION when it cannot work on this machine, or no directory for its ledger can be written */
 export async function openDataPlane(
-  config: Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir">,
+  config: Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir" | "wireguardBackend">,
   { log, env }: { readonly log: Log; readonly env: Readonly<Record<string, string | undefined>> },
 ): Promise<DataPlane> {
   if (config.dataPlane === "none") return createNoDataPlane();
   const { createKernelDataPlane } = await import("./dataplane/kernel/kernel.js");
   const { WEFT_MESH: mark } = env;
   const processEnv = mark === undefined ? undefined : { WEFT_MESH: mark };
-  return createKernelDataPlane({ stateDir: resolveStateDir(config.stateDir, config.name, env), log, processEnv });
+  const { wireguardBackend } = config;
+  const tunnels = wireguardBackend === "auto" ? undefined : wireguardBackend === "kernel" ? "kernel" : "program";
+  return createKernelDataPlane({ stateDir: resolveStateDir(config.stateDir, config.name, env), log, processEnv, tunnels });
 }

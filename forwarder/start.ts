@@ -25,12 +25,13 @@ import type { ForwarderConfig } from "./config.js";
 import { type Connections, createConnections } from "./connections.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
 import { mechanismKinds } from "./mechanism-kinds.js";
+import type { KeyRotation } from "./mechanisms/wireguard-rotation.js";
 import { openDataPlane } from "./open-data-plane.js";
 import { capabilityTable, inspectForwarder } from "./report.js";
 import { restoreConnections } from "./restore.js";
 import { tunnelAddressOf } from "./tunnel-address.js";
 import { createVniPool } from "./vni.js";
-import { publishCounters, reportBroken } from "./watch-data-plane.js";
+import { askForRefresh, publishCounters, reportBroken } from "./watch-data-plane.js";
 import { createWireguardEnds, type WireguardEnds } from "./wireguard-ends.js";
 
 export interface ForwarderDeps {
@@ -54,6 +55,8 @@ export interface RunningForwarder {
   readonly dataPlane: DataPlane;
   /** Resolves when the manager knows it for the first time; rejects when the manager refuses it for good. */
   readonly registered: Promise<void>;
+  /** Makes all WireGuard keys old: each connection is asked to refresh, and rotates them then. Gives how many. */
+  rotateKeys(): number;
   /** Takes it out of the registry and lets running calls finish. Connections stay and carry packets. */
   stop(): Promise<void>;
 }
@@ -67,8 +70,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   const phases = createPhases(log, config.drainTimeoutMs + 2_000);
   const stopping = new AbortController();
   const { signal } = stopping;
-  const connections = createConnections();
-  const kept = { connections, vnis: createVniPool(Math.random), wireguardEnds: createWireguardEnds(config.wireguardPort) };
+  const kept = keptState(config, clock);
 
   const dataPlane = await phases.run(
     "data plane",
@@ -94,7 +96,8 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs: clock.nowMs, env: deps.env }),
     (opened) => opened?.close(),
   );
-  const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub: createMonitorHub(), signal, tunnelAddress };
+  const hub = createMonitorHub();
+  const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub, signal, tunnelAddress };
   const journal = createJournal();
   const { handler, draining } = await createHandler({ ...parts, journal });
   const health = deps.health ?? createHealth();
@@ -125,7 +128,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
       void reportBroken({ dataPlane, hub: parts.hub, log, signal });
       const { metrics } = deps;
       if (metrics === undefined) return () => {};
-      return publishCounters({ dataPlane, connections, metrics, clock, intervalMs: config.metricsExportIntervalMs, log });
+      return publishCounters({ ...kept, dataPlane, metrics, clock, intervalMs: config.metricsExportIntervalMs, log });
     },
     (stopCounters) => stopCounters(),
   );
@@ -134,7 +137,18 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     () => register({ ...parts, url: config.publicUrl ?? listener.urls[0] ?? "", health }),
     (registration) => registration.unregister(),
   );
-  return { urls: listener.urls, hub: parts.hub, dataPlane, registered: registered.done, stop: phases.stop };
+  const rotateKeys = (): number => {
+    kept.keyRotation.oldUntilMs = clock.nowMs();
+    return askForRefresh({ dataPlane, hub });
+  };
+  return { urls: listener.urls, hub, dataPlane, registered: registered.done, rotateKeys, stop: phases.stop };
+}
+
+/** What it knows of its connections, beside the data plane. */
+function keptState(config: Pick<ForwarderConfig, "wireguardPort" | "keyPeriodMs">, { nowMs }: Clock) {
+  const keyRotation: KeyRotation = { periodMs: config.keyPeriodMs, oldUntilMs: -1, nowMs };
+  const wireguardEnds = createWireguardEnds(config.wireguardPort, undefined, nowMs);
+  return { connections: createConnections(), vnis: createVniPool(Math.random), wireguardEnds, keyRotation };
 }
 
 async function logCapabilities(dataPlane: DataPlane, log: Log): Promise<void> {
@@ -161,6 +175,7 @@ async function createHandler(
     readonly tunnelAddress: string | undefined;
     readonly vnis: ReturnType<typeof createVniPool>;
     readonly wireguardEnds: WireguardEnds;
+    readonly keyRotation: KeyRotation;
     readonly journal: ReturnType<typeof createJournal>;
   },
 ) {
@@ -172,6 +187,7 @@ async function createHandler(
     udpPort: config.vxlanPort,
     vnis,
     wireguardEnds: parts.wireguardEnds,
+    keyRotation: parts.keyRotation,
   });
   const timers = expire(clock, signal);
   const serializer = serialize({ restored, log, ownership: parts.policies?.ownership });

@@ -29,6 +29,22 @@ export async function reportBroken(options: {
   }
 }
 
+/** Asks the clients of all encrypted connections to refresh them now (NSM: state REFRESH_REQUESTED); how many there are. */
+export function askForRefresh({
+  dataPlane,
+  hub,
+}: {
+  readonly dataPlane: Pick<DataPlane, "list">;
+  readonly hub: Pick<MonitorHub, "get" | "publish">;
+}): number {
+  const encrypted = dataPlane.list().filter(({ endpoint }) => endpoint.kind === "wireguard");
+  for (const { id } of encrypted) {
+    const connection = hub.get(id);
+    if (connection !== undefined) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
+  }
+  return encrypted.length;
+}
+
 /** Publishes the counters of every connection at a steady pace. The result stops it. */
 export function publishCounters(options: {
   readonly dataPlane: Pick<DataPlane, "list" | "counters">;

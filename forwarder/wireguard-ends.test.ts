@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Code } from "../sdk/status.js";
-import { createWireguardEnds, publicKeyOf } from "./wireguard-ends.js";
+import { createWireguardEnds, isNext, publicKeyOf } from "./wireguard-ends.js";
 
 const free = async () => true;
 const base64 = (hex: string): string => Buffer.from(hex, "hex").toString("base64");
@@ -50,12 +50,39 @@ test("what a ledger says is taken over; what is no key is not", async () => {
       const ends = createWireguardEnds(51_820, free);
       const { privateKey, publicKey } = await ends.hold("first");
       ends.release("first");
-      ends.restore("kept", { privateKey, listenPort: 51_820 });
-      assert.deepEqual(ends.held("kept"), { privateKey, publicKey, listenPort: 51_820 });
-      ends.restore("odd", { privateKey: text, listenPort: 51_821 });
+      const rest = { remotePort: 51_900, remotePublicKey: "theirs", madeAtMs: 7 };
+      ends.restore("kept", { privateKey, listenPort: 51_820, ...rest });
+      assert.deepEqual(ends.held("kept")?.main, { privateKey, publicKey, listenPort: 51_820, madeAtMs: 7 });
+      assert.deepEqual(ends.held("kept")?.remote, { publicKey: "theirs", port: 51_900 });
+      ends.restore("odd", { privateKey: text, listenPort: 51_821, ...rest });
       assert.equal(ends.held("odd") !== undefined, Buffer.from(text, "base64").length === 32);
       assert.notEqual((await ends.hold("next")).listenPort, 51_820);
     }),
     { numRuns: 50 },
   );
+});
+
+test("row 8.7: a second end stands beside with a key and a port of its own, changes places and is given back", async () => {
+  let now = 1_000;
+  const ends = createWireguardEnds(51_820, free, () => now);
+  const first = await ends.hold("one");
+  now = 2_000;
+  const second = await ends.prepare("one", { publicKey: "theirs", port: 9 });
+  assert.deepEqual(await ends.prepare("one"), second, "made once");
+  assert.equal(second.listenPort, 51_821);
+  assert.notEqual(second.privateKey, first.privateKey);
+  const before = ends.held("one");
+  assert.ok(before && isNext(before));
+  ends.promote("one");
+  const after = ends.held("one");
+  assert.ok(after && !isNext(after));
+  assert.equal(after.main.privateKey, second.privateKey);
+  assert.deepEqual(after.remote, { publicKey: "theirs", port: 9 });
+  assert.equal(after.beside?.privateKey, first.privateKey);
+  ends.dropBeside("one");
+  assert.equal((await ends.hold("two")).listenPort, 51_820, "the old port is free again");
+  ends.release("one");
+  assert.equal((await ends.hold("three")).listenPort, 51_821);
+  await assert.rejects(ends.prepare("one"), { code: Code.ABORTED });
+  assert.equal((await ends.hold("four")).listenPort, 51_822, "nothing is kept for a connection that was closed");
 });

@@ -1,16 +1,43 @@
 /**
  * This node's ends of WireGuard tunnels: a key pair and a UDP port for each connection, kept until it is closed, so that
- * a refresh sends the same again.
+ * a refresh sends the same again; and a second pair beside while the keys are rotated (mechanisms/wireguard-rotation.ts).
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { Code, statusError } from "../sdk/status.js";
+import type { WireguardTunnel } from "./dataplane/dataplane.js";
 
 export interface WireguardEnd {
   /** 32 bytes of Curve25519 (RFC 7748) in standard base64, as both keys. */
   readonly privateKey: string;
   readonly publicKey: string;
   readonly listenPort: number;
+  /** Milliseconds since the epoch. */
+  readonly madeAtMs: number;
+}
+
+/** The other forwarder's end. */
+export interface RemoteEnd {
+  readonly publicKey: string;
+  readonly port: number;
+}
+
+/** A second pair of ends, while the keys of a connection are rotated. */
+export interface BesideEnd extends WireguardEnd {
+  /** Undefined: the other forwarder has not said it yet. */
+  readonly remote: RemoteEnd | undefined;
+}
+
+export interface HeldEnds {
+  readonly main: WireguardEnd;
+  /** As the other forwarder has said; undefined: not yet. */
+  readonly remote: RemoteEnd | undefined;
+  /** Newer than `main`: is going to take its place. Older: has been in its place. */
+  readonly beside: BesideEnd | undefined;
+  /** When the two last changed places, or this process took them over; milliseconds since the epoch. */
+  readonly settledAtMs: number;
+  /** When the other forwarder was last asked for new keys in vain. */
+  readonly refusedAtMs: number;
 }
 
 export interface WireguardEnds {
@@ -19,11 +46,26 @@ export interface WireguardEnds {
    * @throws RESOURCE_EXHAUSTED no UDP port is left
    */
   hold(owner: string): Promise<WireguardEnd>;
-  held(owner: string): WireguardEnd | undefined;
+  held(owner: string): HeldEnds | undefined;
+  /** Notes what the other forwarder says of the end that carries the packets. */
+  meet(owner: string, remote: RemoteEnd): void;
+  /**
+   * New keys and a port beside, made at the first call; `remote` is noted if given.
+   * @throws RESOURCE_EXHAUSTED no UDP port is left
+   */
+  prepare(owner: string, remote?: RemoteEnd): Promise<WireguardEnd>;
+  /** Notes what the other forwarder says of the end beside. */
+  meetBeside(owner: string, remote: RemoteEnd): void;
+  /** The end beside carries the packets from now on. */
+  promote(owner: string): void;
+  /** @param refused  the other forwarder does not rotate keys: it is not asked again for a while */
+  dropBeside(owner: string, refused?: "refused"): void;
   /** After a restart: what the ledger says. A key that is none is forgotten, and a new one made at the next request. */
-  restore(owner: string, end: Pick<WireguardEnd, "privateKey" | "listenPort">): void;
+  restore(owner: string, port: RestoredEnds): void;
   release(owner: string): void;
 }
+
+export type RestoredEnds = WireguardTunnel & { readonly beside?: WireguardTunnel | undefined };
 
 const maxPort = 65_535;
 const keyBytes = 32;
@@ -37,44 +79,101 @@ const pkcs8Header = Buffer.from("302e020100300506032b656e04220420", "hex");
 export function createWireguardEnds(
   firstPort: number,
   isFree: (port: number) => Promise<boolean> = isUdpPortFree,
+  nowMs: () => number = Date.now,
 ): WireguardEnds {
-  const ends = new Map<string, WireguardEnd>();
-  const ports = new Set<number>();
-
-  const takePort = async (): Promise<number> => {
-    for (let port = firstPort; port <= maxPort; port++) {
-      if (ports.has(port)) continue;
-      // Ours before anybody else asks, while we look whether a stranger has it.
-      ports.add(port);
-      if (await isFree(port)) return port;
-      ports.delete(port);
-    }
-    throw statusError(
-      Code.RESOURCE_EXHAUSTED,
-      `no UDP port from ${firstPort} up is free for another WireGuard tunnel; set WEFT_WIREGUARD_PORT lower or close connections`,
-    );
+  const ends = new Map<string, HeldEnds>();
+  const ports = createPorts(firstPort, isFree);
+  const change = (owner: string, edit: (held: HeldEnds) => HeldEnds): void => {
+    const held = ends.get(owner);
+    if (held !== undefined) ends.set(owner, edit(held));
+  };
+  const drop = ({ beside, ...held }: HeldEnds): HeldEnds => {
+    if (beside !== undefined) ports.release(beside.listenPort);
+    return { ...held, beside: undefined };
   };
   return {
     async hold(owner) {
       const known = ends.get(owner);
-      if (known !== undefined) return known;
-      const end = { ...newKeys(), listenPort: await takePort() };
-      ends.set(owner, end);
-      return end;
+      if (known !== undefined) return known.main;
+      const main = { ...newKeys(), listenPort: await ports.take(), madeAtMs: nowMs() };
+      ends.set(owner, { main, remote: undefined, beside: undefined, settledAtMs: nowMs(), refusedAtMs: 0 });
+      return main;
     },
     held: (owner) => ends.get(owner),
-    restore(owner, { privateKey, listenPort }) {
-      const publicKey = publicKeyOf(privateKey);
-      if (publicKey === undefined) return;
-      ends.set(owner, { privateKey, publicKey, listenPort });
-      ports.add(listenPort);
+    meet: (owner, remote) => change(owner, (held) => ({ ...held, remote })),
+    meetBeside: (owner, remote) => change(owner, (held) => ({ ...held, beside: held.beside && { ...held.beside, remote } })),
+    async prepare(owner, remote) {
+      const known = ends.get(owner)?.beside;
+      const listenPort = known?.listenPort ?? (await ports.take());
+      change(owner, (held) => {
+        const fresh = { ...newKeys(), listenPort, madeAtMs: Math.max(nowMs(), held.main.madeAtMs + 1) };
+        return { ...held, beside: { ...(known ?? fresh), remote: remote ?? known?.remote } };
+      });
+      const made = ends.get(owner)?.beside;
+      if (made !== undefined) return made;
+      ports.release(listenPort);
+      throw statusError(Code.ABORTED, `connection ${owner} was closed while its keys were being rotated`);
+    },
+    promote: (owner) =>
+      change(owner, ({ main, remote, beside, ...held }) => {
+        if (beside === undefined) return { ...held, main, remote, beside };
+        const { remote: besideRemote, ...next } = beside;
+        return { ...held, main: next, remote: besideRemote, beside: { ...main, remote }, settledAtMs: nowMs() };
+      }),
+    dropBeside: (owner, refused) =>
+      change(owner, (held) => ({ ...drop(held), refusedAtMs: refused === undefined ? held.refusedAtMs : nowMs() })),
+    restore(owner, { beside, ...port }) {
+      const main = restored(port);
+      if (main === undefined) return;
+      const second = beside && restored(beside);
+      ends.set(owner, {
+        main,
+        remote: { publicKey: port.remotePublicKey, port: port.remotePort },
+        beside: beside && second && { ...second, remote: { publicKey: beside.remotePublicKey, port: beside.remotePort } },
+        settledAtMs: nowMs(),
+        refusedAtMs: 0,
+      });
+      for (const each of [main, second]) if (each !== undefined) ports.keep(each.listenPort);
     },
     release(owner) {
-      const end = ends.get(owner);
-      if (end === undefined) return;
+      const held = ends.get(owner);
+      if (held === undefined) return;
       ends.delete(owner);
-      ports.delete(end.listenPort);
+      drop(held);
+      ports.release(held.main.listenPort);
     },
+  };
+}
+
+/** Whether the end beside is going to take the place of the other one. */
+export function isNext({ main, beside }: HeldEnds): boolean {
+  return beside !== undefined && beside.madeAtMs > main.madeAtMs;
+}
+
+function restored({ privateKey, listenPort, madeAtMs }: WireguardTunnel): WireguardEnd | undefined {
+  const publicKey = publicKeyOf(privateKey);
+  // Entries of an earlier version have no time: their keys count as old.
+  return publicKey === undefined ? undefined : { privateKey, publicKey, listenPort, madeAtMs: madeAtMs ?? 0 };
+}
+
+function createPorts(firstPort: number, isFree: (port: number) => Promise<boolean>) {
+  const ports = new Set<number>();
+  return {
+    async take(): Promise<number> {
+      for (let port = firstPort; port <= maxPort; port++) {
+        if (ports.has(port)) continue;
+        // Ours before anybody else asks, while we look whether a stranger has it.
+        ports.add(port);
+        if (await isFree(port)) return port;
+        ports.delete(port);
+      }
+      throw statusError(
+        Code.RESOURCE_EXHAUSTED,
+        `no UDP port from ${firstPort} up is free for another WireGuard tunnel; set WEFT_WIREGUARD_PORT lower or close connections`,
+      );
+    },
+    keep: (port: number) => void ports.add(port),
+    release: (port: number) => void ports.delete(port),
   };
 }
 

@@ -73,6 +73,68 @@ for (const lacking of ["a", "b"] as const) {
   });
 }
 
+test("row 8.7: keys that have become old are rotated in two rounds of one refresh: both ends get the other's new key and port", async (t) => {
+  const keyRotation = { periodMs: 3_600_000, oldUntilMs: -1, nowMs: () => now, drainMs: 2_000 };
+  let now = Date.now();
+  const mesh = await createMesh(t, { ...everywhere, keyRotation });
+  for (const { plane } of [mesh.a, mesh.b])
+    Object.assign(plane, { hasRoomBeside: async () => true, isBesideProven: async () => true });
+  let connection = await mesh.request("a", "remote", { payload: "IP" });
+  const before = endsOf(mesh);
+  connection = await mesh.request("a", "remote", { payload: "IP", connection });
+  assert.deepEqual(endsOf(mesh), before, "they are not old");
+  now += 3_600_001;
+  connection = await mesh.request("a", "remote", { payload: "IP", connection });
+  const after = endsOf(mesh);
+  for (const end of ["near", "far"] as const) {
+    assert.notEqual(after[end].privateKey, before[end].privateKey);
+    assert.notEqual(after[end].listenPort, before[end].listenPort);
+    assert.equal(after[end].beside?.privateKey, before[end].privateKey, "the old one receives for a while");
+  }
+  assert.equal(after.near.remotePublicKey, publicKeyOf(after.far.privateKey));
+  assert.equal(after.far.remotePublicKey, publicKeyOf(after.near.privateKey));
+  assert.deepEqual([after.near.remotePort, after.far.remotePort], [after.far.listenPort, after.near.listenPort]);
+  now += 10_000;
+  connection = await mesh.request("a", "remote", { payload: "IP", connection });
+  const settled = endsOf(mesh);
+  assert.deepEqual([settled.near.beside, settled.far.beside], [undefined, undefined]);
+  assert.equal(settled.near.privateKey, after.near.privateKey);
+  for (const secret of [settled.near.privateKey, settled.far.privateKey]) assert.ok(!JSON.stringify(connection).includes(secret));
+});
+
+test("row 8.7: new keys whose handshake is not proven are not used, and the next refresh goes on with the same ones", async (t) => {
+  const keyRotation = { periodMs: 0, oldUntilMs: Number.MAX_SAFE_INTEGER, nowMs: Date.now };
+  const mesh = await createMesh(t, { ...everywhere, keyRotation });
+  let proven = false;
+  for (const { plane } of [mesh.a, mesh.b])
+    Object.assign(plane, { hasRoomBeside: async () => true, isBesideProven: async () => proven });
+  let connection = await mesh.request("a", "remote", { payload: "IP" });
+  const before = endsOf(mesh);
+  connection = await mesh.request("a", "remote", { payload: "IP", connection });
+  const waiting = endsOf(mesh);
+  assert.equal(waiting.near.privateKey, before.near.privateKey);
+  assert.ok(waiting.near.beside !== undefined && waiting.far.beside !== undefined);
+  proven = true;
+  await mesh.request("a", "remote", { payload: "IP", connection });
+  const after = endsOf(mesh);
+  assert.equal(after.near.privateKey, waiting.near.beside.privateKey);
+  assert.equal(after.far.privateKey, waiting.far.beside.privateKey);
+});
+
+test("row 8.7: a forwarder that does not rotate is left alone with its keys, and asked again only after the period", async (t) => {
+  let now = Date.now();
+  const keyRotation = { periodMs: 1_000_000, oldUntilMs: -1, nowMs: () => now };
+  const mesh = await createMesh(t, { ...everywhere, keyRotation });
+  // Node b answers as NSM's do: what it does not know comes back as it came.
+  Object.assign(mesh.a.plane, { hasRoomBeside: async () => true, isBesideProven: async () => true });
+  let connection = await mesh.request("a", "remote", { payload: "IP" });
+  const before = endsOf(mesh);
+  now += 1_000_001;
+  connection = await mesh.request("a", "remote", { payload: "IP", connection });
+  connection = await mesh.request("a", "remote", { payload: "IP", connection });
+  assert.deepEqual(endsOf(mesh), before);
+});
+
 const key = Buffer.alloc(32, 7).toString("base64");
 const good = wireguardOffer({ srcIp: "198.18.0.9", srcPort: 51_820, srcPublicKey: key, mtuBytes: 1440 });
 const malformed = [

@@ -58,18 +58,29 @@ export interface VxlanPort {
   readonly remoteAddress: string;
 }
 
-/** One end of a WireGuard tunnel in the forwarder's own network namespace; it carries IP packets. */
-export interface WireguardPort {
-  readonly kind: "wireguard";
+/** Keys and UDP ports of one WireGuard tunnel. */
+export interface WireguardTunnel {
   /** 32 bytes of Curve25519 in standard base64. It stands in the ledger and nowhere else: never in a log or a report. */
   readonly privateKey: string;
   /** UDP port of this end, unique in this namespace. */
   readonly listenPort: number;
-  readonly localAddress: string;
-  readonly remoteAddress: string;
   readonly remotePort: number;
   /** In standard base64. */
   readonly remotePublicKey: string;
+  /** When this end's keys were made; milliseconds since the epoch. */
+  readonly madeAtMs: number;
+}
+
+/** One end of a WireGuard tunnel in the forwarder's own network namespace; it carries IP packets. */
+export interface WireguardPort extends WireguardTunnel {
+  readonly kind: "wireguard";
+  readonly localAddress: string;
+  readonly remoteAddress: string;
+  /**
+   * While keys are being rotated: a second tunnel to the same forwarder, which receives and is not sent through. To make the
+   * two change places loses no packet.
+   */
+  readonly beside?: WireguardTunnel | undefined;
 }
 
 /** A port that is negotiated and not built: NOOP, or any mechanism under `--dataplane none`. */
@@ -158,6 +169,10 @@ export interface DataPlane {
   /** Called once at start, before `ensure`: adopts what lives, reclaims what is orphaned or expired. */
   recover(nowMs: number): Promise<Recovery>;
   events(signal: AbortSignal): AsyncIterable<DataPlaneEvent>;
+  /** Whether a second WireGuard tunnel may stand beside that of the cross-connect; absent: none can. */
+  hasRoomBeside?(id: string): Promise<boolean>;
+  /** Whether the tunnel beside has completed a handshake with the other end, so that it carries packets both ways. */
+  isBesideProven?(id: string): Promise<boolean>;
   /** Frees sockets and descriptors. Cross-connects stay in the kernel and in the ledger. */
   close(): Promise<void>;
 }

@@ -17,6 +17,10 @@ export interface MechanismKind {
   accept(connection: Connection, mechanism: Mechanism): Promise<Mechanism>;
   /** Towards the side that answers: what this side proposes. */
   offer(connection: Connection, cls: MechanismClass): Promise<Mechanism>;
+  /** What a refresh proposes to the side that answers, from what was agreed before; absent: the same again. */
+  renew?(connection: Connection, agreed: Mechanism): Promise<Mechanism>;
+  /** Asked when the answer of that side has been built: whether to ask it again at once. */
+  wantsAnotherRound?(connection: Connection): Promise<boolean>;
   /** Largest packet that fits through, in bytes; undefined = it does not matter. */
   mtuBytes(connection: Connection, mechanism: Mechanism): Promise<number | undefined>;
   /** What to build towards the side that asked, from the mechanism that `accept` gave. */

@@ -1,6 +1,7 @@
 /**
  * WIREGUARD on a forwarder: IP packets between nodes, encrypted. Each side writes its address, its UDP port and its
- * public key; both are the connection's own, and a refresh writes the same again (NSM: mechanisms/wireguard).
+ * public key; both are the connection's own, and a refresh writes the same again (NSM: mechanisms/wireguard) until they are
+ * rotated (wireguard-rotation.ts).
  */
 import { MechanismClass, MechanismType, Payload } from "../../sdk/api.js";
 import type { Connection, Mechanism } from "../../sdk/gen/connection.js";
@@ -8,23 +9,21 @@ import { parseAddress } from "../../sdk/ip.js";
 import { withParameters } from "../../sdk/mechanisms/parameters.js";
 import { defaultWireguardPort, parseWireguard, wireguardOffer, wireguardParameter } from "../../sdk/mechanisms/wireguard.js";
 import { Code, statusError } from "../../sdk/status.js";
-import type { DataPlane, WireguardPort } from "../dataplane/dataplane.js";
+import type { DataPlane, WireguardPort, WireguardTunnel } from "../dataplane/dataplane.js";
 import { lowestMtuBytes } from "../mtu.js";
-import type { WireguardEnds } from "../wireguard-ends.js";
+import type { RemoteEnd, WireguardEnd } from "../wireguard-ends.js";
 import type { MechanismKind } from "./mechanism.js";
 import { ownTunnelMtu } from "./own-mtu.js";
+import { answerKeys, awaitsProof, proposeKeys, type RotationOptions, takeAnswer } from "./wireguard-rotation.js";
 
-export interface WireguardOptions {
+export interface WireguardOptions extends RotationOptions {
   readonly tunnelAddress: string;
-  readonly ends: WireguardEnds;
-  readonly dataPlane: Pick<DataPlane, "underlayMtuBytes">;
+  readonly dataPlane: RotationOptions["dataPlane"] & Pick<DataPlane, "underlayMtuBytes">;
 }
 
 /** The end of another forwarder. */
-interface Remote {
+interface Remote extends RemoteEnd {
   readonly address: string;
-  readonly port: number;
-  readonly publicKey: string;
 }
 
 export function wireguardKind(options: WireguardOptions): MechanismKind {
@@ -35,13 +34,11 @@ export function wireguardKind(options: WireguardOptions): MechanismKind {
     classes: [MechanismClass.REMOTE],
     payloads: [Payload.IP],
     async accept(connection, mechanism) {
-      remoteOf(connection, mechanism, "asks", options);
+      const remote = remoteOf(connection, mechanism, "asks", options);
       const asked = parseWireguard(mechanism, connection.id);
-      const own = await ends.hold(connection.id);
-      return withParameters(mechanism, {
+      const answered = await answerKeys(connection.id, mechanism, remote, options);
+      return withParameters(answered, {
         [wireguardParameter.dstIp]: tunnelAddress,
-        [wireguardParameter.dstPort]: own.listenPort,
-        [wireguardParameter.dstPublicKey]: own.publicKey,
         [wireguardParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes()),
       });
     },
@@ -49,32 +46,41 @@ export function wireguardKind(options: WireguardOptions): MechanismKind {
       const { listenPort: srcPort, publicKey: srcPublicKey } = await ends.hold(connection.id);
       return wireguardOffer({ srcIp: tunnelAddress, srcPort, srcPublicKey, mtuBytes: await ownMtuBytes() });
     },
+    renew: (connection, agreed) => proposeKeys(connection.id, agreed, options),
+    wantsAnotherRound: (connection) => awaitsProof(connection.id, options),
     mtuBytes: async (connection, mechanism) =>
       lowestMtuBytes(parseWireguard(mechanism, connection.id).mtuBytes, await ownMtuBytes()),
     clientPort: (connection, mechanism) => port(connection, remoteOf(connection, mechanism, "asks", options), options),
-    endpointPort: (connection, mechanism) => port(connection, remoteOf(connection, mechanism, "answers", options), options),
+    endpointPort(connection, mechanism) {
+      const remote = remoteOf(connection, mechanism, "answers", options);
+      takeAnswer(connection.id, mechanism, remote, ends);
+      return port(connection, remote, options);
+    },
     withMtu: (mechanism: Mechanism, mtuBytes) => withParameters(mechanism, { [wireguardParameter.mtu]: mtuBytes }),
     release: (connectionId) => ends.release(connectionId),
   };
 }
 
 function port(connection: Connection, remote: Remote, { ends, tunnelAddress }: WireguardOptions): WireguardPort {
-  const own = ends.held(connection.id);
-  if (own === undefined) {
+  const held = ends.held(connection.id);
+  if (held === undefined) {
     throw statusError(
       Code.FAILED_PRECONDITION,
       `connection ${connection.id}: this forwarder has no key for it any more; close the connection and ask anew`,
     );
   }
+  const { main, beside } = held;
   return {
     kind: "wireguard",
-    privateKey: own.privateKey,
-    listenPort: own.listenPort,
+    ...tunnelOf(main, remote),
     localAddress: tunnelAddress,
     remoteAddress: remote.address,
-    remotePort: remote.port,
-    remotePublicKey: remote.publicKey,
+    ...(beside?.remote === undefined ? {} : { beside: tunnelOf(beside, beside.remote) }),
   };
+}
+
+function tunnelOf({ privateKey, listenPort, madeAtMs }: WireguardEnd, remote: RemoteEnd): WireguardTunnel {
+  return { privateKey, listenPort, remotePort: remote.port, remotePublicKey: remote.publicKey, madeAtMs };
 }
 
 /** The other end, if a tunnel between it and ours can work. */

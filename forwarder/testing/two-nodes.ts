@@ -21,6 +21,7 @@ import { forwarderChain } from "../chain.js";
 import { createConnections } from "../connections.js";
 import type { DataPlane } from "../dataplane/dataplane.js";
 import { mechanismKinds } from "../mechanism-kinds.js";
+import type { KeyRotation } from "../mechanisms/wireguard-rotation.js";
 import { createVniPool } from "../vni.js";
 import { createWireguardEnds } from "../wireguard-ends.js";
 import { type RecordingDataPlane, recordingDataPlane } from "./recording-data-plane.js";
@@ -55,6 +56,8 @@ export interface MeshOptions {
   readonly planes?: { readonly a: DataPlane; readonly b: DataPlane };
   /** URLs of the namespaces of client and endpoint. */
   readonly netns?: { readonly client: string; readonly endpoint: string };
+  /** Of WireGuard keys, on both. */
+  readonly keyRotation?: KeyRotation;
   /** Where forwarder "a" believes endpoints to be. */
   readonly urls?: Readonly<Record<string, string>>;
 }
@@ -105,9 +108,12 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
     const hub = createMonitorHub();
     const tunnelAddress = (options.tunnels ?? { a: "198.18.0.1", b: "198.18.0.2" })[name];
     const dataPlane = options.planes?.[name] ?? plane;
-    const wireguardEnds = createWireguardEnds(51_820);
+    const wireguardEnds = createWireguardEnds(51_820, undefined, options.keyRotation?.nowMs);
     const udpPort = options.vxlanPort?.[name] ?? 4789;
-    const kinds = await mechanismKinds({ dataPlane, vnis, wireguardEnds, tunnelAddress, udpPort });
+    const kinds = await mechanismKinds({
+      ...{ dataPlane, vnis, wireguardEnds, tunnelAddress, udpPort },
+      keyRotation: options.keyRotation,
+    });
     const serializer = serialize({ log: silentLog });
     const handler = forwarderChain({
       name: `forwarder-${name}`,

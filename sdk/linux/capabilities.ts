@@ -10,6 +10,7 @@ import { randomMac } from "./netlink/mac-address.js";
 import { setNeighbor } from "./netlink/neighbors.js";
 import { addRule } from "./netlink/rules.js";
 import { type NetlinkRequest, type NetlinkSocket, openNetlinkSocket } from "./netlink/socket.js";
+import { wireguardFamily } from "./netlink/wireguard.js";
 import { inUserNamespace, type NetnsHandle, openNewNetns } from "./netns.js";
 import { hasErrno, isSystemError } from "./system-error.js";
 import { probeWireguard } from "./wireguard-probe.js";
@@ -25,6 +26,10 @@ export interface MachineCapability {
 export async function probeMachine(): Promise<MachineCapability[]> {
   return [...probeNamespaces(), ...probeFiles(), await probeWireguard()];
 }
+
+/** Either of them encrypts connections between nodes: WireGuard in the kernel, and wireguard-go. */
+export const kernelWireguard = "wireguard-kernel";
+export const programWireguard = "wireguard";
 
 interface Trial {
   readonly name: string;
@@ -86,6 +91,12 @@ const trials: readonly Trial[] = [
     what: "a permanent neighbor was added",
     remedy: "needs the right to change the namespace",
     requests: (_, loopback) => [setNeighbor(loopback, parseAddress("10.0.0.1"), randomMac())],
+  },
+  {
+    name: kernelWireguard,
+    what: "the kernel made a WireGuard interface: encrypted connections between nodes (payload IP)",
+    remedy: `${module(wireguardFamily)}; until then wireguard-go does it`,
+    requests: () => [createPlainLink("a", wireguardFamily)],
   },
   ...["bridge", "dummy", "ifb", "vrf"].map((kind) => plainTrial(kind)),
 ];

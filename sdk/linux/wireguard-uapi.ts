@@ -53,6 +53,21 @@ export async function sendConfiguration(socketPath: string, text: string, timeou
   throw new Error(`WireGuard device at ${socketPath} refused its configuration: ${number ? `errno ${number}` : "no answer"}`);
 }
 
+/**
+ * When the device has last completed a handshake with its peer; milliseconds since the epoch, 0: never.
+ * @throws Error the socket's refusal, or no answer in time
+ */
+export async function readHandshakeMs(socketPath: string, timeoutMs = 5_000): Promise<number> {
+  return handshakeMsOf(await exchange(socketPath, "get=1\n\n", timeoutMs));
+}
+
+/** The latest of what an answer to get=1 tells. */
+export function handshakeMsOf(answer: string): number {
+  const of = (unit: "sec" | "nsec"): number =>
+    Number(new RegExp(`^last_handshake_time_${unit}=(\\d{1,16})$`, "m").exec(answer)?.[1] ?? 0);
+  return of("sec") * 1000 + Math.floor(of("nsec") / 1_000_000);
+}
+
 const maxAnswerLength = 65_536;
 
 function exchange(socketPath: string, text: string, timeoutMs: number): Promise<string> {

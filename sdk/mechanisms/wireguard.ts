@@ -13,6 +13,11 @@ export const wireguardParameter = {
   dstPort: sharedParameter.dstPort,
   srcPublicKey: "src_public_key",
   dstPublicKey: "dst_public_key",
+  /** Keys and ports of a second tunnel, which is going to take the place of the first: Weft's own, others pass them over. */
+  srcNextPort: "src_next_port",
+  dstNextPort: "dst_next_port",
+  srcNextPublicKey: "src_next_public_key",
+  dstNextPublicKey: "dst_next_public_key",
   mtu: sharedParameter.mtu,
 } as const;
 
@@ -20,6 +25,11 @@ export const wireguardParameter = {
 export const defaultWireguardPort = 51_820;
 const keyBytes = 32;
 const maxMtu = 65_535;
+
+export interface WireguardNext {
+  readonly publicKey: string;
+  readonly port: number;
+}
 
 export interface WireguardParameters {
   readonly srcIp: string | undefined;
@@ -29,6 +39,9 @@ export interface WireguardParameters {
   /** 32 bytes of Curve25519 in standard base64. */
   readonly srcPublicKey: string | undefined;
   readonly dstPublicKey: string | undefined;
+  /** Undefined when one half of it is missing. */
+  readonly srcNext: WireguardNext | undefined;
+  readonly dstNext: WireguardNext | undefined;
   readonly mtuBytes: number | undefined;
 }
 
@@ -54,6 +67,11 @@ export function parseWireguard(mechanism: Mechanism, connectionId: string): Wire
     }
     return text;
   };
+  const next = (keyName: string, portName: string): WireguardNext | undefined => {
+    const publicKey = key(keyName);
+    const port = read.integer(portName, 1, 65_535);
+    return publicKey === undefined || port === undefined ? undefined : { publicKey, port };
+  };
   return {
     srcIp: read.address(wireguardParameter.srcIp),
     dstIp: read.address(wireguardParameter.dstIp),
@@ -61,6 +79,8 @@ export function parseWireguard(mechanism: Mechanism, connectionId: string): Wire
     dstPort: read.integer(wireguardParameter.dstPort, 1, 65_535),
     srcPublicKey: key(wireguardParameter.srcPublicKey),
     dstPublicKey: key(wireguardParameter.dstPublicKey),
+    srcNext: next(wireguardParameter.srcNextPublicKey, wireguardParameter.srcNextPort),
+    dstNext: next(wireguardParameter.dstNextPublicKey, wireguardParameter.dstNextPort),
     mtuBytes: read.integer(wireguardParameter.mtu, 1, maxMtu),
   };
 }

@@ -6,7 +6,7 @@ import { isDeviceName } from "../../../sdk/linux/wireguard-go.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { CrossConnect, Port } from "../dataplane.js";
 import { type Ledger, openLedger } from "../ledger.js";
-import type { Built, BuiltLink } from "./built.js";
+import { type Built, type BuiltLink, counterNames } from "./built.js";
 import { planOf } from "./plan.js";
 
 /** What the book says of one cross-connect. */
@@ -127,7 +127,13 @@ function isPort(value: unknown): value is Port {
 
 /** The device name becomes a path and tells which process is ended: it must be one of ours. */
 function isTun(value: unknown): boolean {
-  return value === undefined || (isObject(value) && isDeviceName(value["device"]) && typeof value["alias"] === "string");
+  if (value === undefined) return true;
+  if (!isObject(value) || !isDeviceName(value["device"]) || typeof value["alias"] !== "string") return false;
+  return value["backend"] === undefined || value["backend"] === "kernel";
+}
+
+function isCarried(value: unknown): boolean {
+  return value === undefined || (isObject(value) && counterNames.every((name) => /^\d{1,20}$/.test(String(value[name]))));
 }
 
 function decodeLinks(value: unknown): BuiltLink[] | undefined {
@@ -139,6 +145,8 @@ function decodeLinks(value: unknown): BuiltLink[] | undefined {
       ["netnsUrl", "dev", "ino", "name", "macAddress"].every((key) => typeof link[key] === "string") &&
       (link["pingGroups"] === undefined || /^\d+ \d+$/.test(String(link["pingGroups"]))) &&
       isTun(link["tun"]) &&
+      isTun(link["beside"]) &&
+      isCarried(link["carried"]) &&
       Array.isArray(link["tables"]) &&
       link["tables"].every((table) => isObject(table) && typeof table["key"] === "string" && typeof table["table"] === "number"),
   );

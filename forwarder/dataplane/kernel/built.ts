@@ -6,7 +6,7 @@ import type { Family } from "../../../sdk/linux/netlink/ip-address.js";
 import { formatAddress, formatPrefix } from "../../../sdk/linux/netlink/ip-address.js";
 import { randomMac } from "../../../sdk/linux/netlink/mac-address.js";
 import type { NetnsHandle } from "../../../sdk/linux/netns.js";
-import { newDeviceName, uapiSocketPath } from "../../../sdk/linux/wireguard-go.js";
+import { uapiSocketPath } from "../../../sdk/linux/wireguard-go.js";
 import type { CrossConnect, OwnedObject } from "../dataplane.js";
 import { type LinkPlan, type Plan, planOf, type Role } from "./plan.js";
 
@@ -29,13 +29,30 @@ export interface BuiltLink {
   readonly ino: string;
   readonly name: string;
   readonly macAddress: string;
-  /** Of a TUN interface: the device name that its process was started with, and the alias that marks it as ours. */
-  readonly tun?: { readonly device: string; readonly alias: string };
+  /** Of an interface of WireGuard. */
+  readonly tun?: Tun;
+  /** A second one in the same namespace, under the name of its device and with nothing on it: it only receives. */
+  readonly beside?: Tun;
+  /** What interfaces have counted that stood in the place of this one before; decimal. */
+  readonly carried?: Readonly<Record<CounterName, string>>;
   /** Routing tables of its policies, in this namespace. */
   readonly tables: readonly OwnedTable[];
   /** What ping-groups.ts found in this namespace; undefined: it has changed nothing there. */
   readonly pingGroups?: string | undefined;
 }
+
+/** An interface of WireGuard, which has no hardware address to know it by. */
+export interface Tun {
+  /** Random; the name under which it was made. The process is started with it. */
+  readonly device: string;
+  /** Marks it as ours. */
+  readonly alias: string;
+  /** Whose it is; absent: that of a wireguard-go process. */
+  readonly backend?: "kernel";
+}
+
+export const counterNames = ["rxBytes", "txBytes", "rxPackets", "txPackets", "drops"] as const;
+export type CounterName = (typeof counterNames)[number];
 
 export interface OwnedTable {
   /** Key of the policy. */
@@ -57,6 +74,7 @@ export function buildLink(
   netns: Pick<NetnsHandle, "dev" | "ino">,
   before: BuiltLink | undefined,
   ask: AskNamespace,
+  tuns: Pick<BuiltLink, "tun" | "beside">,
 ): BuiltLink {
   const samePlace = before !== undefined && before.dev === String(netns.dev) && before.ino === String(netns.ino);
   const kept = new Map(samePlace ? before.tables.map((table) => [table.key, table] as const) : []);
@@ -69,7 +87,8 @@ export function buildLink(
     ino: String(netns.ino),
     name: plan.name,
     macAddress: isTun ? "" : plan.macAddress || before?.macAddress || randomMac(),
-    ...(isTun ? { tun: { device: before?.tun?.device ?? newDeviceName(), alias: plan.alias } } : {}),
+    ...tuns,
+    ...(isTun && before?.carried !== undefined ? { carried: before.carried } : {}),
     tables: plan.policies.map(({ key, family }) => kept.get(key) ?? { key, family, table: added.next().value ?? 0 }),
     pingGroups: samePlace ? before.pingGroups : ask.pingGroups(),
   };
@@ -109,9 +128,11 @@ export function objectsOf(built: Built): OwnedObject[] {
     }
     for (const { address, macAddress } of own?.neighbors ?? [])
       add("neighbor", `${formatAddress(address)} ${macAddress} dev ${link.name}`);
-    if (link.tun !== undefined) {
-      add("process", `wireguard-go -f ${link.tun.device}`);
-      add("socket", uapiSocketPath(link.tun.device));
+    if (link.beside !== undefined) add("link", link.beside.device);
+    for (const tun of [link.tun, link.beside]) {
+      if (tun === undefined || tun.backend === "kernel") continue;
+      add("process", `wireguard-go -f ${tun.device}`);
+      add("socket", uapiSocketPath(tun.device));
     }
     for (const { table, key } of link.tables) {
       add("rule", `${key} lookup ${table}`);
@@ -120,7 +141,7 @@ export function objectsOf(built: Built): OwnedObject[] {
   }
   if (plan.kind === "vxlan")
     objects.push({ kind: "vni", name: `${plan.tunnel.vni} port ${plan.tunnel.udpPort}`, netnsUrl: "", connectionId });
-  if (plan.kind === "wireguard")
-    objects.push({ kind: "udp-port", name: String(plan.tunnel.listenPort), netnsUrl: "", connectionId });
+  for (const tunnel of plan.kind === "wireguard" ? [plan.tunnel, plan.tunnel.beside] : [])
+    if (tunnel !== undefined) objects.push({ kind: "udp-port", name: String(tunnel.listenPort), netnsUrl: "", connectionId });
   return objects;
 }

@@ -39,7 +39,7 @@ const globalScope = 0;
 /** Before the rule of the main table (32766) and after what an administrator writes by hand near 0. */
 const rulePriority = 20_000;
 /** Preferred to the kernel's 1024 and router advertisements; counted down when taken, so that the newest route is preferred. */
-const ipv6Metric = 1023;
+export const ipv6Metric = 1023;
 const ipv6MetricTries = 64;
 
 /**

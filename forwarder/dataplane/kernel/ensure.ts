@@ -11,9 +11,11 @@ import type { CrossConnect } from "../dataplane.js";
 import type { Book } from "./book.js";
 import { type Built, type BuiltLink, buildLink, linkOf, type OwnedTable, parkedName, sameNamespace } from "./built.js";
 import { freeTables } from "./configure.js";
+import { withCarried } from "./counters.js";
 import type { PingGroups } from "./ping-groups.js";
 import { type Plan, planOf } from "./plan.js";
 import { settle } from "./settle.js";
+import { chooseTuns, type TunnelBackend } from "./tuns.js";
 import { demolish, type Existing, findUpdatable, makeWire, parkLink, unparkLink, updateWire, type Workshop } from "./wire.js";
 
 export interface Job {
@@ -32,7 +34,8 @@ export interface Job {
  */
 export async function bringAbout(job: Job, crossConnect: CrossConnect, before: Built | undefined): Promise<Built> {
   const plan = planOf(crossConnect);
-  const built = choose(job, plan, crossConnect, before);
+  const backend = plan.kind === "wireguard" ? await job.shop.tunnelBackend() : "program";
+  const built = choose(job, { plan, crossConnect, before, backend });
   job.underWay.add(built);
   try {
     if (await change(job, plan, built, before)) await settle(job.shop.places, plan, built);
@@ -55,15 +58,26 @@ async function change(job: Job, plan: Plan, built: Built, before: Built | undefi
 }
 
 /** Opens the namespaces (so a missing one is refused before anything is touched) and fills in what the plan leaves open. */
-function choose({ shop, pings, underWay }: Job, plan: Plan, crossConnect: CrossConnect, before: Built | undefined): Built {
+function choose({ shop, pings, underWay }: Job, { plan, crossConnect, before, backend }: Choice): Built {
+  const tuns = chooseTuns(plan, before && { built: before, plan: planOf(before.crossConnect) }, backend);
   const links = plan.links.map((link) => {
     const place = shop.places.open(link.netnsUrl);
-    return buildLink(link, place.netns, before && linkOf(before, link.role), {
-      freeTables: (count) => freeTables(place.socket, count, tablesUnderWay(underWay, place.netns)),
+    const earlier = before && linkOf(before, link.role);
+    const ask = {
+      freeTables: (count: number) => freeTables(place.socket, count, tablesUnderWay(underWay, place.netns)),
       pingGroups: () => pings.claim(crossConnect.id, place, link.netnsUrl),
-    });
+    };
+    return withCarried(place, buildLink(link, place.netns, earlier, ask, tuns), earlier);
   });
   return { crossConnect, links, leftovers: [] };
+}
+
+interface Choice {
+  readonly plan: Plan;
+  readonly crossConnect: CrossConnect;
+  readonly before: Built | undefined;
+  /** What makes a tunnel that is new. */
+  readonly backend: TunnelBackend;
 }
 
 async function makeNew({ shop, book, log, pings }: Job, plan: Plan, built: Built): Promise<void> {

@@ -7,7 +7,7 @@
  */
 import { join } from "node:path";
 import { MechanismType } from "../../../sdk/api.js";
-import { probeMachine } from "../../../sdk/linux/capabilities.js";
+import { kernelWireguard, probeMachine, programWireguard } from "../../../sdk/linux/capabilities.js";
 import { lockFile } from "../../../sdk/linux/lock-file.js";
 import { listAddresses } from "../../../sdk/linux/netlink/addresses.js";
 import { formatAddress, parseAddress } from "../../../sdk/linux/netlink/ip-address.js";
@@ -16,17 +16,19 @@ import { openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
 import { openOwnNetns } from "../../../sdk/linux/netns.js";
 import { Code, statusError } from "../../../sdk/status.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
-import type { Capability, Counters, CrossConnect, DataPlane } from "../dataplane.js";
+import type { Capability, CrossConnect, DataPlane } from "../dataplane.js";
 import { openBook } from "./book.js";
 import { type Built, objectsOf } from "./built.js";
+import { countersOf } from "./counters.js";
 import { bringAbout } from "./ensure.js";
 import { createHealth } from "./health.js";
 import { createPingGroups } from "./ping-groups.js";
-import { findLink, type Places, withPlaces } from "./places.js";
-import { planOf } from "./plan.js";
+import { type Places, withPlaces } from "./places.js";
 import { createReaper } from "./reaper.js";
 import { recoverAll } from "./recover.js";
 import { refusalOf } from "./refusal.js";
+import { hasRoomBeside, isBesideProven } from "./tunnel.js";
+import type { TunnelBackend } from "./tuns.js";
 import { demolish, type Workshop } from "./wire.js";
 
 export interface KernelDataPlaneOptions {
@@ -35,13 +37,15 @@ export interface KernelDataPlaneOptions {
   readonly log: Log;
   /** Environment of the processes that are started and outlive this one; `weft down` finds them by it. */
   readonly processEnv?: Readonly<Record<string, string>> | undefined;
+  /** What makes tunnels for payload IP; absent: the kernel where it can, else wireguard-go. */
+  readonly tunnels?: TunnelBackend | undefined;
 }
 
 /**
  * The namespace it is called in becomes the forwarder's: tunnels end there.
  * @throws ALREADY_EXISTS when another data plane uses the folder
  */
-export function createKernelDataPlane({ stateDir, log, processEnv = {} }: KernelDataPlaneOptions): DataPlane {
+export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels }: KernelDataPlaneOptions): DataPlane {
   const book = openBook(join(stateDir, "cross-connects"), log);
   const unlock = lockFile(join(stateDir, "dataplane.lock"), `the data plane's ledger in ${stateDir}`);
   const home = openOwnNetns();
@@ -57,7 +61,11 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {} }: Kernel
     probing ??= probeMachine();
     return probing;
   };
-  const shopOf = (places: Places): Workshop => ({ places, home, own, reaper, processEnv });
+  const works = async (name: string): Promise<boolean> =>
+    (await capabilities()).some((each) => each.name === name && each.supported === "yes");
+  const tunnelBackend = async (): Promise<TunnelBackend> => tunnels ?? ((await works(kernelWireguard)) ? "kernel" : "program");
+  const supplies = { home, own, reaper, processEnv, tunnelBackend };
+  const shopOf = (places: Places): Workshop => ({ places, ...supplies });
 
   const health = createHealth({
     home,
@@ -113,12 +121,11 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {} }: Kernel
     name: "kernel",
     capabilities,
     async mechanisms() {
-      const found = await capabilities();
-      const works = (name: string): boolean => found.some((each) => each.name === name && each.supported === "yes");
+      const wireguard = { kernel: kernelWireguard, program: programWireguard }[await tunnelBackend()];
       return [
-        ...(works("veth") ? [MechanismType.KERNEL] : []),
-        ...(works("vxlan") ? [MechanismType.VXLAN] : []),
-        ...(works("wireguard") ? [MechanismType.WIREGUARD] : []),
+        ...((await works("veth")) ? [MechanismType.KERNEL] : []),
+        ...((await works("vxlan")) ? [MechanismType.VXLAN] : []),
+        ...((await works(wireguard)) ? [MechanismType.WIREGUARD] : []),
       ];
     },
     underlayMtuBytes: async (localAddress) => {
@@ -155,11 +162,13 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {} }: Kernel
     counters: async (id) => await countersOf(built.get(id)),
     objects: async () => [...built.values()].flatMap(objectsOf),
     async recover(nowMs) {
-      const { adopted, reclaimed } = await recoverAll({ book, log, pings, home, own, reaper, processEnv, nowMs });
+      const { adopted, reclaimed } = await recoverAll({ book, log, pings, ...supplies, nowMs });
       for (const each of adopted) built.set(each.crossConnect.id, each);
       return { adopted: adopted.map(({ crossConnect }) => crossConnect), reclaimed };
     },
     events: (signal) => health.events(signal),
+    hasRoomBeside: async (id) => hasRoomBeside(built.get(id)),
+    isBesideProven: (id) => isBesideProven(built.get(id)),
     async close() {
       health.close();
       await reaper.idle();
@@ -169,20 +178,6 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {} }: Kernel
       unlock();
     },
   };
-}
-
-/** "rx" is towards the client, whichever side the interface that counts is on. */
-function countersOf(built: Built | undefined): Promise<Counters | undefined> {
-  return withPlaces((places) => {
-    const link = built?.links[0];
-    const place = link && places.find(link);
-    const index = place && link && findLink(place, link)?.index;
-    const statistics = place && index && getLink(place.socket, index)?.statistics;
-    if (built === undefined || !statistics) return undefined;
-    if (planOf(built.crossConnect).links[0]?.role === "client") return statistics;
-    const { rxBytes, txBytes, rxPackets, txPackets, drops } = statistics;
-    return { rxBytes: txBytes, txBytes: rxBytes, rxPackets: txPackets, txPackets: rxPackets, drops };
-  });
 }
 
 /** Runs the actions of one id one after another. */

@@ -7,6 +7,7 @@ import { type NetlinkSocket, openNetlinkSocket } from "../../../sdk/linux/netlin
 import { type NetnsHandle, openNetns } from "../../../sdk/linux/netns.js";
 import { isStatusError } from "../../../sdk/status.js";
 import { type BuiltLink, isParkedName } from "./built.js";
+import { kindOfTun } from "./tuns.js";
 
 export interface Place {
   readonly netns: NetnsHandle;
@@ -73,7 +74,7 @@ export function findExactLink({ socket }: Place, built: Pick<BuiltLink, "name" |
 }
 
 function isOurs(link: Link, { macAddress, tun }: Pick<BuiltLink, "macAddress" | "tun">): boolean {
-  if (tun !== undefined) return link.kind === "tun" && link.alias === tun.alias;
+  if (tun !== undefined) return link.kind === kindOfTun(tun) && link.alias === tun.alias;
   return link.macAddress === macAddress && (link.kind === "veth" || link.kind === "vxlan");
 }
 

@@ -121,10 +121,12 @@ function planEncrypted(role: Role, port: KernelPort, tunnel: WireguardPort, { pa
       `payload ${payload || "(empty)"} over WireGuard: WireGuard carries IP packets; choose payload IP or a mechanism for Ethernet frames`,
     );
   }
-  checkPort("WireGuard UDP port", tunnel.listenPort, 1);
-  checkPort("WireGuard UDP port of the other end", tunnel.remotePort, 1);
-  checkKey("WireGuard private key", tunnel.privateKey);
-  checkKey("WireGuard public key of the other end", tunnel.remotePublicKey);
+  for (const each of tunnel.beside === undefined ? [tunnel] : [tunnel, tunnel.beside]) {
+    checkPort("WireGuard UDP port", each.listenPort, 1);
+    checkPort("WireGuard UDP port of the other end", each.remotePort, 1);
+    checkKey("WireGuard private key", each.privateKey);
+    checkKey("WireGuard public key of the other end", each.remotePublicKey);
+  }
   checkEnds(tunnel);
   return {
     kind: "wireguard",

@@ -20,7 +20,9 @@ import { openPingGroups } from "./ping-groups.js";
 import { findExactLink, findLink, type Place, type Places } from "./places.js";
 import type { LinkPlan, Plan, Role } from "./plan.js";
 import type { Reaper } from "./reaper.js";
-import { endTunnels, makeTunnel, retargetTunnel } from "./tunnel.js";
+import { endRetired, findBeside, makeTunnel, updateTunnel } from "./tunnel.js";
+import { endTunnels } from "./tunnel-device.js";
+import type { TunnelBackend } from "./tuns.js";
 
 /** What an operation works with. */
 export interface Workshop {
@@ -30,6 +32,8 @@ export interface Workshop {
   /** A routing socket in it. */
   readonly own: NetlinkSocket;
   readonly reaper: Reaper;
+  /** What makes new tunnels for payload IP. */
+  readonly tunnelBackend: () => Promise<TunnelBackend>;
   /** Environment of processes that are started. */
   readonly processEnv: Readonly<Record<string, string>>;
 }
@@ -84,8 +88,13 @@ export async function updateWire(
     changed ||= found.name !== wanted.name;
     const current = found.name === wanted.name ? found : (getLink(place.socket, found.index) ?? found);
     if (plan.kind === "vxlan" && !sameTarget(plan, planBefore)) place.socket.perform([retargetVxlan(current.index, plan.tunnel)]);
-    if (plan.kind === "wireguard") await retargetTunnel(plan, wanted, planBefore);
-    changed = configureLink(place, current, link, wanted, "existing", earlier?.tables ?? []) || changed;
+    if (plan.kind !== "wireguard") {
+      changed = configureLink(place, current, link, wanted, "existing", earlier?.tables ?? []) || changed;
+      continue;
+    }
+    const tunnel = await updateTunnel(shop, { plan, planBefore, wanted, earlier }, place, current);
+    changed = configureLink(place, tunnel.main, link, wanted, "existing", earlier?.tables ?? []) || tunnel.changed || changed;
+    await endRetired(shop, place, earlier, wanted);
   }
   return changed;
 }
@@ -147,7 +156,7 @@ export async function demolish(
   links: readonly BuiltLink[],
   what: { rules: boolean; renamed: boolean },
 ): Promise<void> {
-  await endTunnels(links);
+  await endTunnels(shop, links);
   const deletions: Promise<void>[] = [];
   // The endpoint's namespace first: many clients share it, so their interfaces are deleted as one group.
   for (const link of [...links].reverse()) {
@@ -155,6 +164,8 @@ export async function demolish(
     if (place === undefined) continue;
     if (what.rules) removeRules(place.socket, link.tables);
     const found = what.renamed ? findLink(place, link) : findExactLink(place, link);
+    const beside = findBeside(place, link.beside);
+    if (beside !== undefined) deletions.push(shop.reaper.deleteLink(place.netns, beside.index));
     // One end of a veth takes the other along.
     if (found !== undefined && !(found.kind === "veth" && deletions.length > 0)) {
       deletions.push(shop.reaper.deleteLink(place.netns, found.index));

@@ -177,6 +177,23 @@ export function decodeAttributes(bytes: Buffer, offset = 0): Map<number, Buffer>
   return attributes;
 }
 
+/**
+ * The elements of a list, whose types mean nothing; absent is empty.
+ * @throws Error when a length points outside
+ */
+export function decodeList(bytes: Buffer | undefined): Buffer[] {
+  const elements: Buffer[] = [];
+  for (let offset = 0; bytes !== undefined && offset + attributeHeaderLength <= bytes.length; ) {
+    const length = bytes.readUInt16LE(offset);
+    if (length < attributeHeaderLength || offset + length > bytes.length) {
+      throw formatError(`list element of ${length} bytes at ${offset} in ${bytes.length}`);
+    }
+    elements.push(bytes.subarray(offset + attributeHeaderLength, offset + length));
+    offset += align(length);
+  }
+  return elements;
+}
+
 /** Unsigned number of one, two, four bytes; undefined when absent or of another size. */
 export function readUnsigned(value: Buffer | undefined): number | undefined {
   if (value === undefined) return undefined;

@@ -51,6 +51,7 @@ export interface NetlinkAnswer {
 }
 
 const NETLINK_ROUTE = 0;
+const NETLINK_GENERIC = 16;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
@@ -63,7 +64,17 @@ const maxDumpRounds = 10;
 
 /** Opens a routing socket in that namespace, or in the thread's own. Equivalent: `ip -n NAMESPACE …`. */
 export function openNetlinkSocket(netns?: Pick<NetnsHandle, "fd" | "ino">): NetlinkSocket {
-  const fd = netns === undefined ? openRouteSocket() : withNetns(netns, openRouteSocket);
+  return openSocketOf(NETLINK_ROUTE, netns);
+}
+
+/** The same for generic netlink (generic.ts), the way to parts of the kernel that have numbers of their own. */
+export function openGenericSocket(netns?: Pick<NetnsHandle, "fd" | "ino">): NetlinkSocket {
+  return openSocketOf(NETLINK_GENERIC, netns);
+}
+
+function openSocketOf(protocol: number, netns: Pick<NetnsHandle, "fd" | "ino"> | undefined): NetlinkSocket {
+  const openHere = (): number => openKernelSocket(protocol);
+  const fd = netns === undefined ? openHere() : withNetns(netns, openHere);
   let sequence = 1;
   let open = true;
 
@@ -114,8 +125,8 @@ export function openNetlinkSocket(netns?: Pick<NetnsHandle, "fd" | "ino">): Netl
   };
 }
 
-function openRouteSocket(): number {
-  const fd = libc.openSocket(libc.AF_NETLINK, libc.SOCK_RAW, NETLINK_ROUTE, "open a netlink socket");
+function openKernelSocket(protocol: number): number {
+  const fd = libc.openSocket(libc.AF_NETLINK, libc.SOCK_RAW, protocol, "open a netlink socket");
   for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK]) {
     try {
       libc.setSocketOption(fd, SOL_NETLINK, option, 1, "set a netlink option");
