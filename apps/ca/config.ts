@@ -1,6 +1,6 @@
 /** The settings of the built-in certificate authority, and of the command that makes its join tokens. */
 import { stateSettings, telemetrySettings } from "../../sdk/config/common.js";
-import { address, boolean, durationMs, list, name } from "../../sdk/config/kinds.js";
+import { address, boolean, durationMs, list, name, optional, text } from "../../sdk/config/kinds.js";
 import { setting } from "../../sdk/config/table.js";
 
 const authoritySettings = {
@@ -13,6 +13,16 @@ export const caSettings = {
   ...telemetrySettings,
   ...authoritySettings,
   listenOn: setting("NSM_LISTEN_ON", list(address), "where components ask for certificates", { default: "tcp://:5010" }),
+  kubernetes: setting(
+    "WEFT_CA_KUBERNETES",
+    boolean,
+    "the root is kept in the Secret NAME-root and told by the ConfigMap NAME; pods join by their service account tokens",
+    { default: "false" },
+  ),
+  kubeconfig: setting("KUBECONFIG", optional(text), "outside of a cluster: how to reach its API", {
+    default: "",
+    flag: "--kubeconfig",
+  }),
   svidLifetimeMs: setting("WEFT_SVID_LIFETIME", durationMs, "life of a certificate; it is renewed at half of it", {
     default: "1h",
   }),

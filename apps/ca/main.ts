@@ -1,15 +1,18 @@
 /** The built-in certificate authority: `weft ca` serves, `weft ca token` makes a join token. */
 import { resolveStateDir } from "../../sdk/config/state-dir.js";
-import { readSettings, reportUnread } from "../../sdk/config/table.js";
+import { readSettings, reportUnread, type Values } from "../../sdk/config/table.js";
 import { openAuthority, openUsedTokens } from "../../sdk/identity/authority-store.js";
 import { serveCa } from "../../sdk/identity/ca-server.js";
-import { mintJoinToken } from "../../sdk/identity/join-token.js";
+import { fingerprintOf, mintJoinToken } from "../../sdk/identity/join-token.js";
 import { parseSpiffeId } from "../../sdk/identity/spiffe-id.js";
 import { privateKeyOf } from "../../sdk/identity/svid.js";
+import { createKubernetesApi } from "../../sdk/kubernetes/api.js";
+import { findApiConnection } from "../../sdk/kubernetes/connection.js";
 import { toStatusError } from "../../sdk/status.js";
 import { startTelemetry } from "../../sdk/telemetry/telemetry.js";
 import { aborted, type RunOptions } from "../run-workload.js";
 import { caSettings, caTokenSettings } from "./config.js";
+import { attestByTokenReview, openAuthorityInSecret, publishRoot } from "./kubernetes.js";
 
 /**
  * The command `weft ca`.
@@ -26,8 +29,10 @@ export async function run(options: RunOptions): Promise<number> {
   const cut = new AbortController();
   try {
     const folder = resolveStateDir(values.stateDir, values.name, options.env);
-    const authority = await openAuthority(folder, values.trustDomain);
+    const cluster = values.kubernetes ? await openCluster(values, options.env) : undefined;
+    const authority = cluster?.authority ?? (await openAuthority(folder, values.trustDomain));
     const ca = await serveCa({
+      attest: cluster?.attest,
       listenOn: values.listenOn,
       authority,
       used: openUsedTokens(folder),
@@ -35,9 +40,13 @@ export async function run(options: RunOptions): Promise<number> {
       log,
       signal: cut.signal,
     });
-    log.info("authority is ready", { urls: ca.urls, trustDomain: values.trustDomain, folder });
+    const root = fingerprintOf(authority.certificate);
+    log.info("authority is ready", { urls: ca.urls, trustDomain: values.trustDomain, folder, root });
+    telemetry.health.set("", true);
     await aborted(options.signal);
+    telemetry.health.set("", false);
     await ca.stop();
+    cluster?.api.close();
     return 0;
   } catch (error) {
     log.error(`authority cannot run: ${toStatusError(error).details}`, { error });
@@ -45,6 +54,17 @@ export async function run(options: RunOptions): Promise<number> {
   } finally {
     await telemetry.stop();
   }
+}
+
+/** The root from a Secret, told by a ConfigMap; pods are known by their service account tokens. */
+async function openCluster(values: Values<typeof caSettings>, env: RunOptions["env"]) {
+  const { name, trustDomain, kubeconfig } = values;
+  const connection = await findApiConnection({ env, kubeconfig });
+  const api = createKubernetesApi(connection, { userAgent: "weft-ca" });
+  const place = { namespace: connection.namespace, name };
+  const authority = await openAuthorityInSecret(api, place, trustDomain);
+  await publishRoot(api, place, authority);
+  return { api, authority, attest: attestByTokenReview(api, trustDomain) };
 }
 
 /** Prints a join token; needs the folder of the authority, not the running authority. */

@@ -6,7 +6,8 @@ import { type Authority, createAuthority, restoreAuthority } from "./authority.j
 import type { UsedTokens } from "./ca-server.js";
 import { certificateNames } from "./certificate.js";
 
-const tenYearsMs = 10 * 365 * 24 * 3600 * 1000;
+/** Life of a root. */
+export const tenYearsMs = 10 * 365 * 24 * 3600 * 1000;
 
 /**
  * The authority of a folder; a new one where there is none.
