@@ -3,6 +3,7 @@ import type { Connection } from "../gen/connection.js";
 import type { PeerIdentity } from "../peer.js";
 import { Code, statusError } from "../status.js";
 import type { Audit } from "./audit.js";
+import { foreignAnswer } from "./beyond-rules.js";
 import { type PolicySource, textOf } from "./policy.js";
 
 /**
@@ -14,8 +15,11 @@ export type AnswerPolicy = (answer: Connection, server: PeerIdentity | undefined
 export function answerPolicy(source: PolicySource, audit: Audit): AnswerPolicy {
   return (answer, server) => {
     const { index, path_segments: segments } = answer.path ?? { index: 0, path_segments: [] };
-    for (const { name, decide } of source.current()) {
-      const reason = reasonOf(() => decide({ index, segments, peer: server }));
+    const input = { index, segments, peer: server };
+    const policies = source.current();
+    const beyond = policies.length === 0 ? [] : [{ name: "own name", decide: () => foreignAnswer(input, server) }];
+    for (const { name, decide } of [...policies, ...beyond]) {
+      const reason = reasonOf(() => decide(input));
       if (reason === undefined) continue;
       const address = server?.spiffeId ?? "a server without identity";
       const peer = { kind: "tcp" as const, address, ...(server === undefined ? {} : { spiffeId: server.spiffeId }) };

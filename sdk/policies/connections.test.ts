@@ -36,8 +36,13 @@ const badTokens: { why: string; token: string; reason: RegExp }[] = [
   { why: "expired", token: alice.tokenFor(manager, -1000), reason: /expired/ },
   {
     why: "from the future",
-    token: alice.tokenOf({ alg: "ES256" }, manager, "AAAA", { nbf: Date.now() / 1000 + 3600 }),
+    token: alice.signed(manager, { nbf: Date.now() / 1000 + 3600 }),
     reason: /not valid before/,
+  },
+  {
+    why: "of the peer's own key in another's name",
+    token: alice.signed(manager, { sub: mallory.spiffeId }),
+    reason: /in the name of/,
   },
   { why: "alg none", token: alice.tokenOf({ alg: "none" }, manager, ""), reason: /not signed/ },
   { why: "HS256 signed with the public key", token: alice.hs256For(manager), reason: /not signed/ },

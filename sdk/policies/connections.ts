@@ -11,9 +11,9 @@ import type { Ownership } from "../elements/serialize.js";
 import type { Connection } from "../gen/connection.js";
 import { identityOf } from "../peer.js";
 import type { Audit } from "./audit.js";
+import { askBeyond } from "./beyond-rules.js";
 import { expiredPolicy } from "./built-in.js";
 import { claimsOf } from "./claims.js";
-import { refuseFuture } from "./future.js";
 import type { OwnerBook } from "./owner-book.js";
 import { ask, noPrivileges, type PolicySource } from "./policy.js";
 
@@ -27,8 +27,8 @@ export function connectionPolicy(source: PolicySource, audit: Audit): Connection
     // An expired token never keeps an owner from ending a connection.
     const except = method === "close" ? { except: expiredPolicy } : {};
     const question = { method, peer: context.peer, object, input, ...except };
-    refuseFuture(question, audit);
     ask(source, question, audit);
+    askBeyond(source, question, audit);
   };
 }
 

@@ -10,6 +10,7 @@ import { parsePathHeader, pathHeader, subjectOf } from "../registry/path-header.
 import { Code, statusError } from "../status.js";
 import type { RemoteRegistry } from "../transport/dial.js";
 import type { Audit } from "./audit.js";
+import { foreignAnswer } from "./beyond-rules.js";
 import type { ResourceInput } from "./input.js";
 import { type PolicySource, textOf } from "./policy.js";
 
@@ -61,11 +62,14 @@ export function demandOfRegistry<T extends Entry>(
         call.onHeader?.(name, value);
       },
     });
-    const refused = firstRefusal(() => inputOf(answer.name, sentIndex(call), headers, server, known.get(answer.name)));
+    const refused = firstRefusal(() => inputOf(answer.name, sentIndex(call), headers, server, known.get(answer.name)), server);
     return { answer, server: server as PeerIdentity | undefined, refused };
   }
 
-  function firstRefusal(read: () => ResourceInput): { policy: string; reason: string } | undefined {
+  function firstRefusal(
+    read: () => ResourceInput,
+    server: PeerIdentity | undefined,
+  ): { policy: string; reason: string } | undefined {
     const policies = source.current();
     if (policies.length === 0) return undefined;
     let policy = "path";
@@ -76,7 +80,8 @@ export function demandOfRegistry<T extends Entry>(
         const reason = decide(input);
         if (reason !== undefined) return { policy, reason };
       }
-      return undefined;
+      const reason = foreignAnswer(input, server);
+      return reason === undefined ? undefined : { policy: "own name", reason };
     } catch (error) {
       return { policy, reason: `the policy cannot be evaluated: ${textOf(error)}` };
     }

@@ -3,7 +3,7 @@ import type { CallContext } from "../chain.js";
 import { identityOf } from "../peer.js";
 import { subjectOf } from "../registry/path-header.js";
 import type { Audit } from "./audit.js";
-import { refuseFuture } from "./future.js";
+import { askBeyond } from "./beyond-rules.js";
 import { ask, type PolicySource } from "./policy.js";
 
 export interface RegistryQuestion {
@@ -30,7 +30,7 @@ export function registryPolicy(source: PolicySource, audit: Audit): RegistryPoli
       resource: { name, owner: subjectOf(tokens[0] ?? ""), currentPathIds },
     };
     const question = { method, peer, object: name, input };
-    refuseFuture(question, audit);
     ask(source, question, audit);
+    askBeyond(source, question, audit);
   };
 }

@@ -33,6 +33,10 @@ export interface TrustedMesh {
   readonly signal: AbortSignal;
   /** Lines of the audit log of all components. */
   readonly audit: readonly string[];
+  /** All lines of all components, at the level trace. */
+  readonly log: readonly string[];
+  /** Who makes all identities of the mesh, managers as /nsmgr-n1 and so on. */
+  readonly authority: Authority;
   identity(path: string): Promise<RenewableIdentity>;
   /** The same as files, and the settings that name them, for a process. */
   identityFiles(path: string): Promise<Record<string, string>>;
@@ -70,8 +74,12 @@ export async function startTrustedMesh(
     stopping.abort();
   });
   const audit: string[] = [];
-  const logOf = (name: string): Log =>
-    createLog({ name, level: "warn", destination: { write: (line) => line.includes('"audit"') && audit.push(line) } });
+  const lines: string[] = [];
+  const write = (line: string): void => {
+    lines.push(line);
+    if (line.includes('"audit"')) audit.push(line);
+  };
+  const logOf = (name: string): Log => createLog({ name, level: "trace", destination: { write } });
   const authority = await testAuthority();
   const identity = (path: string) => testIdentity(authority, path);
   const base = { WEFT_DRAIN_TIMEOUT: "100ms", WEFT_INSECURE: "true", ...env };
@@ -136,6 +144,8 @@ export async function startTrustedMesh(
     forwarderUrl: `unix://${folder}/f-n1.sock`,
     signal,
     audit,
+    log: lines,
+    authority,
     identity,
     identityFiles,
     async workload(path) {

@@ -1,5 +1,5 @@
 /** Somebody with an identity, for tests of policies: no TLS, only what TLS would have shown. */
-import { createHmac, generateKeyPairSync } from "node:crypto";
+import { createHmac, generateKeyPairSync, sign } from "node:crypto";
 import { backgroundCall, type CallContext } from "../../chain.js";
 import type { Token } from "../../elements/exchange-tokens.js";
 import { mintToken } from "../../identity/tokens.js";
@@ -10,6 +10,8 @@ export interface Party {
   readonly peer: Peer;
   /** A token of this party for another. */
   tokenFor(audience: { readonly spiffeId: string }, aheadMs?: number): string;
+  /** Any claims on top of the usual ones, signed as they should be. */
+  signed(audience: { readonly spiffeId: string }, claims: object): string;
   /** Any header, with any signature. */
   tokenOf(header: object, audience: { readonly spiffeId: string }, signature: string, claims?: object): string;
   /** The classic forgery: the public key as the secret of HS256. */
@@ -39,6 +41,11 @@ export function party(spiffeId: string): Party {
         made.get(key) ?? mintToken({ sub: spiffeId, aud: audience.spiffeId, expiresMs: startMs + aheadMs, privateKey });
       made.set(key, token);
       return token;
+    },
+    signed(audience, claims) {
+      const text = `${encoded({ alg: "ES256", typ: "JWT" })}.${encoded({ ...claimsFor(audience.spiffeId), ...claims })}`;
+      const signature = sign("sha256", Buffer.from(text), { key: privateKey, dsaEncoding: "ieee-p1363" });
+      return `${text}.${signature.toString("base64url")}`;
     },
     tokenOf: (header, audience, signature, claims = {}) =>
       `${encoded(header)}.${encoded({ ...claimsFor(audience.spiffeId), ...claims })}.${signature}`,
