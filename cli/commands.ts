@@ -2,6 +2,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { ChaosOptions } from "./commands/chaos.js";
 import type { ConnectOptions } from "./commands/connect.js";
+import type { DrainOptions } from "./commands/drain.js";
 import type { GetOptions } from "./commands/get.js";
 import type { ServeOptions } from "./commands/serve.js";
 import { components } from "./components.js";
@@ -203,6 +204,17 @@ function addQuestions(program: Command, context: CliContext, act: Act): void {
   question("doctor", "what this machine can do, what is wrong, how to fix it; then the health of the mesh")
     .option("--json", "one JSON object")
     .action(act(async (options: JsonOptions) => (await import("./commands/doctor.js")).doctor(options, context)));
+  question("drain", "have the connections of an endpoint, forwarder or node moved elsewhere, without a packet lost")
+    .argument("<kind>", "endpoint | forwarder | node")
+    .argument("<name>", "its name")
+    .option("--timeout <duration>", "how long to wait until the last connection has gone", "30s")
+    .option("--undo", "let it take connections again")
+    .option("--json", "one JSON object")
+    .action(
+      act(async (kind: string, name: string, options: DrainOptions) =>
+        (await import("./commands/drain.js")).drain(kind, name, options, context),
+      ),
+    );
   question("log-level", "read or change the log level of the running components")
     .argument("[level]", "trace | debug | info | warn | error; left out: only read")
     .option("--of <name>", "only the component of this name")

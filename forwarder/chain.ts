@@ -6,7 +6,6 @@ import { admit } from "../sdk/elements/admit.js";
 import { announce } from "../sdk/elements/announce.js";
 import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
-import type { Drain } from "../sdk/elements/drain.js";
 import { enterPath } from "../sdk/elements/enter-path.js";
 import { exchangeTokens } from "../sdk/elements/exchange-tokens.js";
 import type { Expire } from "../sdk/elements/expire.js";
@@ -44,7 +43,6 @@ export interface ForwarderChainDeps {
   readonly serialize: Serialize;
   readonly expire: Expire;
   readonly hub: MonitorHub;
-  readonly drain: Drain;
   readonly services: Pick<Registry<NetworkService>, "find">;
   readonly endpoints: FindEndpointOptions["endpoints"];
   readonly dialer: Pick<Dialer, "connections" | "monitor">;
@@ -73,7 +71,6 @@ export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi>
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(hub))
-      .use(deps.drain)
       // Where does it go next? As a rule the manager has chosen the endpoint already.
       .use(chooseEndpoint({ services, endpoints, journal, nowMs: clock.nowMs }))
       .use(undo({ log }))

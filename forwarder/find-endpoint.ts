@@ -51,7 +51,10 @@ export function findEndpoint(options: FindEndpointOptions): Element<ConnectionAp
         const connection = request.connection;
         const name = connection?.network_service_endpoint_name ?? "";
         if (connection === undefined || name === "") throw noneChosen(connection);
-        const url = (await urlOf(name, signal, false)) ?? (await urlOf(name, signal, true));
+        const held = connections.get(connection.id)?.nextHop;
+        // An entry that has been taken out, or lost, ends no connection that lives: the endpoint itself says what it still has.
+        const where = held?.name === name ? held.url : undefined;
+        const url = (await urlOf(name, signal, false)) ?? (await urlOf(name, signal, true)) ?? where;
         if (url === undefined) throw notRegistered(connection, name);
 
         const goTo = async (place: string): Promise<Connection> => {

@@ -1,5 +1,4 @@
 /** What an operator may ask of the forwarder: what this machine can do, what was built, and why. */
-import { type Drain, drainAnswer } from "../sdk/elements/drain.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import { Fact } from "../sdk/gen/inspect.js";
 import { Code, statusError } from "../sdk/status.js";
@@ -13,7 +12,6 @@ export interface ReportParts {
   readonly config: Pick<ForwarderConfig, "name" | "vxlanPort">;
   readonly log: Log;
   readonly journal: Pick<Journal, "explain">;
-  readonly drain: Pick<Drain, "begin" | "end">;
   readonly dataPlane: DataPlane;
   readonly connections: Connections;
   /** Undefined = this node has no address for tunnels. */
@@ -23,8 +21,6 @@ export interface ReportParts {
 export function inspectForwarder(parts: ReportParts): Inspect {
   const { config, log, journal } = parts;
   return {
-    drain: async (request) =>
-      drainAnswer(config.name, await (request.undo ? parts.drain.end() : parts.drain.begin(request.wait_ms))),
     explain: async ({ connection_id }) => ({ component: config.name, decisions: journal.explain(connection_id) }),
     async getReport({ section }) {
       const wanted = (name: string): boolean => section === "" || section === name;

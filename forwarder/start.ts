@@ -3,7 +3,6 @@ import type { ChainObserver } from "../sdk/chain.js";
 import { backgroundCall } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
 import { createPhases } from "../sdk/config/phases.js";
-import { drain } from "../sdk/elements/drain.js";
 import { expire } from "../sdk/elements/expire.js";
 import { createJournal } from "../sdk/elements/explain.js";
 import { serialize } from "../sdk/elements/serialize.js";
@@ -99,12 +98,12 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   const hub = createMonitorHub();
   const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub, signal, tunnelAddress };
   const journal = createJournal();
-  const { handler, draining } = await createHandler({ ...parts, journal });
+  const handler = await createHandler({ ...parts, journal });
   const health = deps.health ?? createHealth();
   const listener = await phases.run(
     "listen",
     () => {
-      const inspect = inspectForwarder({ ...parts, journal, drain: draining });
+      const inspect = inspectForwarder({ ...parts, journal });
       const services = [
         connectionService(handler),
         monitorService(policies?.monitor(parts.hub) ?? parts.hub),
@@ -190,8 +189,6 @@ async function createHandler(
     keyRotation: parts.keyRotation,
   });
   const timers = expire(clock, signal);
-  const serializer = serialize({ restored, log, ownership: parts.policies?.ownership });
-  const draining = drain({ name: config.name, connections: () => serializer.connections(), publish: hub.publish });
   const handler = forwarderChain({
     name: config.name,
     clock,
@@ -199,8 +196,7 @@ async function createHandler(
     observer: parts.observer,
     identity: parts.identity,
     maxTokenLifetimeMs: config.maxTokenLifetimeMs,
-    serialize: serializer,
-    drain: draining,
+    serialize: serialize({ restored, log, ownership: parts.policies?.ownership }),
     policies: parts.policies,
     expire: timers,
     hub,
@@ -223,7 +219,7 @@ async function createHandler(
       });
     });
   }
-  return { handler, draining };
+  return handler;
 }
 
 /** Registers in the background: the manager may come up after us. */

@@ -25,6 +25,7 @@ import type { Dialer } from "../sdk/transport/dial.js";
 import { chooseForwarder } from "./choose-forwarder.js";
 import type { NsmgrConfig } from "./config.js";
 import type { Directory } from "./directory.js";
+import type { Drains } from "./drain-endpoints.js";
 import { excludePrefixes, type PrefixList } from "./exclude-prefixes.js";
 import type { FindEndpoints } from "./find-endpoints.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
@@ -47,6 +48,7 @@ export interface NsmgrChainDeps {
   readonly prefixes: Pick<PrefixList, "current">;
   readonly directory: Directory;
   readonly locals: LocalEndpoints;
+  readonly drains: Drains;
   /** Endpoints as this node reaches them. */
   readonly find: FindEndpoints;
   readonly dialer: Dialer;
@@ -88,12 +90,14 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
         }),
       )
       .use(chooseEndpoint({ services: directory.services, endpoints: { find: deps.find }, journal }))
+      .use(deps.drains)
       .use(refuseLoops(config.name))
       .use(
         chooseForwarder({
           locals: deps.locals,
           serviceName: config.forwarderServiceName,
           serviceOf: directory.serviceOf,
+          drains: deps.drains.isDraining,
           isRegisteredHere: directory.isRegisteredHere,
           clock,
           explain: (id, candidate, verdict, rule) => journal.note(id, "choose-forwarder", candidate, verdict, rule),

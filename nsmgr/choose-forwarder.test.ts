@@ -102,6 +102,16 @@ test("row 1.30: Close finds the forwarder by the path; what nobody knows is clos
   await assert.rejects(close({ forwarder: "gone", known: true }), { code: Code.UNAVAILABLE });
 });
 
+test("a forwarder that drains keeps what it carries and gets nothing new", async () => {
+  const { ask, tried, draining } = start(["a", "b"]);
+  draining.add("a");
+  await ask({});
+  await ask({ forwarder: "a", known: true });
+  assert.deepEqual(tried, ["unix:///run/b", "unix:///run/a"]);
+  draining.add("b");
+  await assert.rejects(ask({}), { code: Code.UNAVAILABLE, details: /drains/ });
+});
+
 interface Asked {
   readonly forwarder?: string;
   readonly known?: boolean;
@@ -121,6 +131,7 @@ function start(names: readonly string[], service: Parameters<typeof NetworkServi
   const explained: string[] = [];
   const deadlines: (number | undefined)[] = [];
   const registered = new Set<string>();
+  const draining = new Set<string>();
   let previous: Connection | undefined;
   const knows: Element<ConnectionApi, object, Pick<HasConnection, "previous">> = {
     name: "knows",
@@ -136,6 +147,7 @@ function start(names: readonly string[], service: Parameters<typeof NetworkServi
         locals,
         serviceName: "forwarder",
         serviceOf: async () => NetworkService.fromPartial({ name: "s", ...service }),
+        drains: (name) => draining.has(name),
         isRegisteredHere: async (name) => registered.has(name),
         clock,
         explain: (_id, candidate, verdict, rule) => void explained.push(`${candidate} ${verdict} ${rule}`),
@@ -176,5 +188,6 @@ function start(names: readonly string[], service: Parameters<typeof NetworkServi
     failing,
     deadlines,
     registered,
+    draining,
   };
 }

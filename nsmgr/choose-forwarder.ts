@@ -30,6 +30,8 @@ export interface ChooseForwarderDeps {
   readonly serviceName: string;
   /** The network service of that name (and payload, unless empty); NOT_FOUND if there is none. */
   readonly serviceOf: (name: string, payload: string, signal: AbortSignal) => Promise<NetworkService>;
+  /** Whether it is to take no new connections (drain-endpoints). */
+  readonly drains: (name: string) => boolean;
   /** Whether the registry has a forwarder of this name for this node, registered with us or not. */
   readonly isRegisteredHere: (name: string, signal: AbortSignal) => Promise<boolean>;
   readonly clock: Pick<Clock, "nowMs">;
@@ -103,7 +105,13 @@ async function candidatesFor(
   for (const { candidate, rule } of ranking.refused) deps.explain(connection.id, candidate, "REFUSED", rule);
   if (current !== undefined && ranking.candidates[0]?.name === current) return ranking.candidates.slice(0, 1);
   if (current !== undefined) await mayLeave(current, context, deps);
-  if (ranking.candidates.length > 0) return ranking.candidates;
+  const open = ranking.candidates.filter(({ name }) => !deps.drains(name));
+  if (open.length > 0) return open;
+  const [drained] = ranking.candidates;
+  if (drained !== undefined) {
+    const text = `forwarder ${drained.name} drains and takes no new connections, and no other one of this node fits; start one`;
+    throw statusError(Code.UNAVAILABLE, text);
+  }
   const labels = Object.entries(ranking.labels ?? {}).map(([key, value]) => `${key}=${value}`);
   const names = forwarders.map((forwarder) => forwarder.name);
   throw statusError(

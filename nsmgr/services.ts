@@ -2,6 +2,7 @@
 import type { ChainObserver } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { Announcements } from "../sdk/elements/announce.js";
+import { drainAnswer } from "../sdk/elements/drain.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
@@ -28,6 +29,7 @@ import {
 import { nsmgrChain } from "./chain.js";
 import type { NsmgrConfig } from "./config.js";
 import type { Directory } from "./directory.js";
+import { type Drains, drainEndpoints } from "./drain-endpoints.js";
 import type { PrefixList } from "./exclude-prefixes.js";
 import { findEndpoints } from "./find-endpoints.js";
 import { limitTime } from "./limit-time.js";
@@ -67,10 +69,11 @@ export interface Parts {
 export function nsmgrServices(parts: Parts): ServiceBinding[] {
   const { config, directory, locals, publicUrl, policies } = parts;
   const mintToken = mintFor(parts.identity);
-  const inspect = inspectOf(parts);
+  const drains = drainEndpoints({ name: config.name, locals, hub: parts.hub });
+  const inspect = inspectOf(parts, drains);
   const announcements = announcementsTo(parts.hub, parts.metrics);
   const find = findEndpoints({ upstream: directory.endpoints.find, locals, publicUrl });
-  const handler = nsmgrChain({ ...parts, announcements, find });
+  const handler = nsmgrChain({ ...parts, announcements, find, drains });
   const entries = { ...config, ...parts };
   // Others' look-ups go to the registry itself: they have caches of their own, and ask us when these may be wrong.
   const findDirectly = findEndpoints({ upstream: parts.endpoints.find, locals, publicUrl });
@@ -99,9 +102,13 @@ function announcementsTo(hub: MonitorHub, metrics: Metrics | undefined): Announc
   };
 }
 
-function inspectOf(parts: Parts): Inspect {
+function inspectOf(parts: Parts, drains: Drains): Inspect {
   const { config, log, journal } = parts;
   return {
+    drain: async (request) => {
+      const wanted = drains.of(request.endpoint);
+      return drainAnswer(config.name, await (request.undo ? wanted.end() : wanted.begin(request.wait_ms)));
+    },
     explain: async ({ connection_id }) => ({ component: config.name, decisions: journal.explain(connection_id) }),
     getReport: async ({ section }) => ({
       component: config.name,

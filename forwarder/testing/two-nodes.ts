@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import type { ConnectionApi, MechanismType } from "../../sdk/api.js";
 import { backgroundCall, type CallContext, type Handler } from "../../sdk/chain.js";
 import { manualClock } from "../../sdk/clock.js";
-import { drain } from "../../sdk/elements/drain.js";
 import { expire } from "../../sdk/elements/expire.js";
 import { createJournal } from "../../sdk/elements/explain.js";
 import { serialize } from "../../sdk/elements/serialize.js";
@@ -114,15 +113,13 @@ export async function createMesh(t: { after(end: () => void): void }, options: M
       ...{ dataPlane, vnis, wireguardEnds, tunnelAddress, udpPort },
       keyRotation: options.keyRotation,
     });
-    const serializer = serialize({ log: silentLog });
     const handler = forwarderChain({
       name: `forwarder-${name}`,
       clock,
       log: silentLog,
       observer: undefined,
       maxTokenLifetimeMs: 600_000,
-      serialize: serializer,
-      drain: drain({ name: `forwarder-${name}`, connections: () => serializer.connections(), publish: hub.publish }),
+      serialize: serialize({ log: silentLog }),
       expire: expire(clock, signal),
       hub,
       journal: createJournal(),

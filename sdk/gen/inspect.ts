@@ -74,6 +74,8 @@ export interface DrainRequest {
   undo: boolean;
   /** How long to wait for the connections to go, in milliseconds; 0 = answer at once. */
   wait_ms: number;
+  /** Only this endpoint of a node manager's node; empty: everything that the component carries. */
+  endpoint: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -715,7 +717,7 @@ export const LogLevel: MessageFns<LogLevel> = {
 };
 
 function createBaseDrainRequest(): DrainRequest {
-  return { undo: false, wait_ms: 0, _unknownFields: {} };
+  return { undo: false, wait_ms: 0, endpoint: "", _unknownFields: {} };
 }
 
 export const DrainRequest: MessageFns<DrainRequest> = {
@@ -725,6 +727,9 @@ export const DrainRequest: MessageFns<DrainRequest> = {
     }
     if (message.wait_ms !== 0) {
       writer.uint32(16).uint32(message.wait_ms);
+    }
+    if (message.endpoint !== "") {
+      writer.uint32(26).string(message.endpoint);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -766,6 +771,14 @@ export const DrainRequest: MessageFns<DrainRequest> = {
             message.wait_ms = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.endpoint = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -793,6 +806,7 @@ export const DrainRequest: MessageFns<DrainRequest> = {
     const message = createBaseDrainRequest();
     message.undo = object.undo ?? false;
     message.wait_ms = object.wait_ms ?? 0;
+    message.endpoint = object.endpoint ?? "";
     return message;
   },
 };

@@ -185,6 +185,11 @@ export function closeDescriptor(fd: number): void {
   checked(bindings.close(fd), `close descriptor ${fd}`);
 }
 
+/** close(2) on a pool thread, for a socket in whose closing the kernel sleeps. What it says is of no use to anybody. */
+export function closeOnThread(fd: number): void {
+  bindings.close.async(fd, () => {});
+}
+
 function checked(result: number, verb: string): number {
   if (result < 0) throw systemError(verb, koffi.errno());
   return result;

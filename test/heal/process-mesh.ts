@@ -43,6 +43,8 @@ export interface ProcessMesh {
     node: number,
     options: Partial<ConnectOptions> & { url: string },
   ): Promise<ClientConnection & { readonly netns: string }>;
+  /** A second forwarder on the node, started. */
+  anotherForwarder(node: number): Promise<ComponentProcess>;
   /** Removes the pod's namespace, as when the pod goes. */
   removePod(netns: string): void;
 }
@@ -142,6 +144,11 @@ export async function startProcessMesh(t: TestContext, { nodes: nodeCount, datap
       stops.push(() => connection.close());
       return Object.assign(Object.create(connection) as ClientConnection, { netns });
     },
+    async anotherForwarder(node) {
+      const { name, url: managerUrl } = nodeAt(node);
+      const place = { netns: hosts[node] ?? "", underlay: `198.18.77.${node + 1}`, folder, dataplane, dialer };
+      return await started(forwarderProcess({ ...place, name: `forwarder-${node + 1}b`, node: name, managerUrl }));
+    },
     removePod(netns) {
       pods.delete(netns);
       deleteNamedNetns(netns);
@@ -158,6 +165,43 @@ interface NodeParts {
   readonly dialer: Dialer;
 }
 
+interface ForwarderParts {
+  readonly name: string;
+  readonly node: string;
+  readonly managerUrl: string;
+  readonly underlay: string;
+  readonly dataplane: "none" | "kernel";
+  readonly netns: string;
+  readonly folder: string;
+  readonly dialer: Dialer;
+}
+
+function forwarderProcess({
+  name,
+  node,
+  managerUrl,
+  underlay,
+  dataplane,
+  netns,
+  folder,
+  dialer,
+}: ForwarderParts): ComponentProcess {
+  return componentProcess({
+    name,
+    component: "forwarder",
+    url: `unix://${folder}/${name}.sock`,
+    env: {
+      NSM_CONNECT_TO: managerUrl,
+      NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
+      WEFT_DATAPLANE: dataplane,
+      WEFT_STATE_DIR: `${folder}/${name}`,
+      NODE_NAME: node,
+    },
+    netns,
+    dialer,
+  });
+}
+
 async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dialer }: NodeParts): Promise<MeshNode> {
   const name = `node-${index + 1}`;
   const url = `unix://${folder}/${name}.sock`;
@@ -171,18 +215,15 @@ async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dia
     netns,
     dialer,
   });
-  const forwarder = componentProcess({
-    name: `forwarder-${index + 1}`,
-    component: "forwarder",
-    url: `unix://${folder}/fwd-${index + 1}.sock`,
-    env: {
-      NSM_CONNECT_TO: url,
-      NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
-      WEFT_DATAPLANE: dataplane,
-      WEFT_STATE_DIR: `${folder}/fwd-${index + 1}`,
-      NODE_NAME: name,
-    },
+  const forwarderName = `forwarder-${index + 1}`;
+  const forwarder = forwarderProcess({
+    name: forwarderName,
+    node: name,
+    managerUrl: url,
+    underlay,
+    dataplane,
     netns,
+    folder,
     dialer,
   });
   return { name, url, nsmgr, forwarder };

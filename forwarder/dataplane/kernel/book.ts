@@ -150,5 +150,6 @@ function decodeLinks(value: unknown): BuiltLink[] | undefined {
       Array.isArray(link["tables"]) &&
       link["tables"].every((table) => isObject(table) && typeof table["key"] === "string" && typeof table["table"] === "number"),
   );
-  return wellFormed ? (value as BuiltLink[]) : undefined;
+  if (!wellFormed) return undefined;
+  return (value as BuiltLink[]).map((link) => ({ ...link, group: Number.isInteger(link.group) ? link.group : 0 }));
 }

@@ -4,7 +4,7 @@
 import { randomBytes } from "node:crypto";
 import type { Family } from "../../../sdk/linux/netlink/ip-address.js";
 import { formatAddress, formatPrefix } from "../../../sdk/linux/netlink/ip-address.js";
-import { randomMac } from "../../../sdk/linux/netlink/mac-address.js";
+import { macFrom } from "../../../sdk/linux/netlink/mac-address.js";
 import type { NetnsHandle } from "../../../sdk/linux/netns.js";
 import { uapiSocketPath } from "../../../sdk/linux/wireguard-go.js";
 import type { CrossConnect, OwnedObject } from "../dataplane.js";
@@ -35,6 +35,8 @@ export interface BuiltLink {
   readonly beside?: Tun;
   /** What interfaces have counted that stood in the place of this one before; decimal. */
   readonly carried?: Readonly<Record<CounterName, string>>;
+  /** The mark of our ledger (mark.ts); 0 in entries of a version that set none. */
+  readonly group: number;
   /** Routing tables of its policies, in this namespace. */
   readonly tables: readonly OwnedTable[];
   /** What ping-groups.ts found in this namespace; undefined: it has changed nothing there. */
@@ -68,13 +70,23 @@ export interface AskNamespace {
   pingGroups(): string | undefined;
 }
 
-/** Chooses what the plan leaves open and keeps what was chosen before. */
+/** Who makes it. */
+export interface Maker {
+  readonly connectionId: string;
+  readonly group: number;
+  readonly tuns: Pick<BuiltLink, "tun" | "beside">;
+}
+
+/**
+ * Chooses what the plan leaves open and keeps what was chosen before. A hardware address comes from the connection, so that it
+ * is the same when the connection is made again.
+ */
 export function buildLink(
   plan: LinkPlan,
   netns: Pick<NetnsHandle, "dev" | "ino">,
   before: BuiltLink | undefined,
   ask: AskNamespace,
-  tuns: Pick<BuiltLink, "tun" | "beside">,
+  maker: Maker,
 ): BuiltLink {
   const samePlace = before !== undefined && before.dev === String(netns.dev) && before.ino === String(netns.ino);
   const kept = new Map(samePlace ? before.tables.map((table) => [table.key, table] as const) : []);
@@ -86,8 +98,9 @@ export function buildLink(
     dev: String(netns.dev),
     ino: String(netns.ino),
     name: plan.name,
-    macAddress: isTun ? "" : plan.macAddress || before?.macAddress || randomMac(),
-    ...tuns,
+    macAddress: isTun ? "" : plan.macAddress || before?.macAddress || macFrom(`${maker.connectionId}/${plan.role}`),
+    group: maker.group,
+    ...maker.tuns,
     ...(isTun && before?.carried !== undefined ? { carried: before.carried } : {}),
     tables: plan.policies.map(({ key, family }) => kept.get(key) ?? { key, family, table: added.next().value ?? 0 }),
     pingGroups: samePlace ? before.pingGroups : ask.pingGroups(),

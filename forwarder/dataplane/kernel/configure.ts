@@ -171,6 +171,7 @@ function linkChanges(link: Link, plan: LinkPlan, built: BuiltLink): Step[] {
     ...(link.alias === plan.alias ? {} : { alias: plan.alias }),
     ...(link.macAddress === built.macAddress ? {} : { macAddress: built.macAddress }),
     ...(link.mtuBytes === plan.mtuBytes ? {} : { mtuBytes: plan.mtuBytes }),
+    ...(link.group === built.group ? {} : { group: built.group }),
     ...(link.up ? {} : { up: true }),
   };
   return Object.keys(change).length === 0 ? [] : [{ request: setLink(link.index, change) }];

@@ -1,5 +1,6 @@
 /** What has gone through a connection: the counters of its interfaces, and of those that stood in their places before. */
-import { getLink, type LinkStatistics } from "../../../sdk/linux/netlink/links.js";
+import type { LinkStatistics } from "../../../sdk/linux/netlink/link-statistics.js";
+import { getLink } from "../../../sdk/linux/netlink/links.js";
 import type { Counters } from "../dataplane.js";
 import { type Built, type BuiltLink, counterNames } from "./built.js";
 import { findLink, type Place, withPlaces } from "./places.js";

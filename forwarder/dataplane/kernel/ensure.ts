@@ -8,6 +8,7 @@
 import type { NetnsHandle } from "../../../sdk/linux/netns.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { CrossConnect } from "../dataplane.js";
+import { announceBuilt } from "./announce.js";
 import type { Book } from "./book.js";
 import { type Built, type BuiltLink, buildLink, linkOf, type OwnedTable, parkedName, sameNamespace } from "./built.js";
 import { freeTables } from "./configure.js";
@@ -38,11 +39,23 @@ export async function bringAbout(job: Job, crossConnect: CrossConnect, before: B
   const built = choose(job, { plan, crossConnect, before, backend });
   job.underWay.add(built);
   try {
-    if (await change(job, plan, built, before)) await settle(job.shop.places, plan, built);
+    if (await change(job, plan, built, before)) {
+      await settle(job.shop.places, plan, built);
+      announce(job, plan, built);
+    }
   } finally {
     job.underWay.delete(built);
   }
   return built;
+}
+
+/** Neighbours that do not hear of it find out by themselves, only later: no reason to refuse. */
+function announce({ shop, log }: Job, plan: Plan, built: Built): void {
+  try {
+    announceBuilt(shop.places, plan, built);
+  } catch (error) {
+    log.debug("could not tell the neighbours", { connectionId: built.crossConnect.id, error });
+  }
 }
 
 /** Whether anything in the kernel has been changed. */
@@ -60,6 +73,7 @@ async function change(job: Job, plan: Plan, built: Built, before: Built | undefi
 /** Opens the namespaces (so a missing one is refused before anything is touched) and fills in what the plan leaves open. */
 function choose({ shop, pings, underWay }: Job, { plan, crossConnect, before, backend }: Choice): Built {
   const tuns = chooseTuns(plan, before && { built: before, plan: planOf(before.crossConnect) }, backend);
+  const maker = { connectionId: crossConnect.id, group: shop.group, tuns };
   const links = plan.links.map((link) => {
     const place = shop.places.open(link.netnsUrl);
     const earlier = before && linkOf(before, link.role);
@@ -67,7 +81,7 @@ function choose({ shop, pings, underWay }: Job, { plan, crossConnect, before, ba
       freeTables: (count: number) => freeTables(place.socket, count, tablesUnderWay(underWay, place.netns)),
       pingGroups: () => pings.claim(crossConnect.id, place, link.netnsUrl),
     };
-    return withCarried(place, buildLink(link, place.netns, earlier, ask, tuns), earlier);
+    return withCarried(place, buildLink(link, place.netns, earlier, ask, maker), earlier);
   });
   return { crossConnect, links, leftovers: [] };
 }

@@ -22,6 +22,7 @@ import { type Built, objectsOf } from "./built.js";
 import { countersOf } from "./counters.js";
 import { bringAbout } from "./ensure.js";
 import { createHealth } from "./health.js";
+import { markOf, markVariable } from "./mark.js";
 import { createPingGroups } from "./ping-groups.js";
 import { type Places, withPlaces } from "./places.js";
 import { createReaper } from "./reaper.js";
@@ -48,6 +49,8 @@ export interface KernelDataPlaneOptions {
 export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels }: KernelDataPlaneOptions): DataPlane {
   const book = openBook(join(stateDir, "cross-connects"), log);
   const unlock = lockFile(join(stateDir, "dataplane.lock"), `the data plane's ledger in ${stateDir}`);
+  const group = markOf(stateDir);
+  const env = { ...processEnv, [markVariable]: String(group) };
   const home = openOwnNetns();
   const own = openNetlinkSocket(home);
   const reaper = createReaper();
@@ -64,7 +67,7 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
   const works = async (name: string): Promise<boolean> =>
     (await capabilities()).some((each) => each.name === name && each.supported === "yes");
   const tunnelBackend = async (): Promise<TunnelBackend> => tunnels ?? ((await works(kernelWireguard)) ? "kernel" : "program");
-  const supplies = { home, own, reaper, processEnv, tunnelBackend };
+  const supplies = { home, own, reaper, group, processEnv: env, tunnelBackend };
   const shopOf = (places: Places): Workshop => ({ places, ...supplies });
 
   const health = createHealth({

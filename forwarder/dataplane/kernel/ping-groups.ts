@@ -49,7 +49,15 @@ export function createPingGroups(log: Log): PingGroups {
 
   function restore(home: Home, original: string, places: Places): void {
     try {
-      const place = places.find({ ...home, role: "client", name: "", macAddress: "", tables: [], pingGroups: original });
+      const place = places.find({
+        ...home,
+        role: "client",
+        name: "",
+        macAddress: "",
+        group: 0,
+        tables: [],
+        pingGroups: original,
+      });
       if (place === undefined || read(place) !== everyGroup) return;
       if (listLinks(place.socket).some(({ alias }) => alias !== "")) return;
       withNetns(place.netns, () => writeFileSync(path, original));

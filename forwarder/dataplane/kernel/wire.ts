@@ -34,6 +34,8 @@ export interface Workshop {
   readonly reaper: Reaper;
   /** What makes new tunnels for payload IP. */
   readonly tunnelBackend: () => Promise<TunnelBackend>;
+  /** What marks an interface as one of our ledger (mark.ts). */
+  readonly group: number;
   /** Environment of processes that are started. */
   readonly processEnv: Readonly<Record<string, string>>;
 }

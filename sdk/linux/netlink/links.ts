@@ -5,6 +5,7 @@ import { AF_INET } from "../libc.js";
 import type { NetnsHandle } from "../netns.js";
 import * as codec from "./codec.js";
 import { type IpAddress, parseAddress } from "./ip-address.js";
+import { decodeStatistics, type LinkStatistics } from "./link-statistics.js";
 import { formatMac, parseMac } from "./mac-address.js";
 import type { NetlinkRequest, NetlinkSocket } from "./socket.js";
 
@@ -13,6 +14,8 @@ export interface Link {
   readonly index: number;
   readonly name: string;
   readonly alias: string;
+  /** A number that somebody gave it; 0 = none (ip-link(8), group). */
+  readonly group: number;
   /** "veth", "vxlan", …; empty for hardware and loopback. */
   readonly kind: string;
   readonly macAddress: string;
@@ -27,15 +30,6 @@ export interface Link {
   readonly peerIndex: number | undefined;
   readonly vxlan: { readonly vni: number; readonly udpPort: number } | undefined;
   readonly statistics: LinkStatistics | undefined;
-}
-
-export interface LinkStatistics {
-  readonly rxBytes: bigint;
-  readonly txBytes: bigint;
-  readonly rxPackets: bigint;
-  readonly txPackets: bigint;
-  /** Dropped by either direction. */
-  readonly drops: bigint;
 }
 
 /** One end of a veth pair to be created. */
@@ -240,6 +234,7 @@ export function decodeLink(body: Buffer): Link {
     index: body.readInt32LE(4),
     name: codec.readString(attributes.get(IFLA_IFNAME)),
     alias: codec.readString(attributes.get(IFLA_IFALIAS)),
+    group: codec.readUnsigned(attributes.get(IFLA_GROUP)) ?? 0,
     kind,
     macAddress: formatMac(attributes.get(IFLA_ADDRESS) ?? new Uint8Array()),
     mtuBytes: codec.readUnsigned(attributes.get(IFLA_MTU)) ?? 0,
@@ -257,13 +252,6 @@ function decodeVxlan(data: Buffer | undefined): Link["vxlan"] {
   const attributes = codec.decodeAttributes(data);
   const port = attributes.get(IFLA_VXLAN_PORT);
   return { vni: codec.readUnsigned(attributes.get(IFLA_VXLAN_ID)) ?? 0, udpPort: port?.length === 2 ? port.readUInt16BE() : 0 };
-}
-
-/** struct rtnl_link_stats64: packets and bytes first, then errors, then drops. */
-function decodeStatistics(bytes: Buffer | undefined): LinkStatistics | undefined {
-  if (bytes === undefined || bytes.length < 64) return undefined;
-  const at = (index: number): bigint => bytes.readBigUInt64LE(index * 8);
-  return { rxPackets: at(0), txPackets: at(1), rxBytes: at(2), txBytes: at(3), drops: at(6) + at(7) };
 }
 
 /** struct ifinfomsg. */

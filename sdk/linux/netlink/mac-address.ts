@@ -1,7 +1,7 @@
 /**
  * Hardware addresses of Ethernet: six bytes, written aa:bb:cc:dd:ee:ff.
  */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { Code, statusError } from "../../status.js";
 
 /**
@@ -24,6 +24,13 @@ export function parseMac(text: string): Uint8Array {
 
 export function formatMac(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
+
+/** A locally administered unicast address made from `seed`, always the same one. */
+export function macFrom(seed: string): string {
+  const bytes = createHash("sha256").update(seed).digest().subarray(0, 6);
+  bytes[0] = ((bytes[0] ?? 0) & 0xfc) | 0x02;
+  return formatMac(bytes);
 }
 
 /** A random locally administered unicast address (IEEE 802 bit rules). */
