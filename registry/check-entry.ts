@@ -22,16 +22,7 @@ export function checkEntry<T extends Entry>(kind: Kind<T>): Element<RegistryApi<
     name: "check-entry",
     steps: {
       async register(entry, _context, rest) {
-        checkName(kind, entry);
-        const url = kind.url(entry);
-        if (url.length > maxUrlLength)
-          throw refusal(kind, entry, `its url has ${url.length} characters, at most ${maxUrlLength}`);
-        if (controlOrBlank.test(url)) throw refusal(kind, entry, "its url contains blanks or control characters");
-        if (kind.services(entry).some((service) => control.test(service))) {
-          throw refusal(kind, entry, "a network service name contains control characters");
-        }
-        const bytes = kind.encode(entry).length;
-        if (bytes > maxEntryBytes) throw refusal(kind, entry, `it has ${bytes} bytes, at most ${maxEntryBytes}`);
+        demandKeepable(kind, entry);
         return rest.register(entry);
       },
       async unregister(entry, _context, rest) {
@@ -40,6 +31,19 @@ export function checkEntry<T extends Entry>(kind: Kind<T>): Element<RegistryApi<
       },
     },
   };
+}
+
+/** @throws INVALID_ARGUMENT when the entry cannot be kept */
+export function demandKeepable<T extends Entry>(kind: Kind<T>, entry: T): void {
+  checkName(kind, entry);
+  const url = kind.url(entry);
+  if (url.length > maxUrlLength) throw refusal(kind, entry, `its url has ${url.length} characters, at most ${maxUrlLength}`);
+  if (controlOrBlank.test(url)) throw refusal(kind, entry, "its url contains blanks or control characters");
+  if (kind.services(entry).some((service) => control.test(service))) {
+    throw refusal(kind, entry, "a network service name contains control characters");
+  }
+  const bytes = kind.encode(entry).length;
+  if (bytes > maxEntryBytes) throw refusal(kind, entry, `it has ${bytes} bytes, at most ${maxEntryBytes}`);
 }
 
 function checkName<T extends Entry>(kind: Kind<T>, { name }: T): void {

@@ -1,6 +1,6 @@
 /** The settings of the registry. Names are upstream's where upstream has the setting. */
 import { commonSettings, stateSettings } from "../sdk/config/common.js";
-import { address, durationMs, integer, list, name, oneOf } from "../sdk/config/kinds.js";
+import { address, durationMs, integer, list, name, oneOf, text } from "../sdk/config/kinds.js";
 import { setting, type Values } from "../sdk/config/table.js";
 import { policySettings } from "../sdk/policies/settings.js";
 
@@ -16,9 +16,29 @@ export const registrySettings = {
   maxUnderWay: policySettings.maxUnderWay,
   name: setting("NSM_NAME", name, "name of this registry, in logs and traces", { default: "registry" }),
   listenOn: setting("NSM_LISTEN_ON", list(address), "where managers reach this registry", { default: "tcp://:5002" }),
-  store: setting("WEFT_STORE", oneOf("lmdb", "memory"), "where entries are kept: lmdb survives a restart, memory does not", {
-    default: "lmdb",
+  store: setting(
+    "WEFT_STORE",
+    oneOf("lmdb", "memory", "kubernetes"),
+    "where entries are kept: lmdb survives a restart, memory does not, kubernetes is shared by replicas (custom resources)",
+    { default: "lmdb" },
+  ),
+  kubeconfig: setting("KUBECONFIG", text, "way to the cluster with the store kubernetes; empty = as the pod's service account", {
+    default: "",
   }),
+  namespace: setting(
+    "NSM_NAMESPACE",
+    text,
+    "where the store kubernetes makes objects; empty = the namespace of pod or kubeconfig",
+    {
+      default: "",
+    },
+  ),
+  storeScope: setting(
+    "WEFT_STORE_SCOPE",
+    oneOf("cluster", "namespace"),
+    "whose objects the store kubernetes reads: those of all namespaces, or only of its own (a Role is enough)",
+    { default: "cluster" },
+  ),
   leasePeriodMs: setting("NSM_EXPIRE_PERIOD", durationMs, "longest life of an endpoint's entry without a refresh", {
     default: "1m",
   }),

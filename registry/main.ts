@@ -7,6 +7,7 @@ import { resolveStateDir } from "../sdk/config/state-dir.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import { startIdentity } from "../sdk/identity/start.js";
+import { findApiConnection } from "../sdk/kubernetes/connection.js";
 import { policiesFor } from "../sdk/policies/policies.js";
 import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { mintFor, type PathOptions } from "../sdk/registry/enter-path.js";
@@ -29,8 +30,10 @@ import { type RegistryConfig, registrySettings } from "./config.js";
 import { expireEndpoints, renewLease } from "./expire.js";
 import { createFinder } from "./find.js";
 import { endpointKind, serviceKind } from "./kind.js";
+import { markStale } from "./mark-stale.js";
 import { publishFigures } from "./metrics.js";
 import { inspectRegistry } from "./report.js";
+import { openKubernetesStores } from "./store/kubernetes/stores.js";
 import { openLmdbStores } from "./store/lmdb.js";
 import { createMemoryStores } from "./store/memory.js";
 import type { Stores } from "./store/store.js";
@@ -67,7 +70,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     for (const step of undo.splice(0).reverse()) await step();
   };
   try {
-    const stores = openStores(config, deps, clock);
+    const stores = await openStores(config, deps, clock);
     undo.push(() => stores.close());
     const expiry = expireEndpoints(stores.endpoints, { clock, log });
     undo.push(() => expiry.stop());
@@ -98,8 +101,14 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const listener = await listen({
       urls: config.listenOn,
       services: [
-        serviceRegistryService(serviceChain(chainDeps), guardFind(findOf(services), policies?.registry, mintToken)),
-        endpointRegistryService(endpointChain(chainDeps), guardFind(findOf(endpoints), policies?.registry, mintToken)),
+        serviceRegistryService(
+          serviceChain(chainDeps),
+          guardFind(markStale(findOf(services), stores), policies?.registry, mintToken),
+        ),
+        endpointRegistryService(
+          endpointChain(chainDeps),
+          guardFind(markStale(findOf(endpoints), stores), policies?.registry, mintToken),
+        ),
         healthService(health),
         inspectService(policies?.inspect(inspect) ?? inspect),
       ],
@@ -120,12 +129,25 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
   }
 }
 
-function openStores(config: RegistryConfig, deps: RegistryDeps, clock: Clock): Stores {
+async function openStores(config: RegistryConfig, deps: RegistryDeps, clock: Clock): Promise<Stores> {
+  const { leasePeriodMs } = config;
+  const { log, signal, env = {} } = deps;
   if (config.store === "memory") return createMemoryStores();
+  if (config.store === "kubernetes") {
+    const connection = await findApiConnection({ env, kubeconfig: config.kubeconfig });
+    const namespace = config.namespace || connection.namespace;
+    const onlyNamespace = config.storeScope === "namespace";
+    log.info("the registry keeps its entries in Kubernetes", {
+      server: connection.server.href,
+      namespace,
+      as: connection.origin,
+    });
+    return openKubernetesStores({ connection, name: config.name, namespace, onlyNamespace, leasePeriodMs, clock, log, signal });
+  }
   return openLmdbStores({
-    dir: resolveStateDir(config.stateDir, config.name, deps.env ?? {}),
-    log: deps.log,
-    restore: (endpoint) => renewLease(endpoint, clock.nowMs(), config.leasePeriodMs),
+    dir: resolveStateDir(config.stateDir, config.name, env),
+    log,
+    restore: (endpoint) => renewLease(endpoint, clock.nowMs(), leasePeriodMs),
   });
 }
 
@@ -155,6 +177,10 @@ export async function run(options: {
     if (identity === undefined) log.warn(insecureWarning);
     // The listener gets a signal of its own: SIGTERM drains, it does not cut.
     const cut = new AbortController();
+    // a store that is kept elsewhere may be long in coming
+    const giveUp = (): void => cut.abort(options.signal.reason);
+    if (options.signal.aborted) giveUp();
+    options.signal.addEventListener("abort", giveUp, { once: true });
     const running = await startRegistry(config, {
       log,
       observer,

@@ -30,6 +30,15 @@ export function publishFigures(
     services: stores.services.table.size,
     endpoints: stores.endpoints.table.size,
   }));
+  new Gauge({
+    name: "weft_registry_stale_seconds",
+    help: "How long answers may have been older than what the store elsewhere holds; 0 = they are not",
+    registers: [registry],
+    collect() {
+      const stale = stores.staleness?.();
+      this.set(stale === undefined ? 0 : (Date.now() - stale.sinceMs) / 1_000);
+    },
+  });
   publish("weft_registry_watchers", "Watches open now", () => ({ services: services.watchers, endpoints: endpoints.watchers }));
   publish("weft_registry_dropped_watchers", "Watches ended since the start because their readers were too slow", () => ({
     services: services.dropped,

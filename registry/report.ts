@@ -21,6 +21,7 @@ export function inspectRegistry(parts: {
     async getReport({ section }) {
       const facts = [
         fact("objects", "store", config.store, "what keeps the entries"),
+        ...staleFacts(stores),
         fact("objects", "network services", stores.services.table.size, ""),
         fact("objects", "endpoints", stores.endpoints.table.size, ""),
         fact("counters", "watchers", services.watchers + endpoints.watchers, "watches open now"),
@@ -42,6 +43,12 @@ export function inspectRegistry(parts: {
       return { level: log.level };
     },
   };
+}
+
+function staleFacts(stores: Stores): Fact[] {
+  const stale = stores.staleness?.();
+  if (stale === undefined) return [];
+  return [fact("objects", "store is stale since", new Date(stale.sinceMs).toISOString(), stale.why)];
 }
 
 function fact(section: string, name: string, value: string | number, detail: string): Fact {

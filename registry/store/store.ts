@@ -52,10 +52,21 @@ export interface Store<T extends Entry> {
   replace(name: string, expected: T | undefined, next: T | undefined): Promise<void>;
 }
 
+export interface Staleness {
+  /** Milliseconds since the epoch. */
+  readonly sinceMs: number;
+  readonly why: string;
+}
+
 /** Both kinds of a registry, opened and closed together. */
 export interface Stores {
   readonly services: Store<NetworkService>;
   readonly endpoints: Store<NetworkServiceEndpoint>;
+  /**
+   * For a store that is kept elsewhere: since when what is read may be older than what is there, and why; undefined =
+   * it is not.
+   */
+  staleness?(): Staleness | undefined;
   /** Waits for what is being written. */
   close(): Promise<void>;
 }

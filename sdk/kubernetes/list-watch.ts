@@ -38,7 +38,7 @@ export interface ListWatchOptions<T extends KubernetesObject> {
   readonly fieldSelector?: string | undefined;
   readonly log: Log;
   /** Makes an object smaller before it is kept and told. */
-  readonly trim?: (object: T) => T;
+  readonly trim?: (object: KubernetesObject) => T;
   /** Is told of each change in order, a list's by age. Must not throw. */
   readonly onChange?: (change: ObjectChange<T>) => void;
   readonly onState?: (state: ListWatchState) => void;
@@ -64,16 +64,16 @@ export interface ListWatch<T extends KubernetesObject> {
   /** Resolves when everything has been listed once; rejects with the last problem when `signal` aborts before. */
   synced(signal: AbortSignal): Promise<void>;
   /** Enters what a call of our own has just got back, unless something later is known already. */
-  learn(object: T): void;
+  learn(object: KubernetesObject): void;
   /** Takes out what a call of our own has deleted; the watch will not bring it back. */
-  forget(object: T): void;
+  forget(object: KubernetesObject): void;
   /** Ends the watch under way and goes on with a new one; for who knows that something is missing. */
   restart(): void;
   stop(): Promise<void>;
 }
 
 export function listWatch<T extends KubernetesObject>(options: ListWatchOptions<T>): ListWatch<T> {
-  const { api, resource, log, trim = (object: T) => object } = options;
+  const { api, resource, log, trim = (object) => object as T } = options;
   const timing = { ...defaults, ...options.timing };
   const path = pathOf(resource, options.namespace === undefined ? {} : { namespace: options.namespace });
   const selectors = { labelSelector: options.labelSelector, fieldSelector: options.fieldSelector };
@@ -99,16 +99,17 @@ export function listWatch<T extends KubernetesObject>(options: ListWatchOptions<
 
   /** @returns the resource version to watch from */
   async function list(): Promise<string> {
-    const items: T[] = [];
+    const items: KubernetesObject[] = [];
     let version = "";
     let continueFrom: string | undefined;
     do {
-      const page: { metadata?: { resourceVersion?: string; continue?: string }; items?: T[] | null } = await api.call({
-        path,
-        query: { ...selectors, limit: timing.pageSize, continue: continueFrom },
-        signal: stopped.signal,
-        timeoutMs: 60_000,
-      });
+      const page: { metadata?: { resourceVersion?: string; continue?: string }; items?: KubernetesObject[] | null } =
+        await api.call({
+          path,
+          query: { ...selectors, limit: timing.pageSize, continue: continueFrom },
+          signal: stopped.signal,
+          timeoutMs: 60_000,
+        });
       for (const item of page.items ?? []) items.push(asListed(item, resource));
       version = page.metadata?.resourceVersion ?? "";
       continueFrom = page.metadata?.continue || undefined;
@@ -133,7 +134,7 @@ export function listWatch<T extends KubernetesObject>(options: ListWatchOptions<
       const query = { ...selectors, watch: 1, allowWatchBookmarks: true, resourceVersion: from, timeoutSeconds: seconds };
       const response = await api.open({ path, query, signal });
       setState({ live: true, problem: undefined });
-      for await (const { type, object } of watchEvents<T>(response)) {
+      for await (const { type, object } of watchEvents<KubernetesObject>(response)) {
         if (type === "ERROR") throw refusal(`watch ${path}`, codeOf(object), object);
         if (type !== "BOOKMARK") cache.event(type, object);
         version = object.metadata.resourceVersion ?? version;
@@ -221,7 +222,7 @@ export function listWatch<T extends KubernetesObject>(options: ListWatchOptions<
 }
 
 /** Items of a list lack what the list says for all. */
-function asListed<T extends KubernetesObject>(item: T, { group, version, kind }: Resource): T {
+function asListed(item: KubernetesObject, { group, version, kind }: Resource): KubernetesObject {
   return item.kind === undefined ? { apiVersion: group === "" ? version : `${group}/${version}`, kind, ...item } : item;
 }
 

@@ -14,25 +14,25 @@ export interface ObjectCache<T extends KubernetesObject> {
   /** By `keyOf`. */
   readonly objects: ReadonlyMap<string, T>;
   /** A whole list and its resource version: what it does not hold is gone, unless it was learned since. */
-  list(items: readonly T[], version: string): void;
+  list(items: readonly KubernetesObject[], version: string): void;
   /** One event of a watch. */
-  event(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
+  event(type: "ADDED" | "MODIFIED" | "DELETED", object: KubernetesObject): void;
   /** Enters what a call of our own has just got back, unless something later is known already. */
-  learn(object: T): void;
+  learn(object: KubernetesObject): void;
   /** Takes out what a call of our own has deleted; neither list nor watch will bring it back. */
-  forget(object: T): void;
+  forget(object: KubernetesObject): void;
 }
 
 export function createObjectCache<T extends KubernetesObject>(
   tell: (change: ObjectChange<T>) => void,
-  trim: (object: T) => T,
+  trim: (object: KubernetesObject) => T,
 ): ObjectCache<T> {
   const objects = new Map<string, T>();
   /** Uids of what we have deleted and the watch has not told yet. */
   const forgotten = new Set<string>();
   let lastVersion = "0";
 
-  function put(object: T): void {
+  function put(object: KubernetesObject): void {
     const key = keyOf(object);
     const previous = objects.get(key);
     const next = trim(object);
@@ -51,7 +51,7 @@ export function createObjectCache<T extends KubernetesObject>(
     tell({ previous, next: undefined });
   }
 
-  function enter(object: T): void {
+  function enter(object: KubernetesObject): void {
     if (forgotten.has(uidOf(object))) return;
     const known = objects.get(keyOf(object));
     if (known === undefined || isLater(versionOf(object), versionOf(known))) put(object);
@@ -87,9 +87,11 @@ export function createObjectCache<T extends KubernetesObject>(
     },
     learn: enter,
     forget(object) {
-      forgotten.add(uidOf(object));
       const known = objects.get(keyOf(object));
-      if (known !== undefined && uidOf(known) === uidOf(object)) remove(keyOf(object));
+      // not known: the watch was faster, and nothing more is to come
+      if (known === undefined || uidOf(known) !== uidOf(object)) return;
+      forgotten.add(uidOf(object));
+      remove(keyOf(object));
     },
   };
 }
