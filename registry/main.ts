@@ -120,13 +120,16 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     undo.push(() => listener.drain(config.drainTimeoutMs));
     health.set("", true);
     undo.push(() => health.set("", false));
-    const known = { services: stores.services.table.size, endpoints: stores.endpoints.table.size };
-    log.info("registry is up", { urls: listener.urls, store: config.store, ...known });
+    log.info("registry is up", { urls: listener.urls, store: config.store, ...sizesOf(stores) });
     return { urls: listener.urls, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+function sizesOf({ services, endpoints }: Stores): { services: number; endpoints: number } {
+  return { services: services.table.size, endpoints: endpoints.table.size };
 }
 
 async function openStores(config: RegistryConfig, deps: RegistryDeps, clock: Clock): Promise<Stores> {
