@@ -56,7 +56,7 @@ if (needsRoot && process.getuid() !== 0 && process.env.WEFT_TEST_REQUIRE_ROOT ==
   process.exit(1);
 }
 // For one file as well as for one test. Generous: on a busy machine, and what is cut off cannot say what it waited for.
-const timeoutMs = 300_000;
+const timeoutMs = group === "kubernetes" || files.some(isKubernetes) ? 900_000 : 300_000;
 /** More failures than this are no accident. */
 const maxFilesAgain = 6;
 const first = await run(files);
@@ -93,8 +93,9 @@ async function run(chosen) {
     `--test-reporter-destination=${report}`,
     ...chosen,
   ];
-  const command = needsRoot ? [...placeOf(process.getuid() === 0), ...node] : node;
-  const env = { ...process.env, TMPDIR: temporary };
+  const ownNetwork = chosen.some(isKubernetes);
+  const command = needsRoot ? [...placeOf(process.getuid() === 0, ownNetwork), ...node] : node;
+  const env = { ...process.env, TMPDIR: temporary, ...(ownNetwork && { WEFT_TEST_OWN_NETWORK: "1" }) };
   const child = spawn(command[0], command.slice(1), { cwd: top, env, stdio: ["inherit", "pipe", "inherit"] });
   const cut = () => child.kill("SIGKILL");
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, cut);
@@ -128,8 +129,9 @@ async function run(chosen) {
 }
 
 /** How to start a command in a place of its own, as far as this machine allows it. */
-function placeOf(root) {
-  const user = root ? [] : ["--user", "--map-root-user", "--net"];
+function placeOf(root, ownNetwork) {
+  // the test's cluster has a bridge and fixed addresses
+  const user = root ? (ownNetwork ? ["--net"] : []) : ["--user", "--map-root-user", "--net"];
   const whole = ["unshare", ...user, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
   if (spawnSync(whole[0], [...whole.slice(1), "true"], { stdio: "ignore" }).status === 0) {
     return [...whole, join(top, "scripts", "test-place.sh")];

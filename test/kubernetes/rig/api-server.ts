@@ -46,8 +46,12 @@ export interface ApiServer {
 export interface ApiServerOptions {
   /** Further users that authenticate, without rights. */
   readonly users?: readonly string[];
-  /** Further flags, without the dashes. */
-  readonly flags?: Readonly<Record<string, string>>;
+  /** Groups of users; default none. */
+  readonly groups?: Readonly<Record<string, readonly string[]>>;
+  /** Where it can be reached besides loopback. */
+  readonly address?: string;
+  /** Further flags, without the dashes; undefined takes one away. */
+  readonly flags?: Readonly<Record<string, string | undefined>>;
 }
 
 export async function startApiServer(options: ApiServerOptions = {}): Promise<ApiServer> {
@@ -56,13 +60,13 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   const [etcd] = await etcdMembers(1, dir);
   const [port] = await freePorts(1);
   if (etcd === undefined || port === undefined) throw new Error("no etcd or no port");
-  const url = `https://127.0.0.1:${port}`;
-  prepare(dir, tokens);
+  const url = `https://${options.address ?? "127.0.0.1"}:${port}`;
+  prepare(dir, tokens, options.groups ?? {});
   let server: Server | undefined;
 
-  const flags = { ...flagsOf(dir, port, etcd.url), ...options.flags };
+  const flags = { ...flagsOf(dir, port, options.address ?? "127.0.0.1", etcd.url), ...options.flags };
   async function startApi(): Promise<void> {
-    const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+    const args = Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [`--${flag}=${value}`]));
     server = startServer("kube-apiserver", [program("kube-apiserver"), ...args]);
     await server.until("ready", async () => {
       const path = write("admin", url);
@@ -117,18 +121,21 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   }
 }
 
-function prepare(dir: string, tokens: ReadonlyMap<string, string>): void {
+function prepare(dir: string, tokens: ReadonlyMap<string, string>, groups: Readonly<Record<string, readonly string[]>>): void {
   const { privateKey, publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   writeFileSync(join(dir, "sa.key"), privateKey.export({ type: "pkcs1", format: "pem" }), { mode: 0o600 });
   writeFileSync(join(dir, "sa.pub"), publicKey.export({ type: "spki", format: "pem" }));
-  const lines = [...tokens].map(([user, token]) => `${token},${user},${user}${user === "admin" ? ",system:masters" : ""}`);
+  const lines = [...tokens].map(([user, token]) => {
+    const of = user === "admin" ? ["system:masters"] : (groups[user] ?? []);
+    return `${token},${user},${user}${of.length === 0 ? "" : `,"${of.join(",")}"`}`;
+  });
   writeFileSync(join(dir, "tokens.csv"), `${lines.join("\n")}\n`, { mode: 0o600 });
 }
 
-function flagsOf(dir: string, port: number, etcdUrl: string): Record<string, string> {
+function flagsOf(dir: string, port: number, address: string, etcdUrl: string): Record<string, string> {
   return {
     "etcd-servers": etcdUrl,
-    "bind-address": "127.0.0.1",
+    "bind-address": address,
     "secure-port": String(port),
     // it makes its own certificate there
     "cert-dir": dir,
