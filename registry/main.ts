@@ -20,6 +20,7 @@ import { startTelemetry } from "../sdk/telemetry/telemetry.js";
 import { listen } from "../sdk/transport/listen.js";
 import {
   endpointRegistryService,
+  type Find,
   findOf,
   healthService,
   inspectService,
@@ -28,8 +29,8 @@ import {
 import { endpointChain, serviceChain } from "./chain.js";
 import { type RegistryConfig, registrySettings } from "./config.js";
 import { expireEndpoints, renewLease } from "./expire.js";
-import { createFinder } from "./find.js";
-import { endpointKind, serviceKind } from "./kind.js";
+import { createFinder, type Finder } from "./find.js";
+import { type Entry, endpointKind, serviceKind } from "./kind.js";
 import { markStale } from "./mark-stale.js";
 import { publishFigures } from "./metrics.js";
 import { inspectRegistry } from "./report.js";
@@ -88,6 +89,8 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     });
     undo.push(() => policies?.close());
     const mintToken = deps.mintToken ?? mintFor(deps.identity);
+    const guarded = <T extends Entry>(finder: Finder<T>): Find<T> =>
+      guardFind(markStale(findOf(finder), stores), policies?.registry, mintToken);
     const inspect = inspectRegistry({ config, log, stores, services, endpoints });
     const chainDeps = {
       ...deps,
@@ -101,14 +104,8 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const listener = await listen({
       urls: config.listenOn,
       services: [
-        serviceRegistryService(
-          serviceChain(chainDeps),
-          guardFind(markStale(findOf(services), stores), policies?.registry, mintToken),
-        ),
-        endpointRegistryService(
-          endpointChain(chainDeps),
-          guardFind(markStale(findOf(endpoints), stores), policies?.registry, mintToken),
-        ),
+        serviceRegistryService(serviceChain(chainDeps), guarded(services)),
+        endpointRegistryService(endpointChain(chainDeps), guarded(endpoints)),
         healthService(health),
         inspectService(policies?.inspect(inspect) ?? inspect),
       ],
