@@ -136,6 +136,8 @@ function flagsOf(dir: string, port: number, address: string, etcdUrl: string): R
   return {
     "etcd-servers": etcdUrl,
     "bind-address": address,
+    // nobody asks there; without a default route it finds no address by itself (RFC 5737)
+    "advertise-address": "192.0.2.1",
     "secure-port": String(port),
     // it makes its own certificate there
     "cert-dir": dir,
