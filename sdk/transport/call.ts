@@ -1,13 +1,15 @@
 /** One remote call over a pooled connection: signal in, status error out. */
 import { setMaxListeners } from "node:events";
-import { Metadata, type ServiceError } from "@grpc/grpc-js";
 import type { Identity } from "../identity/identity.js";
 import type { PeerIdentity } from "../peer.js";
 import { Code, isStatusError, type StatusError, statusError, toStatusError } from "../status.js";
 import { type Address, formatAddress } from "./address.js";
 import type { CallEnd, ChannelPool, Lease } from "./channel-pool.js";
 import { type Passage, passFiles } from "./descriptors/client-calls.js";
+import type { CallStatus, ClientCall } from "./h2/client.js";
+import type { Fields } from "./h2/header-decoder.js";
 import { encodeMessage, type Method } from "./methods.js";
+import { createAnswers } from "./stream-answers.js";
 
 export interface CallOptions {
   readonly signal: AbortSignal;
@@ -26,8 +28,6 @@ export interface CallOptions {
 export const tokenHeader = "nsm-client-token";
 export const tokenExpiresHeader = "nsm-client-token-expires";
 
-/** Longest time that the 32-bit timers on both sides honour; a later deadline is not sent. */
-const maxTimeoutMs = 2 ** 31 - 1;
 /** Bound of a unary call whose caller gives none or a longer one. */
 export const longestCallMs = 60_000;
 
@@ -45,7 +45,7 @@ export function createCaller(pool: ChannelPool, identity?: Identity): Caller {
         const headers = requestHeaders(options, lease, identity);
         try {
           const passage = passageOf(method, input, lease);
-          const output = await runUnary(method, address, passage?.input ?? input, options, headers, lease);
+          const output = await runUnary(method, address, passage?.input ?? input, options, headers, lease, pool.maxMessageBytes);
           return passage?.answer(output) ?? output;
         } catch (error) {
           if (!mayRepeat || !refusedUnseen(error)) throw error;
@@ -87,10 +87,9 @@ function passageOf<I, O>(method: Method<I, O>, input: I, lease: Lease): Passage<
  * its word; the other end has not looked at them (RFC 9113 §8.7), so they may be sent again.
  */
 function refusedUnseen(error: unknown): boolean {
-  return isStatusError(error) && error.code === Code.UNAVAILABLE && error.details.endsWith(refusedText);
+  return isStatusError(error) && unseen.has(error);
 }
-/** As grpc-js words NGHTTP2_REFUSED_STREAM. */
-const refusedText = "Stream refused by server";
+const unseen = new WeakSet<Error>();
 
 /** Whether a call failed before a byte of it was sent: nothing can have happened at the other end. */
 export function neverSent(error: unknown): boolean {
@@ -115,50 +114,50 @@ function runUnary<I, O>(
   address: Address,
   input: I,
   options: CallOptions,
-  headers: Metadata,
+  fields: Fields,
   lease: Lease,
+  maxBytes: number,
 ): Promise<O> {
   const { signal } = options;
   return new Promise<O>((resolve, reject) => {
-    const cancel = (): void => call.cancel();
-    const done = (error: ServiceError | null, output?: O): void => {
+    let answer: Buffer | undefined;
+    let call: ClientCall | undefined;
+    const cancel = (): void => call?.cancel();
+    const done = (status: CallStatus): void => {
       signal.removeEventListener("abort", cancel);
-      lease.lost.removeEventListener("abort", cancel);
-      if (error === null) {
-        lease.release("done");
-        resolve(output as O);
-      } else {
-        lease.release(endOf(error));
-        reject(failure(error, address, signal, lease));
+      lease.release(endOf(status));
+      try {
+        if (status.code !== Code.OK) throw failure(status, address, signal);
+        if (answer === undefined) throw statusError(Code.INTERNAL, `${method.path}: the answer has no message`);
+        resolve(method.response.decode(answer));
+      } catch (error) {
+        reject(isStatusError(error) ? error : undecodable(method, error));
       }
     };
-    const call = withoutStacks(() =>
-      lease.client.makeUnaryRequest<I, O>(
-        method.path,
-        (message) => encodeMessage(method.request, message),
-        (bytes) => method.response.decode(bytes),
-        input,
-        headers,
-        unaryDeadline(options.deadlineMs),
-        done,
-      ),
-    );
-    if (options.onHeader !== undefined) call.on("metadata", (header) => tellHeaders(header, options));
-    signal.addEventListener("abort", cancel);
-    lease.lost.addEventListener("abort", cancel);
-    if (signal.aborted || lease.lost.aborted) cancel();
+    try {
+      signal.throwIfAborted();
+      call = lease.connection.call(
+        {
+          path: method.path,
+          fields,
+          message: bounded(encodeMessage(method.request, input), maxBytes),
+          deadlineMs: unaryDeadline(options.deadlineMs),
+          paced: false,
+        },
+        {
+          header: headerTeller(options),
+          message(bytes) {
+            answer = bytes;
+          },
+          end: done,
+        },
+      );
+      signal.addEventListener("abort", cancel);
+    } catch (error) {
+      lease.release("done");
+      reject(signal.aborted ? toStatusError(signal.reason) : toStatusError(error));
+    }
   });
-}
-
-/** grpc-js records the stack of every call, for an error that may come; that is a twentieth of all its work. */
-function withoutStacks<T>(start: () => T): T {
-  const limit = Error.stackTraceLimit;
-  Error.stackTraceLimit = 0;
-  try {
-    return start();
-  } finally {
-    Error.stackTraceLimit = limit;
-  }
 }
 
 async function* runStream<I, O>(
@@ -166,84 +165,98 @@ async function* runStream<I, O>(
   address: Address,
   input: I,
   options: CallOptions,
-  headers: Metadata,
+  fields: Fields,
   lease: Lease,
 ): AsyncIterable<O> {
   const { signal } = options;
-  const call = lease.client.makeServerStreamRequest<I, O>(
-    method.path,
-    (message) => encodeMessage(method.request, message),
-    (bytes) => method.response.decode(bytes),
-    input,
-    headers,
-    streamDeadline(options.deadlineMs),
-  );
-  let ended: CallEnd | undefined;
-  const cancel = (): void => call.cancel();
-  // also after the consumer has left: an error event nobody hears would end the process
-  call.on("error", (error: ServiceError) => {
-    ended ??= endOf(error);
-  });
-  call.on("end", () => {
-    ended ??= "done";
-  });
-  signal.addEventListener("abort", cancel);
-  lease.lost.addEventListener("abort", cancel);
-  if (signal.aborted || lease.lost.aborted) cancel();
+  const answers = createAnswers();
+  let call: ClientCall;
   try {
-    for await (const message of call) yield message as O;
-    if (signal.aborted) throw signal.reason;
+    signal.throwIfAborted();
+    const message = encodeMessage(method.request, input);
+    const deadlineMs = options.deadlineMs;
+    call = lease.connection.call({ path: method.path, fields, message, deadlineMs, paced: true }, answers.events);
   } catch (error) {
-    throw failure(error as ServiceError, address, signal, lease);
+    lease.release("done");
+    throw toStatusError(signal.aborted ? signal.reason : error);
+  }
+  const cancel = (): void => call.cancel();
+  signal.addEventListener("abort", cancel);
+  try {
+    for (;;) {
+      const next = await answers.next();
+      if ("code" in next) {
+        if (signal.aborted) throw toStatusError(signal.reason);
+        if (next.code !== Code.OK) throw failure(next, address, signal);
+        return;
+      }
+      call.used();
+      yield decodeAnswer(method, next);
+    }
   } finally {
     signal.removeEventListener("abort", cancel);
-    lease.lost.removeEventListener("abort", cancel);
+    const ended = answers.ended();
     if (ended === undefined) call.cancel();
-    lease.release(ended ?? "cancelled");
+    lease.release(ended === undefined ? "cancelled" : endOf(ended));
   }
 }
 
-function requestHeaders(options: CallOptions, { tls }: Lease, identity: Identity | undefined): Metadata {
-  const headers = new Metadata();
+function decodeAnswer<O>(method: Pick<Method<unknown, O>, "path" | "response">, bytes: Buffer): O {
+  try {
+    return method.response.decode(bytes);
+  } catch (error) {
+    throw undecodable(method, error);
+  }
+}
+
+function undecodable({ path }: { readonly path: string }, error: unknown): StatusError {
+  return statusError(Code.INTERNAL, `${path}: the answer is no valid protobuf message`, error);
+}
+
+function bounded(bytes: Buffer, maxBytes: number): Buffer {
+  if (bytes.length <= maxBytes) return bytes;
+  throw statusError(Code.RESOURCE_EXHAUSTED, `a message of ${bytes.length} bytes is larger than the ${maxBytes} that are sent`);
+}
+
+function requestHeaders(options: CallOptions, { tls }: Lease, identity: Identity | undefined): Fields {
+  const fields: string[] = [];
   const connection = tls?.current();
   options.onPeer?.(connection?.peer);
   if (identity !== undefined && connection !== undefined) {
     const { token, expiresMs } = identity.tokenFor(connection.peer, connection.svid);
-    headers.set(tokenHeader, token);
-    headers.set(tokenExpiresHeader, new Date(expiresMs).toISOString());
+    fields.push(tokenHeader, token, tokenExpiresHeader, new Date(expiresMs).toISOString());
   }
-  if (options.traceparent !== undefined) headers.set("traceparent", options.traceparent);
-  for (const [name, value] of Object.entries(options.metadata ?? {})) headers.set(name, value);
-  return headers;
+  if (options.traceparent !== undefined) fields.push("traceparent", options.traceparent);
+  if (options.metadata !== undefined) for (const [name, value] of Object.entries(options.metadata)) fields.push(name, value);
+  return fields;
 }
 
-function tellHeaders(header: Metadata, options: CallOptions): void {
-  for (const [name, value] of Object.entries(header.getMap())) options.onHeader?.(name, value.toString());
+function headerTeller({ onHeader }: CallOptions): ((fields: Fields) => void) | undefined {
+  if (onHeader === undefined) return undefined;
+  return (fields) => {
+    for (let at = 0; at < fields.length; at += 2) {
+      const name = fields[at] as string;
+      if (!name.startsWith(":")) onHeader(name, fields[at + 1] as string);
+    }
+  };
 }
 
 /** Deadline of a unary call: nobody waits for an answer without end. */
-function unaryDeadline(deadlineMs: number | undefined): { deadline: number } {
-  return { deadline: Math.min(deadlineMs ?? Number.POSITIVE_INFINITY, Date.now() + longestCallMs) };
+function unaryDeadline(deadlineMs: number | undefined): number {
+  return Math.min(deadlineMs ?? Number.POSITIVE_INFINITY, Date.now() + longestCallMs);
 }
 
-function streamDeadline(deadlineMs: number | undefined): { deadline?: number } {
-  if (deadlineMs === undefined || deadlineMs - Date.now() > maxTimeoutMs) return {};
-  return { deadline: deadlineMs };
-}
-
-function endOf(error: ServiceError): CallEnd {
-  if (error.code === Code.CANCELLED) return "cancelled";
-  if (error.code === Code.DEADLINE_EXCEEDED) return "timed out";
-  return error.code === Code.UNAVAILABLE ? "unavailable" : "done";
+function endOf({ code }: CallStatus): CallEnd {
+  if (code === Code.CANCELLED) return "cancelled";
+  return code === Code.DEADLINE_EXCEEDED ? "timed out" : "done";
 }
 
 /** What the caller is told: the reason of its own abort, else the status of the other end with its address. */
-function failure(error: Error | ServiceError, address: Address, signal: AbortSignal, lease: Lease): StatusError {
+function failure({ code, details, unseen: unlooked }: CallStatus, address: Address, signal: AbortSignal): StatusError {
   if (signal.aborted) return toStatusError(signal.reason);
+  if (code !== Code.UNAVAILABLE && code !== Code.DEADLINE_EXCEEDED) return statusError(code as Code, details);
   const url = formatAddress(address);
-  if (lease.lost.aborted) return statusError(Code.UNAVAILABLE, `${url}: the connection is dead`, error);
-  const status = toStatusError(error);
-  if (status.code !== Code.UNAVAILABLE && status.code !== Code.DEADLINE_EXCEEDED) return status;
-  // without a cause: that of gRPC says the same, and its stack is that of gRPC's own calls
-  return statusError(status.code, status.details.includes(url) ? status.details : `${url}: ${status.details}`);
+  const status = statusError(code, details.includes(url) ? details : `${url}: ${details}`);
+  if (unlooked) unseen.add(status);
+  return status;
 }

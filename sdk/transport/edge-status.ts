@@ -1,10 +1,11 @@
 /** Statuses on their way out of the process: what the caller is told, and what our log keeps. */
-import { Metadata } from "@grpc/grpc-js";
 import type { CallContext } from "../chain.js";
 import { describePeer } from "../peer.js";
 import { Code, codeName, type StatusError, statusError, toStatusError } from "../status.js";
 import { callFields } from "../telemetry/call-fields.js";
 import type { Log } from "../telemetry/log.js";
+import type { WireStatus } from "./h2/answer.js";
+import type { Fields } from "./h2/header-decoder.js";
 
 /** A details text in a trailer is percent-encoded, up to nine bytes a character, and a header block holds 64 KiB. */
 const maxDetails = 4096;
@@ -22,13 +23,13 @@ export function streamStatus(status: StatusError | undefined, signal: AbortSigna
   return statusError(Code.UNAVAILABLE, status.details, status);
 }
 
-export function wireError(error: unknown): { code: number; details: string; message: string; metadata?: Metadata } {
-  const { code, details, metadata } = toStatusError(error) as StatusError & { metadata?: Metadata };
-  // a lone surrogate cannot be percent-encoded and would throw inside gRPC
+export function wireStatus(error: unknown): WireStatus {
+  const { code, details, fields } = toStatusError(error) as StatusError & { fields?: Fields };
+  // half of a character is none
   const text = details
     .slice(0, maxDetails)
     .replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd");
-  return metadata === undefined ? { code, details: text, message: text } : { code, details: text, message: text, metadata };
+  return { code, details: text, fields };
 }
 
 /**
@@ -36,9 +37,8 @@ export function wireError(error: unknown): { code: number; details: string; mess
  * @param afterMs  default: half a second to one and a half, so that many do not come back at once
  */
 export function withRetryHint(status: StatusError, afterMs = 500 + Math.floor(Math.random() * 1000)): StatusError {
-  const metadata = new Metadata();
-  metadata.set("grpc-retry-pushback-ms", String(afterMs));
-  return Object.assign(statusError(status.code, status.details, status.cause), { metadata });
+  const fields: Fields = ["grpc-retry-pushback-ms", String(afterMs)];
+  return Object.assign(statusError(status.code, status.details, status.cause), { fields });
 }
 
 export function logFailure(log: Log, method: string, status: StatusError, context: CallContext, input: unknown): void {

@@ -5,15 +5,17 @@
  * healing on CANCELLED (behaviour of NSM's heal element).
  */
 import { performance } from "node:perf_hooks";
-import { Metadata, type Server, type ServerDuplexStream, type ServerUnaryCall, type ServerWritableStream } from "@grpc/grpc-js";
 import type { CallContext } from "../chain.js";
-import type { Peer } from "../peer.js";
 import { Code, type StatusError, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
-import { leavingStatus, logFailure, streamStatus, wireError, withRetryHint } from "./edge-status.js";
+import { createInputs } from "./edge-inputs.js";
+import { leavingStatus, logFailure, streamStatus, wireStatus, withRetryHint } from "./edge-status.js";
 import { type Gate, passGate } from "./gate.js";
-import { decodeRequest, encodeMessage, type Malformed, type Method } from "./methods.js";
-import { pump } from "./pump.js";
+import { valuesOf } from "./h2/grpc-text.js";
+import { fieldOf } from "./h2/header-decoder.js";
+import type { ServedMethod, ServerCall } from "./h2/server.js";
+import { decodeRequest, encodeMessage, isMalformed, type Method } from "./methods.js";
+import { drained } from "./pump.js";
 
 /** What one call cost, for metrics. */
 export interface CallReport {
@@ -23,14 +25,13 @@ export interface CallReport {
 }
 
 export interface EdgeOptions {
-  readonly server: Server;
   readonly log: Log;
+  /** One message, in bytes. */
+  readonly maxMessageBytes: number;
   /** Unary calls in progress; the next one is refused with RESOURCE_EXHAUSTED. */
   readonly maxCalls: number;
   /** Open server streams; the next one is refused with RESOURCE_EXHAUSTED. */
   readonly maxStreams: number;
-  /** Who is behind a connection, by the name that gRPC gives to it. */
-  readonly peerOf: (name: string) => Peer;
   readonly onCall?: ((report: CallReport) => void) | undefined;
   /** Asked before anything of a unary call is looked at. */
   readonly gate?: Gate | undefined;
@@ -58,25 +59,35 @@ export interface ServiceBinding {
 
 export interface EdgeControl {
   readonly edge: Edge;
+  /** What was bound, by path. */
+  readonly methods: ReadonlyMap<string, ServedMethod>;
   /** Refuses new calls, ends streams; resolves when the unary calls in progress are done or the time is over. */
   drain(timeoutMs: number): Promise<void>;
 }
 
-// The parts of grpc-js calls that both kinds share.
-type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
+type Answer<I, O> = (input: I, context: CallContext) => Promise<O>;
+
+interface StreamJob<O> {
+  /** For the log. */
+  readonly input: unknown;
+  readonly encode: (message: O) => Buffer;
+  readonly messages: (context: CallContext) => AsyncIterable<O>;
+}
 
 interface LiveCall {
   readonly context: CallContext;
   readonly controller: AbortController;
-  readonly replyHeader: () => Metadata | undefined;
+  /** Headers of the answer: name, value, …; empty = none. */
+  readonly header: string[];
   /** The status to leave with; logs and counts the call. Undefined error = OK. */
   readonly finish: (error?: unknown) => StatusError | undefined;
 }
 
 export function createEdge(options: EdgeOptions, services: readonly string[]): EdgeControl {
-  const { server, log } = options;
+  const { log } = options;
   const calls = new Set<LiveCall>();
   const streams = new Set<LiveCall>();
+  const methods = new Map<string, ServedMethod>();
   const { pass, end } = passGate(options);
   let shutdown: StatusError | undefined;
   let idle = (): void => {};
@@ -87,22 +98,17 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
     return statusError(Code.RESOURCE_EXHAUSTED, `${max} calls are in progress here; try again later`);
   }
 
-  function open(method: string, call: AnyCall, input: unknown, live: Set<LiveCall>): LiveCall {
+  function open(method: string, call: ServerCall, input: unknown, live: Set<LiveCall>): LiveCall {
     const controller = new AbortController();
     const startedMs = performance.now();
-    let done = false;
-    const { context, replyHeader } = contextOf(
-      call.metadata,
-      deadlineOf(call),
-      controller.signal,
-      options.peerOf(call.getPeer()),
-    );
+    const header: string[] = [];
+    const context = contextOf(call, controller.signal, header);
     const self: LiveCall = {
       context,
       controller,
-      replyHeader,
+      header,
       finish(error) {
-        done = true;
+        call.onCut = undefined;
         live.delete(self);
         if (shutdown !== undefined && calls.size === 0) idle();
         const status = error === undefined ? undefined : leavingStatus(error, controller.signal);
@@ -112,114 +118,117 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
         return status;
       },
     };
-    // grpc-js also emits this after every ordinary end
-    call.on("cancelled", () => {
-      if (done) return;
-      const late = context.deadlineMs !== undefined && Date.now() >= context.deadlineMs - 1;
+    call.onCut = (late) => {
       controller.abort(
         late
           ? new DOMException(`${method}: the deadline has passed`, "TimeoutError")
           : new DOMException(`${method}: the caller has gone`, "AbortError"),
       );
-    });
+    };
     live.add(self);
     return self;
   }
 
+  function encoded<O>(encode: (message: O) => Buffer, message: O): Buffer {
+    const bytes = encode(message);
+    if (bytes.length <= options.maxMessageBytes) return bytes;
+    const text = `an answer of ${bytes.length} bytes is larger than the ${options.maxMessageBytes} that are sent`;
+    throw statusError(Code.RESOURCE_EXHAUSTED, text);
+  }
+
   /** Runs one stream to its end; what it throws becomes its final status. */
-  function serveStream<O>(
-    path: string,
-    call: ServerWritableStream<unknown, O> | ServerDuplexStream<unknown, O>,
-    input: unknown,
-    messages: (context: CallContext) => AsyncIterable<O>,
-  ): void {
-    const handle = async (): Promise<void> => {
-      const refused = refusal(streams, options.maxStreams);
-      if (refused !== undefined) throw withRetryHint(refused);
-      const live = open(path, call as AnyCall, input, streams);
-      const { signal } = live.controller;
-      try {
-        await pump(messages(live.context), call, signal);
-        signal.throwIfAborted();
-        live.finish();
-      } catch (error) {
-        throw streamStatus(live.finish(error), signal);
+  async function serveStream<O>(path: string, call: ServerCall, { input, encode, messages }: StreamJob<O>): Promise<void> {
+    const refused = refusal(streams, options.maxStreams);
+    if (refused !== undefined) {
+      call.finish(wireStatus(withRetryHint(refused)));
+      return;
+    }
+    const live = open(path, call, input, streams);
+    const { signal } = live.controller;
+    try {
+      for await (const message of messages(live.context)) {
+        if (signal.aborted) break;
+        call.header(live.header);
+        if (!call.write(encoded(encode, message))) await drained(call, signal);
       }
-    };
-    handle().then(
-      () => call.end(),
-      // the call turns an error event into its final status
-      (error) => call.emit("error", wireError(error)),
-    );
+      signal.throwIfAborted();
+      live.finish();
+      call.header(live.header);
+      call.finish();
+    } catch (error) {
+      call.finish(wireStatus(streamStatus(live.finish(error), signal)));
+    }
+  }
+
+  async function serveUnary<I, O>(method: Method<I, O>, answer: Answer<I, O>, call: ServerCall, bytes: Buffer): Promise<void> {
+    if (options.gate !== undefined) {
+      try {
+        await pass(method.path, call.peer);
+      } catch (error) {
+        call.finish(wireStatus(error));
+        return;
+      }
+    }
+    const refused = refusal(calls, options.maxCalls);
+    if (refused !== undefined) {
+      call.finish(wireStatus(withRetryHint(refused)));
+      return;
+    }
+    const input = decodeRequest(method, bytes);
+    const live = open(method.path, call, input, calls);
+    try {
+      if (isMalformed(input)) throw input.malformed;
+      const output = encoded((message: O) => encodeMessage(method.response, message), await answer(input, live.context));
+      live.finish();
+      call.header(live.header);
+      call.write(output);
+      call.finish();
+    } catch (error) {
+      call.finish(wireStatus(live.finish(error)));
+    }
   }
 
   const edge: Edge = {
     services,
-    unary<I, O>(method: Method<I, O>, answer: (input: I, context: CallContext) => Promise<O>) {
-      const handle = async (call: ServerUnaryCall<I | Malformed, O>): Promise<O> => {
-        const input = call.request;
-        if (options.gate !== undefined) await pass(method.path, options.peerOf(call.getPeer()));
-        const refused = refusal(calls, options.maxCalls);
-        if (refused !== undefined) throw withRetryHint(refused);
-        const live = open(method.path, call as AnyCall, input, calls);
-        try {
-          if (isMalformed(input)) throw input.malformed;
-          const output = await answer(input, live.context);
-          const header = live.replyHeader();
-          live.finish();
-          if (header !== undefined) call.sendMetadata(header);
-          return output;
-        } catch (error) {
-          throw live.finish(error);
-        }
-      };
-      server.register(
-        method.path,
-        (call: ServerUnaryCall<I | Malformed, O>, callback: (error: object | null, value?: O) => void) => {
-          handle(call).then(
-            (output) => callback(null, output),
-            (error) => callback(wireError(error)),
-          );
-        },
-        (message: O) => encodeMessage(method.response, message),
-        (bytes: Buffer) => decodeRequest(method, bytes),
-        "unary",
-      );
+    unary(method, answer) {
+      methods.set(method.path, {
+        input: "single",
+        serve: (call, bytes) => void serveUnary(method, answer, call, bytes as Buffer),
+      });
     },
-    stream<I, O>(
-      method: Method<I, O>,
-      answer: (input: I, context: CallContext) => AsyncIterable<O>,
-      encode: (message: O) => Buffer = (message) => encodeMessage(method.response, message),
-    ) {
-      server.register(
-        method.path,
-        (call: ServerWritableStream<I | Malformed, O>) => {
-          const input = call.request;
-          serveStream(method.path, call, input, (context) => {
+    stream(method, answer, encode = (message) => encodeMessage(method.response, message)) {
+      methods.set(method.path, {
+        input: "single",
+        serve(call, bytes) {
+          const input = decodeRequest(method, bytes as Buffer);
+          const messages: StreamJob<Parameters<typeof encode>[0]>["messages"] = (context) => {
             if (isMalformed(input)) throw input.malformed;
             return answer(input, context);
+          };
+          void serveStream(method.path, call, { input, encode, messages });
+        },
+      });
+    },
+    duplex(method, answer) {
+      methods.set(method.path, {
+        input: "many",
+        serve(call) {
+          const inputs = createInputs(method, call);
+          const encode = (message: Parameters<typeof method.response.encode>[0]): Buffer =>
+            encodeMessage(method.response, message);
+          void serveStream(method.path, call, {
+            input: undefined,
+            encode,
+            messages: (context) => answer(inputs(context.signal), context),
           });
         },
-        encode,
-        (bytes: Buffer) => decodeRequest(method, bytes),
-        "serverStream",
-      );
-    },
-    duplex<I, O>(method: Method<I, O>, answer: (inputs: AsyncIterable<I>, context: CallContext) => AsyncIterable<O>) {
-      server.register(
-        method.path,
-        (call: ServerDuplexStream<I | Malformed, O>) => {
-          serveStream(method.path, call, undefined, (context) => answer(wellFormed(call), context));
-        },
-        (message: O) => encodeMessage(method.response, message),
-        (bytes: Buffer) => decodeRequest(method, bytes),
-        "bidi",
-      );
+      });
     },
   };
 
   return {
     edge,
+    methods,
     async drain(timeoutMs) {
       shutdown ??= statusError(Code.UNAVAILABLE, "this component is shutting down; try again");
       end();
@@ -239,41 +248,15 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
 }
 
 /** What a chain knows of a call. It may outlive the call by far, so it must hold on to nothing but the headers. */
-function contextOf(
-  metadata: Metadata,
-  deadlineMs: number | undefined,
-  signal: AbortSignal,
-  peer: Peer,
-): { context: CallContext; replyHeader: () => Metadata | undefined } {
-  let header: Metadata | undefined;
-  const context: CallContext = {
+function contextOf({ fields, peer, deadlineMs }: ServerCall, signal: AbortSignal, header: string[]): CallContext {
+  return {
     signal,
     deadlineMs,
     peer,
-    metadata: (name) => metadata.get(name).map(String),
+    metadata: (name) => valuesOf(fields, name),
     reply: (name, value) => {
-      header ??= new Metadata();
-      header.set(name, value);
+      header.push(name, value);
     },
-    traceparent: metadata.get("traceparent")[0]?.toString(),
+    traceparent: fieldOf(fields, "traceparent"),
   };
-  return { context, replyHeader: () => header };
-}
-
-function isMalformed(input: unknown): input is Malformed {
-  return typeof input === "object" && input !== null && Object.hasOwn(input, "malformed");
-}
-
-async function* wellFormed<I>(call: ServerDuplexStream<I | Malformed, unknown>): AsyncIterable<I> {
-  // leaving the loop early must not destroy the call: its final status is still to be sent
-  for await (const input of call.iterator({ destroyOnReturn: false }) as AsyncIterable<I | Malformed>) {
-    if (isMalformed(input)) throw input.malformed;
-    yield input;
-  }
-}
-
-function deadlineOf(call: AnyCall): number | undefined {
-  const deadline = call.getDeadline();
-  const timeMs = typeof deadline === "number" ? deadline : deadline.getTime();
-  return Number.isFinite(timeMs) ? timeMs : undefined;
 }

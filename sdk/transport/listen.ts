@@ -6,9 +6,7 @@ import { setMaxListeners } from "node:events";
 import { chmodSync, lstatSync, mkdirSync, renameSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server as NetServer, type Socket } from "node:net";
 import { dirname, join } from "node:path";
-import { Server } from "@grpc/grpc-js";
 import type { Identity } from "../identity/identity.js";
-import type { Peer } from "../peer.js";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { type Address, formatAddress, parseAddress } from "./address.js";
@@ -16,8 +14,9 @@ import { defaultPassing, mustPass, type PassDescriptors, takeOver } from "./desc
 import { type CallReport, createEdge, type ServiceBinding } from "./edge.js";
 import { type Entrance, type NetworkPeer, openEntrance, peerOf } from "./entrance.js";
 import type { Gate } from "./gate.js";
+import { createGrpcServer } from "./h2/server.js";
 
-/** Bounds of a server. Request headers: 64 KiB and 128 pairs, fixed by Node's HTTP/2. */
+/** Bounds of a server. Request headers: 64 KiB and 128 pairs, sdk/transport/h2/header-decoder.ts. */
 export interface Limits {
   /** One message, either way, in bytes. */
   readonly maxMessageBytes: number;
@@ -85,30 +84,12 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   setMaxListeners(0, options.signal);
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const addresses = options.urls.map(parseAddress);
-  const server = new Server({
-    "grpc.max_receive_message_length": limits.maxMessageBytes,
-    "grpc.max_send_message_length": limits.maxMessageBytes,
-    "grpc.max_concurrent_streams": limits.maxStreamsPerConnection,
-    "grpc.enable_channelz": 0,
-    // A caller whose machine has vanished is noticed: its streams would stay for ever.
-    "grpc.keepalive_time_ms": 60_000,
-    "grpc.keepalive_timeout_ms": 20_000,
-  });
-  const peers = new Map<string, Peer>();
   const control = createEdge(
-    {
-      server,
-      log: options.log,
-      maxCalls: limits.maxCalls,
-      maxStreams: limits.maxStreams,
-      peerOf: (name) => peers.get(name) ?? { kind: "tcp", address: name },
-      onCall: options.onCall,
-      gate: options.gate,
-    },
+    { ...limits, log: options.log, onCall: options.onCall, gate: options.gate },
     options.services.map((service) => service.name),
   );
   for (const service of options.services) service.bind(control.edge);
-  const entrance = openEntrance(server, options, peers);
+  const entrance = openEntrance(createGrpcServer({ ...limits, methods: control.methods }), options);
   const sockets = new Set<Socket>();
   const passing = options.passDescriptors ?? defaultPassing();
   const accept = (accepted: Socket, address: Address): void => {

@@ -78,6 +78,10 @@ export interface Malformed {
   readonly malformed: StatusError;
 }
 
+export function isMalformed(input: unknown): input is Malformed {
+  return typeof input === "object" && input !== null && Object.hasOwn(input, "malformed");
+}
+
 /** Decodes what a stranger sent. */
 export function decodeRequest<T>(method: Method<T, unknown>, bytes: Buffer): T | Malformed {
   // A map key __proto__ would vanish into the prototype of the map and be lost on the way through.

@@ -17,7 +17,8 @@ import { testAuthority, testIdentity } from "../testing/identities.js";
 import { temporaryFolder } from "../testing/test-server.js";
 import { codeOf, dialWith, limit, request, serveWith } from "../testing/tls-server.js";
 import { createDialer } from "./dial.js";
-import { credentialsOver, handshake } from "./tls.js";
+import { credentialsOver } from "./grpc-js-credentials.js";
+import { handshake } from "./tls.js";
 
 test("row 8.1: bad clients are refused with UNAUTHENTICATED; the reason is in the server's log and not told", async (t) => {
   const authority = await testAuthority();

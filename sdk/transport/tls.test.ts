@@ -61,8 +61,8 @@ test("row 8.1: rotation on either side drops no call and no stream; new calls us
     }
   });
   for (let round = 0; round < 10; round += 1) {
-    const before = calls;
     await (round % 2 === 0 ? serverIdentity : clientIdentity).renew();
+    const before = calls;
     await until("calls after a rotation", () => calls > before + 20);
   }
   running = false;

@@ -13,7 +13,6 @@ import {
   type SecureContext,
   type TLSSocket,
 } from "node:tls";
-import { type CallCredentials, ChannelCredentials, credentials as callCredentials } from "@grpc/grpc-js";
 import type { Identity } from "../identity/identity.js";
 import type { X509Svid } from "../identity/svid.js";
 import { verifyPeer } from "../identity/verify-peer.js";
@@ -66,9 +65,10 @@ export function greetClient(
   server.emit("connection", socket);
 }
 
-/** The client's side, for one pooled connection and those that replace it. */
+/** The client's side, for one pooled connection. */
 export interface ChannelTls {
-  readonly credentials: ChannelCredentials;
+  /** @throws UNAVAILABLE no TLS with this server, or it is not trusted */
+  secure(socket: Socket): Promise<Socket>;
   /** Of the newest handshake: who answered it, and the SVID that we showed. */
   current(): { readonly peer: PeerIdentity; readonly svid: X509Svid } | undefined;
   /** Why the last handshake failed; undefined after a good one. */
@@ -101,7 +101,7 @@ export function channelTls(identity: Identity, onRefused: (why: StatusError) => 
     }
   };
   return {
-    credentials: credentialsOver(secure),
+    secure,
     current: () => current,
     failure: () => failure,
     stale: (nowMs) => current !== undefined && (current.svid !== identity.current() || current.peer.notAfterMs <= nowMs),
@@ -178,50 +178,4 @@ export function contextOf(svid: X509Svid): SecureContext {
 
 function keyAndCertificateOf(svid: X509Svid): { readonly key: string | Buffer; readonly cert: string } {
   return { key: svid.privateKey.export({ type: "pkcs8", format: "pem" }), cert: svid.certificates.map(String).join("") };
-}
-
-/** Credentials of a channel, over whatever makes a socket secure. */
-export function credentialsOver(secure: (socket: Socket) => Promise<Socket>): ChannelCredentials {
-  return new SpiffeCredentials(secure);
-}
-
-/**
- * gRPC asks credentials for a secure connection over a socket. Its own kind binds one certificate for ever and lets OpenSSL
- * judge the server, so this is one of ours; a class, because gRPC checks for its base.
- */
-class SpiffeCredentials extends ChannelCredentials {
-  readonly #secure: (socket: Socket) => Promise<Socket>;
-  constructor(secure: (socket: Socket) => Promise<Socket>) {
-    super();
-    this.#secure = secure;
-  }
-  override compose(): ChannelCredentials {
-    throw new Error("tokens are headers of each call here, not call credentials");
-  }
-  _isSecure(): boolean {
-    return true;
-  }
-  _equals(other: ChannelCredentials): boolean {
-    return other === this;
-  }
-  _createSecureConnector(_target: unknown, _options: unknown, composed?: CallCredentials) {
-    const calls = composed ?? callCredentials.createEmpty();
-    const pending = new Set<Socket>();
-    return {
-      connect: async (socket: Socket) => {
-        pending.add(socket);
-        try {
-          return { socket: await this.#secure(socket), secure: true };
-        } finally {
-          pending.delete(socket);
-        }
-      },
-      waitForReady: () => Promise.resolve(),
-      getCallCredentials: () => calls,
-      // gRPC forgets a handshake that takes too long; its socket would stay for ever
-      destroy() {
-        for (const socket of pending) socket.destroy();
-      },
-    };
-  }
 }

@@ -1,0 +1,36 @@
+/** One timer for all connections: whoever has been silent for long is asked whether it is still there (PING). */
+import { flush } from "./output.js";
+import { closeSession, type Session, sendPing } from "./session.js";
+
+const tickMs = 5_000;
+const watched = new Set<Session>();
+let timer: ReturnType<typeof setInterval> | undefined;
+
+export function watchSilence(session: Session): void {
+  watched.add(session);
+  timer ??= setInterval(look, tickMs);
+  // a socket keeps the process; to look whether somebody is there need not
+  timer.unref();
+}
+
+function look(): void {
+  const nowMs = performance.now();
+  for (const session of watched) {
+    const { options } = session;
+    if (session.closed || options.socket.destroyed) watched.delete(session);
+    else if (session.askedMs !== undefined) {
+      if (nowMs - session.askedMs < options.keepaliveTimeoutMs) continue;
+      closeSession(session, "the other end does not answer any more");
+      options.socket.destroy();
+      // clients ask only while they wait for something: Go servers count other pings as abuse
+    } else if (nowMs - session.heardMs >= options.keepaliveMs && (session.server || session.streams.size > 0)) {
+      session.askedMs = nowMs;
+      sendPing(session, undefined);
+      flush(session.output);
+    }
+  }
+  if (watched.size === 0) {
+    clearInterval(timer);
+    timer = undefined;
+  }
+}
