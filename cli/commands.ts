@@ -1,5 +1,6 @@
 /** The command line of `weft`: names, options and help. What each command does is in commands/. */
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import type { AuditOptions } from "./commands/audit.js";
 import type { ChaosOptions } from "./commands/chaos.js";
 import type { ConnectOptions } from "./commands/connect.js";
 import type { DrainOptions } from "./commands/drain.js";
@@ -33,6 +34,7 @@ export async function runCommand(argv: readonly string[], context: CliContext): 
   addMeshCommands(program, context, act);
   addWorkloads(program, context, act);
   addQuestions(program, context, act);
+  addAudit(program, context, act);
   try {
     await program.parseAsync(argv.length === 0 ? ["--help"] : [...argv], { from: "user" });
     return exitCode;
@@ -223,6 +225,17 @@ function addQuestions(program: Command, context: CliContext, act: Act): void {
         (await import("./commands/log-level.js")).logLevel(level, options, context),
       ),
     );
+}
+
+/** Of this machine, whether a mesh runs or not. */
+function addAudit(program: Command, context: CliContext, act: Act): void {
+  program
+    .command("audit")
+    .description("compare the ledgers of this machine's forwarders with what is there, and name what nobody has")
+    .option("--state-dir <folder...>", "WEFT_STATE_DIR of forwarders (default: those of this machine)")
+    .option("--fix", "take away what is provably of these ledgers and in none of them")
+    .option("--json", "one JSON object")
+    .action(act(async (options: AuditOptions) => (await import("./commands/audit.js")).auditCommand(options, context)));
 }
 
 function nodeCount(text: string): number {

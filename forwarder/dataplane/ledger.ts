@@ -6,7 +6,7 @@
  * one afterwards ("committed"); what is found begun and not committed was interrupted.
  */
 import { createHash } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hasErrno } from "../../sdk/linux/system-error.js";
 
@@ -59,6 +59,18 @@ export function openLedger(folder: string): Ledger {
       removeFile(committedPath(id));
     },
   };
+}
+
+/** What the ledger in a folder says, for a reader that is not its owner: nothing is moved or removed, what cannot be read is left out. */
+export function peekLedger(folder: string): LedgerEntry[] {
+  const entries = new Map<string, { committed: unknown; begun: unknown }>();
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const content = name.endsWith(committedSuffix) ? readWhole(join(folder, name)) : undefined;
+    if (content === undefined) continue;
+    const entry = entries.get(content.id) ?? { committed: undefined, begun: undefined };
+    entries.set(content.id, { ...entry, [name.endsWith(begunSuffix) ? "begun" : "committed"]: content.value });
+  }
+  return [...entries.values()];
 }
 
 /** Ids come from the wire; their digest is a safe file name. */

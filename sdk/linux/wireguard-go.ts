@@ -139,7 +139,17 @@ function descriptorsOf(pid: number): string[] {
   }
 }
 
+/** Whether somebody listens on the device's socket, also one whose process cannot be seen from here. */
+export function isServed(device: string): boolean {
+  return connectTo(device, () => true) ?? false;
+}
+
 function listenerOf(device: string): number | undefined {
+  return connectTo(device, (fd) => peerCredentials(fd).pid || undefined);
+}
+
+/** Undefined when nobody listens. */
+function connectTo<T>(device: string, use: (fd: number) => T): T | undefined {
   const path = uapiSocketPath(device);
   if (!existsSync(path)) return undefined;
   const fd = openSocket(AF_UNIX, SOCK_STREAM, 0, `open a socket for ${path}`);
@@ -148,7 +158,7 @@ function listenerOf(device: string): number | undefined {
     address.writeUInt16LE(AF_UNIX);
     address.write(path, 2, "latin1");
     connectSocket(fd, address, `connect to ${path}`);
-    return peerCredentials(fd).pid || undefined;
+    return use(fd);
   } catch (error) {
     if (!isSystemError(error)) throw error;
     return undefined;

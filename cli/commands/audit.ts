@@ -1,0 +1,72 @@
+/** weft audit: what the ledgers of this machine's forwarders say against what is there. */
+import { existsSync, readdirSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { type AuditReport, audit, type Finding } from "../../forwarder/audit/audit.js";
+import { kernelAuditor } from "../../forwarder/audit/kernel-auditor.js";
+import { Code, statusError } from "../../sdk/status.js";
+import type { CliContext } from "../context.js";
+import { runFolder } from "../mesh/plan.js";
+import { formatTable } from "../view/table.js";
+
+export interface AuditOptions {
+  readonly stateDir?: readonly string[];
+  readonly fix?: boolean;
+  readonly json?: boolean;
+}
+
+/** @returns 0 when everything is accounted for, or is after --fix; else 1 */
+export async function auditCommand(options: AuditOptions, context: CliContext): Promise<number> {
+  const stateDirs = options.stateDir ?? findLedgers(context.env);
+  const withoutLedger = (options.stateDir ?? []).find((folder) => !hasLedger(folder));
+  if (withoutLedger !== undefined) {
+    throw statusError(Code.NOT_FOUND, `${withoutLedger} holds no ledger of a forwarder; give the WEFT_STATE_DIR of one`);
+  }
+  const report = await audit([kernelAuditor(stateDirs)], { fix: options.fix === true });
+  if (options.json === true) context.out.write(`${JSON.stringify({ ...report, ledgers: stateDirs }, null, 2)}\n`);
+  else context.out.write(describe(report, stateDirs, options.fix === true));
+  return report.ok ? 0 : 1;
+}
+
+/** Where forwarders of this machine keep their state by default (config/state-dir.ts), and those of a local mesh. */
+function findLedgers(env: CliContext["env"]): string[] {
+  const xdg = env["XDG_STATE_HOME"] || join(env["HOME"] || homedir(), ".local", "state");
+  const roots = ["/var/lib/weft", join(xdg, "weft"), ...foldersIn(runFolder)];
+  return roots.flatMap(foldersIn).filter(hasLedger).sort();
+}
+
+function hasLedger(folder: string): boolean {
+  return existsSync(join(folder, "cross-connects"));
+}
+
+function foldersIn(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => join(folder, name));
+}
+
+function describe({ findings, accounted, ok }: AuditReport, ledgers: readonly string[], fix: boolean): string {
+  const rows = findings.map(({ verdict, kind, name, netns, owner, detail, fixed }) => [
+    fixed === true ? `${verdict}, gone now` : verdict,
+    `${kind} ${name}`,
+    netns.replace("file:///run/netns/", ""),
+    owner,
+    detail,
+  ]);
+  const table = rows.length === 0 ? "" : `${formatTable(["VERDICT", "WHAT", "WHERE", "OWNER", "DETAIL"], rows)}\n`;
+  const orphans = count(findings, "orphan");
+  const words = [
+    `${accounted} objects of ${ledgers.length} ledgers are accounted for`,
+    `${orphans} orphans${fix && orphans > 0 ? ` (${findings.filter(({ fixed }) => fixed === true).length} taken away)` : ""}`,
+    `${count(findings, "missing")} missing`,
+    `${count(findings, "foreign")} of others left alone`,
+  ];
+  const remedy = orphans > 0 && !fix ? "; `weft audit --fix` takes the orphans away" : "";
+  const none = ledgers.length === 0 ? "no ledger was found: give --state-dir, or run it as the forwarder's user\n" : "";
+  return `${table}${none}${words.join(", ")}${ok ? "" : remedy}\n`;
+}
+
+function count(findings: readonly Finding[], verdict: Finding["verdict"]): number {
+  return findings.filter((finding) => finding.verdict === verdict).length;
+}
