@@ -44,6 +44,13 @@ export const components: ReadonlyMap<string, Component> = new Map([
     { summary: "an endpoint that leads out of the mesh, with NAT", load: () => import("../apps/egress-gateway/main.js") },
   ],
   [
+    "node-agent",
+    {
+      summary: "connects the pods of a Kubernetes node, and tells what pods have",
+      load: () => import("../apps/node-agent/main.js"),
+    },
+  ],
+  [
     "webhook",
     { summary: "the admission webhook of Kubernetes: clients for pods by annotation", load: () => import("../webhook/main.js") },
   ],

@@ -4,8 +4,17 @@
  * Workloads (Deployment, Job, …) hand their annotations down to the pods they make; only a Pod gets containers. So a pod
  * is given a client once, whichever way it came to be, and a changed annotation of a Deployment rolls its pods.
  */
+
+import {
+  connectedCondition,
+  type Mode,
+  modeAnnotation,
+  modeOf,
+  ownText,
+  type Wanted,
+  wantedBy,
+} from "../sdk/kubernetes/annotation.js";
 import { toStatusError } from "../sdk/status.js";
-import { type Mode, modeAnnotation, modeOf, ownText, type Wanted, wantedBy } from "./annotation.js";
 import { hasClient, injection } from "./inject.js";
 import { type Patch, patchOf } from "./json-patch.js";
 import { at, type ObjectMeta, type PatchOperation, type Pod, readMeta, readPod } from "./objects.js";
@@ -39,9 +48,6 @@ export interface Allowed {
   readonly warnings: readonly string[];
 }
 export type Verdict = Allowed | { readonly allowed: false; readonly message: string };
-
-/** A pod in mode `node` is Ready only when its agent has connected it. */
-export const readinessGate = "networkservicemesh.io/connected";
 
 const templatePaths: Readonly<Record<string, readonly string[]>> = {
   Deployment: ["spec", "template"],
@@ -147,8 +153,8 @@ function hostNetwork(inherited: boolean, annotation: string): Verdict {
 }
 
 function byNode(patch: Patch, pod: Pod): string[] {
-  const present = pod.spec?.readinessGates?.some(({ conditionType }) => conditionType === readinessGate) === true;
-  if (!present) patch.append(["spec", "readinessGates"], [{ conditionType: readinessGate }]);
+  const present = pod.spec?.readinessGates?.some(({ conditionType }) => conditionType === connectedCondition) === true;
+  if (!present) patch.append(["spec", "readinessGates"], [{ conditionType: connectedCondition }]);
   return [];
 }
 

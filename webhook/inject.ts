@@ -1,5 +1,5 @@
 /** What a pod gets so that a container in it makes its connections (pure): containers, volumes, labels. */
-import type { Wanted } from "./annotation.js";
+import type { Wanted } from "../sdk/kubernetes/annotation.js";
 import type { PodSpec } from "./objects.js";
 import type { Resources, SidecarSettings } from "./sidecar-settings.js";
 

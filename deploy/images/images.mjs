@@ -19,6 +19,8 @@ export const images = [
   { name: "forwarder", entry: "forwarder/main.ts", user: "", programs: ["wireguard-go"] },
   { name: "ca", entry: "apps/ca/main.ts", user: nobody, programs: [] },
   { name: "webhook", entry: "webhook/main.ts", user: nobody, programs: [] },
+  // root: it opens the network namespaces of other users' processes
+  { name: "agent", entry: "apps/node-agent/main.ts", user: "", programs: [] },
   { name: "client", entry: "apps/client/main.ts", user: nobody, programs: [] },
   { name: "endpoint", entry: "apps/icmp-responder/main.ts", user: nobody, programs: [] },
   // root: nft wants CAP_NET_ADMIN in effect

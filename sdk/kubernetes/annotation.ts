@@ -7,14 +7,23 @@
  * Grammar of the URLs: sdk/mechanisms/service-url.ts. Beyond it, what cannot work for one pod is refused here, before a pod
  * is made that would wait for ever.
  */
-import { MechanismType } from "../sdk/api.js";
-import { fitInterfaceName } from "../sdk/mechanisms/interface-name.js";
-import { parseServiceUrls, type ServiceUrl } from "../sdk/mechanisms/service-url.js";
-import { Code, statusError } from "../sdk/status.js";
-import type { ObjectMeta } from "./objects.js";
+import { MechanismType } from "../api.js";
+import { fitInterfaceName } from "../mechanisms/interface-name.js";
+import { parseServiceUrls, type ServiceUrl } from "../mechanisms/service-url.js";
+import { Code, statusError } from "../status.js";
 
 export const servicesAnnotation = "networkservicemesh.io";
 export const modeAnnotation = "networkservicemesh.io/mode";
+
+/** Of a pod with an annotation: whether it has all that it asks for. Also the readiness gate of mode `node`. */
+export const connectedCondition = "networkservicemesh.io/connected";
+/** What a pod has, as JSON, for people and programs that look at the pod only. */
+export const statusAnnotation = "networkservicemesh.io/status";
+
+/** The part of an object's metadata that is looked at. */
+export interface Annotated {
+  readonly annotations?: Readonly<Record<string, string>>;
+}
 
 /** Who makes the connections: a container in the pod, or the agent of its node. */
 export type Mode = "sidecar" | "node";
@@ -32,7 +41,7 @@ export const maxServices = 50;
  * The services an object asks for; undefined when it has no such annotation, or an empty one.
  * @throws INVALID_ARGUMENT with the annotation's name and a mark under the wrong character
  */
-export function wantedBy(meta: ObjectMeta | undefined, annotation = servicesAnnotation): Wanted | undefined {
+export function wantedBy(meta: Annotated | undefined, annotation = servicesAnnotation): Wanted | undefined {
   const text = ownText(meta, annotation);
   if (text === undefined || text.trim() === "") return undefined;
   try {
@@ -46,7 +55,7 @@ export function wantedBy(meta: ObjectMeta | undefined, annotation = servicesAnno
 }
 
 /** @throws INVALID_ARGUMENT when it is neither sidecar nor node */
-export function modeOf(meta: ObjectMeta | undefined): Mode | undefined {
+export function modeOf(meta: Annotated | undefined): Mode | undefined {
   const text = ownText(meta, modeAnnotation)?.trim();
   if (text === undefined || text === "") return undefined;
   if (text === "sidecar" || text === "node") return text;
@@ -57,7 +66,7 @@ export function modeOf(meta: ObjectMeta | undefined): Mode | undefined {
 }
 
 /** Own properties only: an annotation may be called "constructor". */
-export function ownText(meta: ObjectMeta | undefined, annotation: string): string | undefined {
+export function ownText(meta: Annotated | undefined, annotation: string): string | undefined {
   const { annotations } = meta ?? {};
   return annotations !== undefined && Object.hasOwn(annotations, annotation) ? annotations[annotation] : undefined;
 }

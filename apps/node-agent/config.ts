@@ -1,0 +1,28 @@
+/** The settings of the node agent. */
+import { durationMs, name, optional, text } from "../../sdk/config/kinds.js";
+import { setting } from "../../sdk/config/table.js";
+import { workloadSettings } from "../workload-settings.js";
+
+const { netns: _, ...settings } = workloadSettings;
+
+export const nodeAgentSettings = {
+  ...settings,
+  name: setting("NSM_NAME", name, "name of this agent in logs", { default: "agent" }),
+  nodeName: setting("NODE_NAME", name, "the node whose pods are looked after"),
+  clusterName: setting("CLUSTER_NAME", optional(text), "label clusterName of every connection", { default: "" }),
+  annotation: setting("NSM_ANNOTATION", name, "the annotation that asks for services", { default: "networkservicemesh.io" }),
+  requestTimeoutMs: setting("NSM_REQUEST_TIMEOUT", durationMs, "how long one request may take", { default: "15s" }),
+  patienceMs: setting("WEFT_PATIENCE", durationMs, "a service not connected by then is told on the pod as a problem", {
+    default: "10s",
+  }),
+  livenessCheckIntervalMs: setting("NSM_LIVENESS_CHECK_INTERVAL", durationMs, "time between pings of a connection", {
+    default: "200ms",
+  }),
+  livenessCheckTimeoutMs: setting("NSM_LIVENESS_CHECK_TIMEOUT", durationMs, "without an answer for so long it is dead", {
+    default: "1s",
+  }),
+  kubeconfig: setting("KUBECONFIG", optional(text), "outside of a cluster: how to reach its API", {
+    default: "",
+    flag: "--kubeconfig",
+  }),
+} as const;
