@@ -5,6 +5,7 @@ import type { ChaosOptions } from "./commands/chaos.js";
 import type { ConnectOptions } from "./commands/connect.js";
 import type { DrainOptions } from "./commands/drain.js";
 import type { GetOptions } from "./commands/get.js";
+import type { PingOptions } from "./commands/ping.js";
 import type { ServeOptions } from "./commands/serve.js";
 import { components } from "./components.js";
 import type { CliContext } from "./context.js";
@@ -33,6 +34,7 @@ export async function runCommand(argv: readonly string[], context: CliContext): 
   addComponents(program);
   addMeshCommands(program, context, act);
   addWorkloads(program, context, act);
+  addPing(program, context, act);
   addQuestions(program, context, act);
   addAudit(program, context, act);
   try {
@@ -167,6 +169,26 @@ function addWorkloads(program: Command, context: CliContext, act: Act): void {
     .argument("<command...>", "program and arguments")
     .passThroughOptions()
     .action(act(async (pod: string, command: string[]) => (await import("./commands/exec.js")).exec(pod, command, context)));
+}
+
+function addPing(program: Command, context: CliContext, act: Act): void {
+  program
+    .command("ping")
+    .description("echo requests from here, for pods and images without a ping; exit code 0 when all were answered")
+    .argument("[address]", "whom; left out: the other end of the connection on --interface")
+    .option("-I, --interface <name>", "leave by this interface")
+    .option("-c, --count <number>", "how many", echoCount, 3)
+    .option("--wait <duration>", "how long the interface and the first answer may take", "0s")
+    .action(
+      act(async (address: string | undefined, options: PingOptions) =>
+        (await import("./commands/ping.js")).ping(address, options, context),
+      ),
+    );
+}
+
+function echoCount(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError("it must be 1 … 999999.");
+  return Number(text);
 }
 
 function addQuestions(program: Command, context: CliContext, act: Act): void {

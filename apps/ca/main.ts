@@ -1,4 +1,4 @@
-/** The built-in certificate authority: `weft ca` serves, `weft ca token` makes a join token. */
+/** The built-in certificate authority: `weft ca` serves, `weft ca token` makes a join token, `weft ca init` makes a cluster's root. */
 import { resolveStateDir } from "../../sdk/config/state-dir.js";
 import { readSettings, reportUnread, type Values } from "../../sdk/config/table.js";
 import { openAuthority, openUsedTokens } from "../../sdk/identity/authority-store.js";
@@ -20,6 +20,7 @@ import { attestByTokenReview, openAuthorityInSecret, publishRoot } from "./kuber
  */
 export async function run(options: RunOptions): Promise<number> {
   if (options.argv[0] === "token") return token({ ...options, argv: options.argv.slice(1) });
+  if (options.argv[0] === "init") return init({ ...options, argv: options.argv.slice(1) });
   const summary = "The built-in certificate authority: identities for components, so that SPIRE is a choice.";
   const read = readSettings({ name: "weft ca", summary }, caSettings, options);
   if (!read.ok) return reportUnread(read);
@@ -53,6 +54,22 @@ export async function run(options: RunOptions): Promise<number> {
     return 1;
   } finally {
     await telemetry.stop();
+  }
+}
+
+/** Makes the root of a cluster and tells it, before anybody starts who wants to know it. */
+async function init(options: RunOptions): Promise<number> {
+  const summary = "Makes the root in the Secret NAME-root where it is missing, tells it by the ConfigMap NAME, and ends.";
+  const read = readSettings({ name: "weft ca init", summary }, caSettings, options);
+  if (!read.ok) return reportUnread(read);
+  try {
+    const { api, authority } = await openCluster(read.values, options.env);
+    api.close();
+    process.stdout.write(`${fingerprintOf(authority.certificate)}\n`);
+    return 0;
+  } catch (error) {
+    process.stderr.write(`weft ca init: ${toStatusError(error).details}\n`);
+    return 1;
   }
 }
 
