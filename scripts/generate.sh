@@ -12,6 +12,7 @@ protoc -I proto -I /usr/include \
   --ts_proto_out="$out" \
   --ts_proto_opt=useDate=false,snakeToCamel=false,unknownFields=true,outputServices=grpc-js,outputClientImpl=false,esModuleInterop=true,env=node,importSuffix=.js,useOptionals=messages,enumsAsLiterals=true,outputJsonMethods=false,exportCommonSymbols=false,annotateFilesWithVersion=false,useExactTypes=false \
   proto/*.proto
+node scripts/strip-service-types.mjs "$out"
 if [ "${1:-}" = "--check" ]; then
   diff -r "$out" sdk/gen && echo "sdk/gen is up to date"
 fi

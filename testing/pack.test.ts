@@ -41,14 +41,18 @@ function install(t: TestContext, name: "sdk" | "testing"): { readonly folder: st
 
 /** Exactly what is imported, at the versions that are tested here. */
 function checkDependencies(home: string, files: string): void {
-  const read = (path: string): { dependencies: Record<string, string>; license: string } =>
-    JSON.parse(readFileSync(path, "utf8"));
+  interface Manifest {
+    readonly license: string;
+    readonly dependencies: Readonly<Record<string, string>>;
+    readonly peerDependencies?: Readonly<Record<string, string>>;
+  }
+  const read = (path: string): Manifest => JSON.parse(readFileSync(path, "utf8"));
   const [root, own] = [read(join(top, "package.json")), read(join(home, "package.json"))];
   assert.equal(own.license, "Apache-2.0");
   const needed: Record<string, string | undefined> = {};
   for (const file of files.split("\n").filter((name) => name.endsWith(".js"))) {
     const code = readFileSync(join(home, file.replace(/^package\//, "")), "utf8");
-    for (const [, specifier = ""] of code.matchAll(/(?:from|import)\s*\(?\s*"([@a-z][\w@:./-]*)"/g)) {
+    for (const [, specifier = ""] of code.matchAll(/(?:\bfrom |\bimport[ (])"([@a-z][\w@:./-]*)"/g)) {
       const name = specifier
         .split("/")
         .slice(0, specifier.startsWith("@") ? 2 : 1)
@@ -56,7 +60,12 @@ function checkDependencies(home: string, files: string): void {
       if (!specifier.startsWith("node:")) needed[name] = root.dependencies[name];
     }
   }
-  assert.deepEqual(own.dependencies, Object.fromEntries(Object.entries(needed).sort(([a], [b]) => (a < b ? -1 : 1))));
+  const offered = { ...own.dependencies, ...own.peerDependencies };
+  assert.deepEqual(sorted(offered), sorted(needed));
+}
+
+function sorted(needed: Readonly<Record<string, string | undefined>>): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(needed).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function run(command: string, args: readonly string[], cwd = top): string {

@@ -3,7 +3,6 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleUnaryCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 
 /**
  * The built-in certificate authority ("weft ca"): turns a join token, or an identity that is about to expire, into a
@@ -218,10 +217,6 @@ export const AuthorityService = {
     responseDeserialize: (value: Buffer): IssueResponse => IssueResponse.decode(value),
   },
 } as const;
-
-export interface AuthorityServer extends UntypedServiceImplementation {
-  issue: handleUnaryCall<IssueRequest, IssueResponse>;
-}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

@@ -3,7 +3,6 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleServerStreamingCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { ConnectionContext } from "./connectioncontext.js";
 import { Timestamp } from "./google/protobuf/timestamp.js";
 
@@ -1146,10 +1145,6 @@ export const MonitorConnectionService = {
     responseDeserialize: (value: Buffer): ConnectionEvent => ConnectionEvent.decode(value),
   },
 } as const;
-
-export interface MonitorConnectionServer extends UntypedServiceImplementation {
-  monitorConnections: handleServerStreamingCall<MonitorScopeSelector, ConnectionEvent>;
-}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

@@ -3,7 +3,6 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleUnaryCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { Timestamp } from "./google/protobuf/timestamp.js";
 
 /**
@@ -946,14 +945,6 @@ export const InspectService = {
     responseDeserialize: (value: Buffer): DrainAnswer => DrainAnswer.decode(value),
   },
 } as const;
-
-export interface InspectServer extends UntypedServiceImplementation {
-  explain: handleUnaryCall<ExplainRequest, Explanation>;
-  getReport: handleUnaryCall<ReportRequest, Report>;
-  setLogLevel: handleUnaryCall<LogLevel, LogLevel>;
-  /** UNIMPLEMENTED by what carries no connections. */
-  drain: handleUnaryCall<DrainRequest, DrainAnswer>;
-}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

@@ -3,7 +3,6 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleBidiStreamingCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 
 /** Prefixes lent to the endpoints of one network for as long as a stream lives. */
 
@@ -222,10 +221,6 @@ export const IPAMService = {
     responseDeserialize: (value: Buffer): PrefixResponse => PrefixResponse.decode(value),
   },
 } as const;
-
-export interface IPAMServer extends UntypedServiceImplementation {
-  managePrefixes: handleBidiStreamingCall<PrefixRequest, PrefixResponse>;
-}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

@@ -3,7 +3,6 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleUnaryCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { Connection, Mechanism } from "./connection.js";
 import { Empty } from "./google/protobuf/empty.js";
 
@@ -125,11 +124,6 @@ export const NetworkServiceService = {
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
   },
 } as const;
-
-export interface NetworkServiceServer extends UntypedServiceImplementation {
-  request: handleUnaryCall<NetworkServiceRequest, Connection>;
-  close: handleUnaryCall<Connection, Empty>;
-}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

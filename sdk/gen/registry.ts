@@ -3,7 +3,6 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleServerStreamingCall, handleUnaryCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { Empty } from "./google/protobuf/empty.js";
 import { Timestamp } from "./google/protobuf/timestamp.js";
 
@@ -1562,12 +1561,6 @@ export const NetworkServiceRegistryService = {
   },
 } as const;
 
-export interface NetworkServiceRegistryServer extends UntypedServiceImplementation {
-  register: handleUnaryCall<NetworkService, NetworkService>;
-  find: handleServerStreamingCall<NetworkServiceQuery, NetworkServiceResponse>;
-  unregister: handleUnaryCall<NetworkService, Empty>;
-}
-
 export type NetworkServiceEndpointRegistryService = typeof NetworkServiceEndpointRegistryService;
 export const NetworkServiceEndpointRegistryService = {
   register: {
@@ -1604,12 +1597,6 @@ export const NetworkServiceEndpointRegistryService = {
     responseDeserialize: (value: Buffer): Empty => Empty.decode(value),
   },
 } as const;
-
-export interface NetworkServiceEndpointRegistryServer extends UntypedServiceImplementation {
-  register: handleUnaryCall<NetworkServiceEndpoint, NetworkServiceEndpoint>;
-  find: handleServerStreamingCall<NetworkServiceEndpointQuery, NetworkServiceEndpointResponse>;
-  unregister: handleUnaryCall<NetworkServiceEndpoint, Empty>;
-}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 

@@ -3,7 +3,6 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import type { handleServerStreamingCall, UntypedServiceImplementation } from "@grpc/grpc-js";
 
 /**
  * The X.509 half of the SPIFFE Workload API (SPIFFE standard "Workload API" §6; no package, as the standard demands).
@@ -687,11 +686,6 @@ export const SpiffeWorkloadAPIService = {
     responseDeserialize: (value: Buffer): X509BundlesResponse => X509BundlesResponse.decode(value),
   },
 } as const;
-
-export interface SpiffeWorkloadAPIServer extends UntypedServiceImplementation {
-  fetchX509Svid: handleServerStreamingCall<X509SVIDRequest, X509SVIDResponse>;
-  fetchX509Bundles: handleServerStreamingCall<X509BundlesRequest, X509BundlesResponse>;
-}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | undefined;
 
