@@ -50,12 +50,21 @@ export interface Timing {
   readonly watchMs: number;
   /** A watch that lives this much longer than agreed is cut off. Default 5,000. */
   readonly graceMs: number;
+  /** For each page of a list, and for a watch to begin. Default 30,000. */
+  readonly answerMs: number;
   readonly firstPauseMs: number;
   readonly maxPauseMs: number;
   readonly pageSize: number;
 }
 
-const defaults: Timing = { watchMs: 60_000, graceMs: 5_000, firstPauseMs: 200, maxPauseMs: 5_000, pageSize: 500 };
+const defaults: Timing = {
+  watchMs: 60_000,
+  graceMs: 5_000,
+  answerMs: 30_000,
+  firstPauseMs: 200,
+  maxPauseMs: 5_000,
+  pageSize: 500,
+};
 
 export interface ListWatch<T extends KubernetesObject> {
   /** By `keyOf`. */
@@ -108,7 +117,7 @@ export function listWatch<T extends KubernetesObject>(options: ListWatchOptions<
           path,
           query: { ...selectors, limit: timing.pageSize, continue: continueFrom },
           signal: stopped.signal,
-          timeoutMs: 60_000,
+          timeoutMs: timing.answerMs,
         });
       for (const item of page.items ?? []) items.push(asListed(item, resource));
       version = page.metadata?.resourceVersion ?? "";
@@ -132,7 +141,7 @@ export function listWatch<T extends KubernetesObject>(options: ListWatchOptions<
     let version = from;
     try {
       const query = { ...selectors, watch: 1, allowWatchBookmarks: true, resourceVersion: from, timeoutSeconds: seconds };
-      const response = await api.open({ path, query, signal });
+      const response = await api.open({ path, query, signal, timeoutMs: timing.answerMs });
       setState({ live: true, problem: undefined });
       for await (const { type, object } of watchEvents<KubernetesObject>(response)) {
         if (type === "ERROR") throw refusal(`watch ${path}`, codeOf(object), object);
