@@ -49,6 +49,8 @@ function nameOf(port: Port): string {
       return `VXLAN/${port.vni}`;
     case "wireguard":
       return `WIREGUARD/${port.listenPort}`;
+    case "memif":
+      return `MEMIF/${port.socketFile}`;
     case "noop":
       return `${port.mechanism}/`;
   }

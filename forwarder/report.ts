@@ -109,6 +109,8 @@ function describePort(port: Port): string {
       return `vxlan ${port.vni} ${port.localAddress} → ${port.remoteAddress}:${port.udpPort}`;
     case "wireguard":
       return `wireguard ${port.localAddress}:${port.listenPort} → ${port.remoteAddress}:${port.remotePort}`;
+    case "memif":
+      return `memif ${port.role} ${port.socketFile} in ${port.netnsUrl || "the forwarder's namespace"}`;
     case "noop":
       return port.mechanism.toLowerCase();
   }

@@ -2,7 +2,7 @@
  * What a forwarder asks of the thing that moves packets. Desired state, not commands: `ensure` is called with the
  * whole cross-connect as it should be, as often as anybody likes, and changes only what differs.
  *
- * Every implementation (kernel, none; later fast, vpp) passes dataplane/compliance.ts with real packets.
+ * Every implementation (kernel, fast, none; later vpp) passes dataplane/compliance.ts with real packets.
  */
 import type { MechanismType, Payload } from "../../sdk/api.js";
 
@@ -83,13 +83,24 @@ export interface WireguardPort extends WireguardTunnel {
   readonly beside?: WireguardTunnel | undefined;
 }
 
+/** One end of a memif: rings in shared memory with a workload, behind a unix socket (docs/fast-path.md). */
+export interface MemifPort {
+  readonly kind: "memif";
+  /** "server": we listen and the workload connects; "client": the workload listens. */
+  readonly role: "server" | "client";
+  /** "@name" is abstract; else a path. */
+  readonly socketFile: string;
+  /** Network namespace of an abstract name, or URL of the socket itself; empty = the forwarder's own namespace. */
+  readonly netnsUrl: string;
+}
+
 /** A port that is negotiated and not built: NOOP, or any mechanism under `--dataplane none`. */
 export interface NoopPort {
   readonly kind: "noop";
   readonly mechanism: MechanismType;
 }
 
-export type Port = KernelPort | VxlanPort | WireguardPort | NoopPort;
+export type Port = KernelPort | VxlanPort | WireguardPort | MemifPort | NoopPort;
 
 export interface CrossConnect {
   /** The forwarder's own connection id. */
@@ -144,7 +155,7 @@ export type DataPlaneEvent =
   { readonly kind: "broken"; readonly id: string; readonly reason: string };
 
 export interface DataPlane {
-  /** "kernel", "none", … */
+  /** "kernel", "fast", "none", … */
   readonly name: string;
   /** Probed once, at the first call. */
   capabilities(): Promise<readonly Capability[]>;

@@ -4,7 +4,7 @@
  */
 import type { Board } from "./board.js";
 
-export type PortKind = "memif" | "packet" | "tap" | "vxlan" | "echo";
+export type PortKind = "memif" | "packet" | "tap" | "vxlan" | "echo" | "proxy";
 
 export interface CorePort {
   /** Unique; at most 63 bytes. */
@@ -19,8 +19,11 @@ export interface CorePort {
   readonly bufferBytes?: number;
   /** memif: the socket, "@name" for an abstract one; packet and tap: the interface. */
   readonly path?: string;
-  /** Path of the network namespace of socket or interface; absent = that of the core. */
+  /** Path of the network namespace of socket or interface, valid during the call; absent = that of the core. */
   readonly netnsPath?: string;
+  /** proxy: where the server listens, and in which namespace. */
+  readonly peerPath?: string;
+  readonly peerNetnsPath?: string;
   /** packet: hardware address behind it, if known. */
   readonly macAddress?: string;
   readonly vni?: number;

@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,19 +29,24 @@
 #define HANDSHAKE_MS 5000
 #define WORKER_LIVES_MS 200    /* a worker that dies earlier is started again after a pause */
 
-enum watched { WATCH_WAKE, WATCH_WORKER, WATCH_LISTENER, WATCH_PENDING, WATCH_LINK };
+enum watched { WATCH_WAKE, WATCH_WORKER, WATCH_LISTENER, WATCH_PENDING, WATCH_LINK, WATCH_NEAR, WATCH_FAR };
+
+/* A namespace that is held open: its path may have ended by the time it is needed again. */
+struct place { int fd; uint64_t dev, ino; char path[32]; };
 
 struct held_port {
   struct wf_port spec;
   bool used, up;
   uint32_t epoch, underlay, connect; /* slot + 1 */
+  struct place netns, peer_netns;
   int fd;         /* PACKET, TAP */
   int listener;
+  int near, far;  /* PROXY */
   struct link link, pending;
   uint64_t pending_since_ms;
 };
 struct held_connect { struct wf_connect spec; bool used; };
-struct held_underlay { struct wf_port spec; uint32_t users; int fd; };
+struct held_underlay { struct wf_port spec; struct place netns; uint32_t users; int fd; };
 
 struct wf {
   pthread_mutex_t lock;
@@ -297,7 +303,7 @@ static void drop_link(wf *w, uint32_t slot, const char *why) {
 
 static void try_connect(wf *w, uint32_t slot) {
   struct held_port *p = &w->ports[slot];
-  int fd = link_connect(p->spec.path, p->spec.netns);
+  int fd = link_connect(p->spec.path, p->netns.path);
   if (fd < 0) return;
   uint32_t log2 = p->spec.log2_ring ? p->spec.log2_ring : 10, bytes = p->spec.buffer_bytes ? p->spec.buffer_bytes : 2048;
   w->waiting--;
@@ -321,6 +327,61 @@ static void accept_link(wf *w, uint32_t slot) {
   if (link_begin_server(&p->pending, fd, p->spec.mode) < 0) { drop_pending(w, p, NULL); return; }
   if (p->up) { drop_pending(w, p, "this interface has a client"); return; }
   watch(w, fd, WATCH_PENDING, slot);
+}
+
+/* ---- proxy ---------------------------------------------------------------------------------------------------------- */
+
+static void part_pair(wf *w, uint32_t slot) {
+  struct held_port *p = &w->ports[slot];
+  if (p->near >= 0) { shutdown(p->near, SHUT_RDWR); close(p->near); }
+  if (p->far >= 0) { shutdown(p->far, SHUT_RDWR); close(p->far); }
+  p->near = p->far = -1;
+  if (board_port(w, slot)->link == WF_LINK_UP) board_port(w, slot)->breaks++;
+  __atomic_store_n(&board_port(w, slot)->link, WF_LINK_DOWN, __ATOMIC_RELEASE);
+  signal_event(w);
+}
+
+static void accept_pair(wf *w, uint32_t slot) {
+  struct held_port *p = &w->ports[slot];
+  int near = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (near < 0) return;
+  int far = p->near >= 0 ? -1 : link_connect(p->spec.peer_path, p->peer_netns.path);
+  if (far < 0) { close(near); return; } /* taken, or the server is not there yet: the client comes again */
+  p->near = near;
+  p->far = far;
+  watch(w, near, WATCH_NEAR, slot);
+  watch(w, far, WATCH_FAR, slot);
+}
+
+/* Hands one message on, with its descriptor. */
+static void relay(wf *w, uint32_t slot, int from, int to) {
+  if (from < 0 || to < 0) return;
+  struct memif_message m;
+  struct iovec part = {&m, sizeof m};
+  union { char bytes[CMSG_SPACE(sizeof(int) * 4)]; struct cmsghdr aligned; } control;
+  struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+  ssize_t n = recvmsg(from, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  bool good = n == (ssize_t)sizeof m && !(header.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+  if (good) {
+    header.msg_flags = 0;
+    if (header.msg_controllen == 0) header.msg_control = NULL;
+    good = sendmsg(to, &header, MSG_DONTWAIT | MSG_NOSIGNAL) == n;
+  }
+  for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&header); c != NULL; c = CMSG_NXTHDR(&header, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= c->cmsg_len; i++) {
+      int fd;
+      memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
+      close(fd);
+    }
+  }
+  if (!good) { part_pair(w, slot); return; }
+  if (m.type == MEMIF_CONNECTED) {
+    board_port(w, slot)->epoch++;
+    __atomic_store_n(&board_port(w, slot)->link, WF_LINK_UP, __ATOMIC_RELEASE);
+    signal_event(w);
+  }
 }
 
 static void hear_pending(wf *w, uint32_t slot) {
@@ -398,7 +459,13 @@ static void *keeper_thread(void *argument) {
       switch ((enum watched)(events[i].data.u64 >> 32)) {
         case WATCH_WAKE: { uint64_t count; if (read(w->wake, &count, sizeof count) < 0) { /* none */ } break; }
         case WATCH_WORKER: if (w->orders >= 0) hear_worker(w); break;
-        case WATCH_LISTENER: if (w->ports[slot].used) accept_link(w, slot); break;
+        case WATCH_LISTENER:
+          if (!w->ports[slot].used) break;
+          if (w->ports[slot].spec.kind == WF_PORT_PROXY) accept_pair(w, slot);
+          else accept_link(w, slot);
+          break;
+        case WATCH_NEAR: if (w->ports[slot].used) relay(w, slot, w->ports[slot].near, w->ports[slot].far); break;
+        case WATCH_FAR: if (w->ports[slot].used) relay(w, slot, w->ports[slot].far, w->ports[slot].near); break;
         case WATCH_PENDING: if (w->ports[slot].used) hear_pending(w, slot); break;
         case WATCH_LINK: if (w->ports[slot].used) hear_link(w, slot); break;
       }
@@ -456,6 +523,25 @@ int wf_open(uint32_t how, const char *program, wf **out) {
   return 0;
 }
 
+static int enter_place(struct place *place, const char *path) {
+  *place = (struct place){.fd = -1};
+  if (path[0] == 0) return 0;
+  struct stat found;
+  place->fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (place->fd < 0 || fstat(place->fd, &found) < 0) return -errno;
+  place->dev = found.st_dev;
+  place->ino = found.st_ino;
+  snprintf(place->path, sizeof place->path, "/proc/self/fd/%d", place->fd);
+  return 0;
+}
+
+static void leave_place(struct place *place) {
+  if (place->fd >= 0) close(place->fd);
+  place->fd = -1;
+}
+
+static bool same_place(const struct place *a, const struct place *b) { return a->dev == b->dev && a->ino == b->ino; }
+
 static void clear_port(wf *w, uint32_t slot) {
   struct held_port *p = &w->ports[slot];
   if (!p->used) return;
@@ -468,12 +554,16 @@ static void clear_port(wf *w, uint32_t slot) {
     if (p->spec.path[0] != '@') unlink(p->spec.path);
   }
   if (p->fd >= 0) close(p->fd);
+  if (p->near >= 0) part_pair(w, slot);
+  leave_place(&p->netns);
+  leave_place(&p->peer_netns);
   if (p->spec.kind == WF_PORT_VXLAN) {
     struct held_underlay *u = &w->underlays[p->underlay];
     if (--u->users == 0) {
       order_plain(w, ORDER_UNDERLAY_DOWN, p->underlay);
       if (u->fd >= 0) close(u->fd);
       u->fd = -1;
+      leave_place(&u->netns);
     }
   }
   p->used = p->up = false;
@@ -507,21 +597,22 @@ void wf_close(wf *w) {
 static bool ends(const char *text, size_t room) { return memchr(text, 0, room) != NULL; }
 
 static int check_port(const struct wf_port *port) {
-  if (!ends(port->name, sizeof port->name) || !ends(port->netns, sizeof port->netns) || !ends(port->path, sizeof port->path) || port->name[0] == 0)
+  if (!ends(port->name, sizeof port->name) || !ends(port->netns, sizeof port->netns) || !ends(port->path, sizeof port->path) ||
+      !ends(port->peer_path, sizeof port->peer_path) || !ends(port->peer_netns, sizeof port->peer_netns) || port->name[0] == 0)
     return refuse(-EINVAL, "port without a name, or text without an end");
-  if (port->kind < WF_PORT_MEMIF || port->kind > WF_PORT_ECHO || port->mode > WF_IP || port->role > WF_CLIENT) return refuse(-EINVAL, "port %s: kind %u, mode %u, role %u", port->name, port->kind, port->mode, port->role);
+  if (port->kind < WF_PORT_MEMIF || port->kind > WF_PORT_PROXY || port->mode > WF_IP || port->role > WF_CLIENT) return refuse(-EINVAL, "port %s: kind %u, mode %u, role %u", port->name, port->kind, port->mode, port->role);
   if (port->log2_ring > MEMIF_MAX_LOG2_RING || port->buffer_bytes > 65536 || port->buffer_bytes % 64 != 0) return refuse(-EINVAL, "port %s: ring of 2^%u buffers of %u bytes", port->name, port->log2_ring, port->buffer_bytes);
   if (port->kind == WF_PORT_VXLAN && ((port->family != 4 && port->family != 6) || port->vni == 0 || port->vni >= 1u << 24 || port->udp_port == 0 || port->mode != WF_ETHERNET)) return refuse(-EINVAL, "port %s: vni %u, UDP port %u", port->name, port->vni, port->udp_port);
   if (port->kind != WF_PORT_VXLAN && port->kind != WF_PORT_ECHO && port->path[0] == 0) return refuse(-EINVAL, "port %s: no socket or interface", port->name);
   return 0;
 }
 
-static int take_underlay(wf *w, const struct wf_port *port) {
+static int take_underlay(wf *w, const struct wf_port *port, const struct place *netns) {
   int free = -1;
   for (int i = 0; i < MAX_UNDERLAYS; i++) {
     const struct held_underlay *u = &w->underlays[i];
     if (u->users == 0) { if (free < 0) free = i; continue; }
-    if (u->spec.family == port->family && u->spec.udp_port == port->udp_port && u->spec.underlay == port->underlay && memcmp(u->spec.local, port->local, 16) == 0 && strcmp(u->spec.netns, port->netns) == 0) return i;
+    if (u->spec.family == port->family && u->spec.udp_port == port->udp_port && u->spec.underlay == port->underlay && memcmp(u->spec.local, port->local, 16) == 0 && same_place(&u->netns, netns)) return i;
   }
   if (free < 0) return refuse(-ENOSPC, "port %s: more than %d tunnel addresses", port->name, MAX_UNDERLAYS);
   int fd = -1;
@@ -531,6 +622,7 @@ static int take_underlay(wf *w, const struct wf_port *port) {
   }
   w->underlays[free].spec = *port;
   w->underlays[free].fd = fd;
+  enter_place(&w->underlays[free].netns, netns->path);
   order_underlay(w, (uint32_t)free);
   return free;
 }
@@ -540,7 +632,10 @@ static int open_port(wf *w, uint32_t slot) {
   switch (p->spec.kind) {
     case WF_PORT_MEMIF:
       if (p->spec.role == WF_CLIENT) return 0;
-      p->listener = link_listen(p->spec.path, p->spec.netns);
+      p->listener = link_listen(p->spec.path, p->netns.path);
+      return p->listener < 0 ? refuse(p->listener, "port %s: listen on %s", p->spec.name, p->spec.path) : 0;
+    case WF_PORT_PROXY:
+      p->listener = link_listen(p->spec.path, p->netns.path);
       return p->listener < 0 ? refuse(p->listener, "port %s: listen on %s", p->spec.name, p->spec.path) : 0;
     case WF_PORT_PACKET:
       p->fd = open_packet_port(&p->spec);
@@ -551,10 +646,10 @@ static int open_port(wf *w, uint32_t slot) {
     case WF_PORT_VXLAN: {
       for (uint32_t i = 0; i < w->port_top; i++) {
         const struct held_port *other = &w->ports[i];
-        if (other->used && other != p && other->spec.kind == WF_PORT_VXLAN && other->spec.vni == p->spec.vni && other->spec.udp_port == p->spec.udp_port && strcmp(other->spec.netns, p->spec.netns) == 0)
+        if (other->used && other != p && other->spec.kind == WF_PORT_VXLAN && other->spec.vni == p->spec.vni && other->spec.udp_port == p->spec.udp_port && same_place(&other->netns, &p->netns))
           return refuse(-EADDRINUSE, "port %s: vni %u on UDP port %u", p->spec.name, p->spec.vni, p->spec.udp_port);
       }
-      int underlay = take_underlay(w, &p->spec);
+      int underlay = take_underlay(w, &p->spec, &p->netns);
       if (underlay < 0) return underlay;
       w->underlays[underlay].users++;
       p->underlay = (uint32_t)underlay;
@@ -565,12 +660,28 @@ static int open_port(wf *w, uint32_t slot) {
   }
 }
 
+/* Asked again with paths of the same namespaces it is the same port. */
+static bool same_port(const struct held_port *held, const struct wf_port *port) {
+  struct wf_port one = held->spec, other = *port;
+  memset(one.netns, 0, sizeof one.netns);
+  memset(other.netns, 0, sizeof other.netns);
+  memset(one.peer_netns, 0, sizeof one.peer_netns);
+  memset(other.peer_netns, 0, sizeof other.peer_netns);
+  if (memcmp(&one, &other, sizeof one) != 0) return false;
+  struct place near, far;
+  bool same = enter_place(&near, port->netns) == 0 && same_place(&near, &held->netns);
+  same = enter_place(&far, port->peer_netns) == 0 && same && same_place(&far, &held->peer_netns);
+  leave_place(&near);
+  leave_place(&far);
+  return same;
+}
+
 static int add_port(wf *w, const struct wf_port *port) {
   uint32_t free = WF_MAX_PORTS;
   for (uint32_t i = 0; i < w->port_top; i++) {
     if (!w->ports[i].used) { if (free == WF_MAX_PORTS) free = i; continue; }
     if (strcmp(w->ports[i].spec.name, port->name) != 0) continue;
-    return memcmp(&w->ports[i].spec, port, sizeof *port) == 0 ? (int)i : refuse(-EEXIST, "port %s", port->name);
+    return same_port(&w->ports[i], port) ? (int)i : refuse(-EEXIST, "port %s", port->name);
   }
   if (free == WF_MAX_PORTS) free = w->port_top;
   if (free >= WF_MAX_PORTS) return refuse(-ENOSPC, "port %s: there are %u", port->name, WF_MAX_PORTS);
@@ -579,17 +690,28 @@ static int add_port(wf *w, const struct wf_port *port) {
   memset(p, 0, sizeof *p);
   p->spec = *port;
   p->epoch = epoch;
-  p->fd = p->listener = p->link.fd = p->pending.fd = -1;
+  p->fd = p->listener = p->near = p->far = p->link.fd = p->pending.fd = p->netns.fd = p->peer_netns.fd = -1;
   for (int i = 0; i < MEMIF_MAX_REGIONS; i++) p->link.region[i].fd = p->pending.region[i].fd = -1;
   for (int i = 0; i < 2; i++) p->link.ring[i].fd = p->pending.ring[i].fd = -1;
-  int error = open_port(w, free);
-  if (error < 0) return error;
+  int error = enter_place(&p->netns, port->netns);
+  if (error == 0) error = enter_place(&p->peer_netns, port->peer_netns);
+  if (error < 0) error = refuse(error, "port %s: open its network namespace", port->name);
+  /* What is opened now is opened by a path of our own. */
+  snprintf(p->spec.netns, sizeof p->spec.netns, "%s", p->netns.path);
+  if (error == 0) error = open_port(w, free);
+  if (error < 0) {
+    leave_place(&p->netns);
+    leave_place(&p->peer_netns);
+    return error;
+  }
   p->used = true;
   if (free == w->port_top) w->port_top++;
   struct wf_board_port *b = board_port(w, free);
   b->breaks = b->faults = 0;
   b->link = WF_LINK_DOWN;
-  if (port->kind != WF_PORT_MEMIF) {
+  if (port->kind == WF_PORT_PROXY) {
+    watch(w, p->listener, WATCH_LISTENER, free);
+  } else if (port->kind != WF_PORT_MEMIF) {
     set_up(w, free, true);
   } else if (port->role == WF_SERVER) {
     watch(w, p->listener, WATCH_LISTENER, free);
@@ -626,7 +748,7 @@ static int set_connect(wf *w, const struct wf_connect *c) {
   }
   const uint32_t ports[2] = {c->port_a, c->port_b};
   for (int i = 0; i < 2; i++) {
-    if (ports[i] >= w->port_top || !w->ports[ports[i]].used) return refuse(-ENOENT, "connect %s: port %u", c->name, ports[i]);
+    if (ports[i] >= w->port_top || !w->ports[ports[i]].used || w->ports[ports[i]].spec.kind == WF_PORT_PROXY) return refuse(-ENOENT, "connect %s: port %u", c->name, ports[i]);
     uint32_t other = w->ports[ports[i]].connect;
     if (other != 0 && other != slot + 1) return refuse(-EBUSY, "connect %s: port %s is joined", c->name, w->ports[ports[i]].spec.name);
   }

@@ -35,7 +35,8 @@ enum {
   WF_PORT_PACKET = 2, /* an interface that exists, by AF_PACKET: `path` is its name in `netns` */
   WF_PORT_TAP = 3,    /* a TAP (mode IP: TUN) interface that is made in `netns` under the name `path` */
   WF_PORT_VXLAN = 4,  /* one VNI between two addresses, over UDP of `netns` */
-  WF_PORT_ECHO = 5    /* gives back what it gets, with addresses swapped: an endpoint for trials */
+  WF_PORT_ECHO = 5,   /* gives back what it gets, with addresses swapped: an endpoint for trials */
+  WF_PORT_PROXY = 6   /* two memif peers talk to each other directly: only their control messages pass here, no packet does */
 };
 
 /* What a port's packets begin with. */
@@ -63,8 +64,10 @@ struct wf_port {
   uint8_t underlay;      /* VXLAN: WF_UNDERLAY_… */
   uint8_t spare[1];
   char name[64];         /* what the caller knows it by; unique, not empty */
-  char netns[256];       /* path of a network namespace; empty = the caller's (WF_THREADS) or the keeper's */
+  char netns[256];       /* path of a network namespace, needed during wf_port_add only; empty = the keeper's own */
   char path[128];        /* socket ("@…" is abstract) or interface */
+  char peer_netns[256];  /* PROXY: where the server listens */
+  char peer_path[128];
 };
 
 struct wf_connect {
@@ -138,7 +141,8 @@ int wf_open(uint32_t how, const char *program, wf **out);
 /* Ends the worker and closes everything; peers see a disconnect. */
 void wf_close(wf *w);
 
-/* The slot of the port (≥ 0). The same name and the same values: the slot it has already. Other values: -EEXIST. */
+/* The slot of the port (≥ 0). The same name and the same values: the slot it has already. Other values: -EEXIST.
+ * Namespaces are the same when they are, whatever their paths. */
 int wf_port_add(wf *w, const struct wf_port *port);
 int wf_port_del(wf *w, uint32_t slot);
 /* The slot of the cross-connect (≥ 0). The same name: changed in place, counters go on. A port joins one only: -EBUSY. */

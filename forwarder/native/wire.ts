@@ -4,11 +4,11 @@ import { parseMac } from "../../sdk/linux/netlink/mac-address.js";
 import type { CoreConnect, CoreEntry, CorePort, PortKind } from "./core.js";
 
 export const abi = 1;
-export const portBytes = 520;
+export const portBytes = 904;
 export const connectBytes = 112;
 export const entryBytes = 80;
 
-const kinds: readonly PortKind[] = ["memif", "packet", "tap", "vxlan", "echo"];
+const kinds: readonly PortKind[] = ["memif", "packet", "tap", "vxlan", "echo", "proxy"];
 const noDscp = 255;
 /** Longest text with its terminating NUL. */
 const nameBytes = 64;
@@ -35,6 +35,8 @@ export function encodePort(port: CorePort): Buffer {
   writeText(bytes, 72, nameBytes, port.name);
   writeText(bytes, 136, netnsBytes, port.netnsPath ?? "");
   writeText(bytes, 392, pathBytes, port.path ?? "");
+  writeText(bytes, 520, netnsBytes, port.peerNetnsPath ?? "");
+  writeText(bytes, 776, pathBytes, port.peerPath ?? "");
   return bytes;
 }
 

@@ -17,6 +17,7 @@ import { openOwnNetns } from "../../../sdk/linux/netns.js";
 import { Code, statusError } from "../../../sdk/status.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { Capability, CrossConnect, DataPlane } from "../dataplane.js";
+import { createTurns } from "../turns.js";
 import { openBook } from "./book.js";
 import { type Built, objectsOf } from "./built.js";
 import { countersOf } from "./counters.js";
@@ -180,19 +181,5 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
       home.close();
       unlock();
     },
-  };
-}
-
-/** Runs the actions of one id one after another. */
-function createTurns(): <T>(id: string, action: () => Promise<T>) => Promise<T> {
-  const last = new Map<string, Promise<unknown>>();
-  return (id, action) => {
-    const turn = (last.get(id) ?? Promise.resolve()).then(action, action);
-    last.set(id, turn);
-    const leave = (): void => {
-      if (last.get(id) === turn) last.delete(id);
-    };
-    turn.then(leave, leave);
-    return turn;
   };
 }

@@ -1,0 +1,54 @@
+/** The ledger of cross-connects in which the packet core has a part. */
+import type { CrossConnect } from "../dataplane.js";
+import { type Ledger, openLedger } from "../ledger.js";
+
+export interface FastBook {
+  /** What was valid last, and ids of which the making was interrupted. */
+  load(): { readonly committed: readonly CrossConnect[]; readonly interrupted: readonly string[] };
+  begin(crossConnect: CrossConnect): void;
+  commit(id: string): void;
+  abandon(id: string): void;
+  update(crossConnect: CrossConnect): void;
+  remove(id: string): void;
+}
+
+const version = 1;
+
+export function openFastBook(folder: string): FastBook {
+  const ledger: Ledger = openLedger(folder);
+  return {
+    load() {
+      const committed: CrossConnect[] = [];
+      const interrupted: string[] = [];
+      for (const [id, entry] of ledger.load().entries) {
+        const read = decode(entry.committed);
+        if (read !== undefined) committed.push(read);
+        if (entry.begun !== undefined || read === undefined) interrupted.push(id);
+      }
+      return { committed, interrupted };
+    },
+    begin: (crossConnect) => ledger.begin(crossConnect.id, encode(crossConnect)),
+    commit: ledger.commit,
+    abandon: ledger.abandon,
+    update: (crossConnect) => ledger.update(crossConnect.id, encode(crossConnect)),
+    remove: ledger.remove,
+  };
+}
+
+function encode(crossConnect: CrossConnect): unknown {
+  return { version, ...crossConnect, record: Buffer.from(crossConnect.record).toString("base64") };
+}
+
+/** Undefined: not of our making. Values are checked again when it is built. */
+function decode(value: unknown): CrossConnect | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  const { version: found, record, ...rest } = value as Record<string, unknown>;
+  const { id, generation, client, endpoint } = rest;
+  const whole = typeof id === "string" && typeof generation === "number" && isPort(client) && isPort(endpoint);
+  if (found !== version || typeof record !== "string" || !whole) return undefined;
+  return { ...rest, record: new Uint8Array(Buffer.from(record, "base64")) } as unknown as CrossConnect;
+}
+
+function isPort(value: unknown): boolean {
+  return typeof value === "object" && value !== null && typeof (value as { kind?: unknown }).kind === "string";
+}

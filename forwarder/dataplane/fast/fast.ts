@@ -1,0 +1,279 @@
+/**
+ * The packet core as data plane, with the kernel's beside it: memif rings, VXLAN and interfaces joined by our own worker
+ * (docs/fast-path.md). What needs no core is built by the kernel data plane alone; what does is brought to the core in parts
+ * (shape.ts).
+ *
+ * Operations on one cross-connect run one after another. A failed one puts back what was there.
+ */
+import { createHash } from "node:crypto";
+import { join as joinPath } from "node:path";
+import { MechanismType } from "../../../sdk/api.js";
+import { openOwnNetns } from "../../../sdk/linux/netns.js";
+import { Code, statusError } from "../../../sdk/status.js";
+import type { Log } from "../../../sdk/telemetry/log.js";
+import type { PacketCore } from "../../native/core.js";
+import type { Capability, Counters, CrossConnect, DataPlane, OwnedObject } from "../dataplane.js";
+import { createTurns } from "../turns.js";
+import { openFastBook } from "./book.js";
+import { describeSide } from "./core-ports.js";
+import { createFastEvents } from "./events.js";
+import { createCoreHost } from "./host.js";
+import { type Joint, join, part, sweep } from "./joints.js";
+import { createPatchRoom } from "./patch-room.js";
+import { isPart, ownerOf, partId, partOf, type Shape, type ShapeOptions, shapeOf, sides } from "./shape.js";
+
+export interface FastDataPlaneOptions {
+  readonly stateDir: string;
+  readonly log: Log;
+  /** For interfaces, and for tunnels that the core does not end. */
+  readonly kernel: DataPlane;
+  readonly openCore: () => Promise<PacketCore>;
+  /** Why the core cannot be used; undefined = it can. */
+  readonly obstacle?: string | undefined;
+  /** Name in reports. */
+  readonly name?: string;
+  readonly shape: ShapeOptions;
+  /** DPDK device arguments of the underlay; default: UDP sockets of the kernel. */
+  readonly dpdkDevice?: string;
+  /** The core and its namespace end with us: for tests. */
+  readonly ephemeral?: boolean;
+}
+
+export interface Held {
+  readonly crossConnect: CrossConnect;
+  readonly shape: Exclude<Shape, "whole">;
+  readonly joint: Joint;
+}
+
+export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
+  const { kernel, log, shape: shaping, stateDir } = options;
+  const book = openFastBook(joinPath(stateDir, "fast"));
+  const home = openOwnNetns();
+  const room = createPatchRoom(`weft-fast-${createHash("sha256").update(stateDir).digest("hex").slice(0, 10)}`);
+  const needs = { room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping, dpdkDevice: options.dpdkDevice ?? "" };
+  const held = new Map<string, Held>();
+  const inTurn = createTurns();
+  const events = createFastEvents({ held: () => held, board: () => host.current()?.board });
+  const host = createCoreHost({ open: options.openCore, log, changed: events.look, lost: () => void rebuild() });
+  let partGeneration = Date.now();
+
+  /** Every joint again, in a core that is new. */
+  async function rebuild(): Promise<void> {
+    for (const id of [...held.keys()]) {
+      await inTurn(id, async () => {
+        const current = held.get(id);
+        if (current === undefined) return;
+        const joint = await join(await host.get(), current.crossConnect, current.shape, undefined, needs);
+        held.set(id, { ...current, joint });
+      }).catch((error: unknown) =>
+        log.error("a cross-connect could not be given to the new packet core", { connectionId: id, error }),
+      );
+    }
+  }
+
+  async function ensureParts(crossConnect: CrossConnect, signal: AbortSignal): Promise<void> {
+    for (const side of sides) {
+      if (isPart(crossConnect[side], shaping))
+        await kernel.ensure(partOf(crossConnect, side, room.url(), ++partGeneration), signal);
+    }
+  }
+
+  async function removeParts(id: string, unlessIn: CrossConnect | undefined): Promise<void> {
+    for (const side of sides) {
+      const kept = unlessIn !== undefined && isPart(unlessIn[side], shaping);
+      if (!kept) await kernel.remove(partId(id, side), never);
+    }
+  }
+
+  async function raise(
+    crossConnect: CrossConnect,
+    shape: Held["shape"],
+    before: Held | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { id } = crossConnect;
+    const same = before !== undefined && before.shape === shape && samePorts(before.crossConnect, crossConnect);
+    if (!same) book.begin(crossConnect);
+    try {
+      const core = await host.get();
+      if (shape === "joined") await ensureParts(crossConnect, signal);
+      const joint = await join(core, crossConnect, shape, before?.joint, needs);
+      if (before !== undefined) await removeParts(id, shape === "joined" ? crossConnect : undefined);
+      held.set(id, { crossConnect, shape, joint });
+      if (same) book.update(crossConnect);
+      else book.commit(id);
+    } catch (error) {
+      await putBack(id, before);
+      if (!same) book.abandon(id);
+      throw error;
+    }
+  }
+
+  async function putBack(id: string, before: Held | undefined): Promise<void> {
+    try {
+      if (before === undefined) return await removeParts(id, undefined);
+      if (before.shape === "joined") await ensureParts(before.crossConnect, never);
+      await removeParts(id, before.shape === "joined" ? before.crossConnect : undefined);
+      held.set(id, { ...before, joint: await join(await host.get(), before.crossConnect, before.shape, before.joint, needs) });
+    } catch (error) {
+      log.warn("could not put back what was there", { connectionId: id, error });
+    }
+  }
+
+  async function lower(id: string): Promise<void> {
+    const current = held.get(id);
+    if (current === undefined) return;
+    const core = host.current();
+    if (core !== undefined) await part(core, current.joint);
+    await removeParts(id, undefined);
+    book.remove(id);
+    held.delete(id);
+    events.forget(id);
+  }
+
+  async function ensure(crossConnect: CrossConnect, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { id, generation } = crossConnect;
+    const before = held.get(id);
+    const known = (before?.crossConnect ?? kernel.list().find((each) => each.id === id))?.generation;
+    if (known !== undefined && generation < known) {
+      throw statusError(
+        Code.ABORTED,
+        `cross-connect ${id}: generation ${generation} is older than ${known}; a later request has won`,
+      );
+    }
+    const shape = shapeOf(crossConnect, shaping);
+    if (shape === "whole") {
+      await lower(id);
+      await kernel.ensure(crossConnect, signal);
+      return;
+    }
+    if (options.obstacle !== undefined) {
+      const what = sides.map((side) => describeSide(crossConnect[side])).join(" to ");
+      throw statusError(Code.FAILED_PRECONDITION, `${what}: ${options.obstacle}`);
+    }
+    if (before === undefined) await kernel.remove(id, signal);
+    await raise(crossConnect, shape, before, signal);
+    events.track(id);
+  }
+
+  async function recover(nowMs: number) {
+    const found = await kernel.recover(nowMs);
+    const parts = new Set(found.adopted.map(({ id }) => id));
+    const adopted = found.adopted.filter(({ id }) => ownerOf(id) === id);
+    const reclaimed = found.reclaimed.map((each) => ({ ...each, connectionId: ownerOf(each.connectionId) }));
+    const { committed, interrupted } = book.load();
+    for (const crossConnect of committed) {
+      const { id } = crossConnect;
+      const whole = sides.every((side) => !isPart(crossConnect[side], shaping) || parts.has(partId(id, side)));
+      try {
+        if (crossConnect.expiresAtMs <= nowMs || !whole)
+          throw statusError(Code.NOT_FOUND, "it has expired, or a part of it is gone");
+        await raise(crossConnect, shapeOf(crossConnect, shaping) as Held["shape"], undefined, never);
+        events.track(id);
+        adopted.push(crossConnect);
+      } catch (error) {
+        log.info("a cross-connect of the packet core is not taken up again", { connectionId: id, error });
+        reclaimed.push(...coreObjects(crossConnect));
+        book.remove(id);
+      }
+    }
+    for (const id of interrupted) if (!held.has(id)) book.remove(id);
+    for (const id of parts) if (ownerOf(id) !== id && !held.has(ownerOf(id))) await kernel.remove(id, never);
+    const core = committed.length + interrupted.length > 0 && options.obstacle === undefined ? await host.get() : undefined;
+    if (core !== undefined)
+      await sweep(
+        core,
+        [...held.values()].map(({ joint }) => joint),
+      );
+    return { adopted, reclaimed };
+  }
+
+  return {
+    name: options.name ?? "fast",
+    async capabilities() {
+      const own: Capability[] = [memifCapability(options.obstacle, shaping)];
+      return [...(await kernel.capabilities()), ...own];
+    },
+    async mechanisms() {
+      const known = await kernel.mechanisms();
+      if (options.obstacle !== undefined) return known;
+      const first = known.filter((type) => type === MechanismType.KERNEL);
+      const rest = known.filter((type) => type !== MechanismType.KERNEL && type !== MechanismType.VXLAN);
+      const tunnels = shaping.coreTunnels || known.includes(MechanismType.VXLAN) ? [MechanismType.VXLAN] : [];
+      return [...first, MechanismType.MEMIF, ...tunnels, ...rest];
+    },
+    underlayMtuBytes: kernel.underlayMtuBytes,
+    async usedVnis(udpPort) {
+      const ports = [...held.values()].flatMap(({ crossConnect }) => [crossConnect.client, crossConnect.endpoint]);
+      const own = ports.flatMap((port) => (port.kind === "vxlan" && port.udpPort === udpPort ? [port.vni] : []));
+      return new Set([...own, ...(await kernel.usedVnis(udpPort))]);
+    },
+    ensure: (crossConnect, signal) => inTurn(crossConnect.id, () => ensure(crossConnect, signal)),
+    remove: (id, signal) =>
+      inTurn(id, async () => {
+        signal.throwIfAborted();
+        if (held.has(id)) await lower(id);
+        else await kernel.remove(id, signal);
+      }),
+    list: () => [
+      ...[...held.values()].map(({ crossConnect }) => crossConnect),
+      ...kernel.list().filter(({ id }) => ownerOf(id) === id),
+    ],
+    async counters(id) {
+      const current = held.get(id);
+      return current === undefined ? await kernel.counters(id) : countersOf(current, host.current());
+    },
+    async objects() {
+      const kernels = (await kernel.objects()).map((each) => ({ ...each, connectionId: ownerOf(each.connectionId) }));
+      return [...[...held.values()].flatMap(({ crossConnect }) => coreObjects(crossConnect)), ...kernels];
+    },
+    recover,
+    events: (signal) => events.merge(kernel.events(signal), signal),
+    async close() {
+      events.close();
+      const empty = held.size === 0;
+      await host.close(options.ephemeral === true || empty);
+      await kernel.close();
+      if (options.ephemeral === true || empty) room.remove();
+      home.close();
+    },
+  };
+}
+
+const never: AbortSignal = new AbortController().signal;
+
+/** "tx" is what comes from the client. A proxy has no packets of its own to count. */
+function countersOf({ joint }: Held, core: PacketCore | undefined): Counters | undefined {
+  if (joint.connect === undefined || core === undefined) return undefined;
+  const [out, back] = [core.board.direction(joint.connect, "ab"), core.board.direction(joint.connect, "ba")];
+  const drops = [out, back].map((way) => way.dropFull + way.dropMtu + way.dropPolicer + way.dropBad + way.dropDown);
+  return {
+    txPackets: out.packets,
+    txBytes: out.bytes,
+    rxPackets: back.packets,
+    rxBytes: back.bytes,
+    drops: (drops[0] ?? 0n) + (drops[1] ?? 0n),
+  };
+}
+
+function samePorts(one: CrossConnect, other: CrossConnect): boolean {
+  const seen = ({ client, endpoint, mtuBytes, payload }: CrossConnect): string =>
+    JSON.stringify([client, endpoint, mtuBytes, payload]);
+  return seen(one) === seen(other);
+}
+
+function coreObjects({ id: connectionId, client, endpoint }: CrossConnect): OwnedObject[] {
+  return [client, endpoint].flatMap((port): OwnedObject[] => {
+    if (port.kind === "memif")
+      return [{ kind: "socket", name: `memif ${port.socketFile}`, netnsUrl: port.netnsUrl, connectionId }];
+    return port.kind === "vxlan" ? [{ kind: "vni", name: `${port.vni} port ${port.udpPort}`, netnsUrl: "", connectionId }] : [];
+  });
+}
+
+function memifCapability(obstacle: string | undefined, { coreTunnels, directMemif }: ShapeOptions): Capability {
+  if (obstacle !== undefined) return { name: "memif", supported: "no", detail: obstacle };
+  const tunnels = coreTunnels ? "VXLAN ends in the packet core" : "tunnels end in the kernel";
+  const rings = directMemif ? "memif peers of this node share their rings" : "memif peers of this node are joined by the core";
+  return { name: "memif", supported: "yes", detail: `packet core built; ${tunnels}; ${rings}` };
+}
