@@ -1,7 +1,7 @@
 /** The settings of the forwarder. Names and defaults are upstream's where upstream has the setting. */
 import { MechanismType } from "../sdk/api.js";
 import { commonSettings, stateSettings } from "../sdk/config/common.js";
-import { address, durationMs, integer, type Kind, list, map, name, oneOf, optional, text } from "../sdk/config/kinds.js";
+import { address, boolean, durationMs, integer, type Kind, list, map, name, oneOf, optional, text } from "../sdk/config/kinds.js";
 import { setting, type Values } from "../sdk/config/table.js";
 import { parsePrefix } from "../sdk/ip.js";
 import { defaultVxlanPort } from "../sdk/mechanisms/vxlan.js";
@@ -81,9 +81,32 @@ export const forwarderSettings = {
   ),
   dataPlane: setting(
     "WEFT_DATAPLANE",
-    oneOf("kernel", "none"),
-    "what moves the packets; none negotiates every mechanism and builds nothing",
-    { default: "kernel", flag: "--dataplane" },
+    oneOf("auto", "kernel", "fast", "none"),
+    "what moves the packets: auto = the kernel, with the packet core for memif; fast = the core also ends tunnels; " +
+      "none negotiates every mechanism and builds nothing",
+    { default: "auto", flag: "--dataplane" },
+  ),
+  directMemif: setting(
+    "WEFT_DIRECT_MEMIF",
+    boolean,
+    "memif workloads of one node share their rings; false = the packet core is between",
+    {
+      default: "true",
+    },
+  ),
+  coreHost: setting(
+    "WEFT_CORE_HOST",
+    oneOf("keeper", "thread"),
+    "where the packet core runs: in processes of its own, or in this one",
+    {
+      default: "keeper",
+    },
+  ),
+  dpdkDevice: setting(
+    "WEFT_DPDK_DEVICE",
+    optional(text),
+    "DPDK device that carries tunnels of the packet core, such as net_af_packet0,iface=eth1; needs --dataplane fast",
+    { default: "" },
   ),
   drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", { default: "5s" }),
   publicUrl: setting("WEFT_PUBLIC_URL", optional(text), "URL told to the manager; default: the first of the listen list", {

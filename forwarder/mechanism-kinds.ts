@@ -3,6 +3,7 @@ import { MechanismType } from "../sdk/api.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
 import { kernelKind } from "./mechanisms/kernel.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
+import { memifKind } from "./mechanisms/memif.js";
 import { noopKind } from "./mechanisms/noop.js";
 import { unbuiltKinds } from "./mechanisms/unbuilt.js";
 import { type VxlanOptions, vxlanKind } from "./mechanisms/vxlan.js";
@@ -22,6 +23,7 @@ export interface KindOptions extends Omit<VxlanOptions, "tunnelAddress" | "dataP
 export async function mechanismKinds(options: KindOptions): Promise<MechanismKind[]> {
   const { dataPlane, tunnelAddress, wireguardEnds: ends, keyRotation: rotation } = options;
   const known = [kernelKind()];
+  if (dataPlane.name !== "none") known.push(memifKind());
   if (tunnelAddress !== undefined) known.push(vxlanKind({ ...options, tunnelAddress }));
   if (tunnelAddress !== undefined && dataPlane.name !== "none") {
     known.push(wireguardKind({ tunnelAddress, ends, rotation, dataPlane }));

@@ -1,20 +1,71 @@
 /** Opens the data plane that the settings name. The kernel's is loaded only when asked for: it needs the FFI library. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { resolveStateDir } from "../sdk/config/state-dir.js";
+import { Code, statusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { ForwarderConfig } from "./config.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
 import { createNoDataPlane } from "./dataplane/none.js";
 
+type Settings = Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir" | "wireguardBackend"> &
+  Partial<Pick<ForwarderConfig, "directMemif" | "coreHost" | "dpdkDevice">>;
+
 /** @throws FAILED_PRECONDITION when it cannot work on this machine, or no directory for its ledger can be written */
 export async function openDataPlane(
-  config: Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir" | "wireguardBackend">,
+  config: Settings,
   { log, env }: { readonly log: Log; readonly env: Readonly<Record<string, string | undefined>> },
 ): Promise<DataPlane> {
   if (config.dataPlane === "none") return createNoDataPlane();
   const { createKernelDataPlane } = await import("./dataplane/kernel/kernel.js");
   const { WEFT_MESH: mark } = env;
   const processEnv = mark === undefined ? undefined : { WEFT_MESH: mark };
+  const stateDir = resolveStateDir(config.stateDir, config.name, env);
   const { wireguardBackend } = config;
   const tunnels = wireguardBackend === "auto" ? undefined : wireguardBackend === "kernel" ? "kernel" : "program";
-  return createKernelDataPlane({ stateDir: resolveStateDir(config.stateDir, config.name, env), log, processEnv, tunnels });
+  const kernel = createKernelDataPlane({ stateDir, log, processEnv, tunnels });
+  if (config.dataPlane === "kernel") return kernel;
+  try {
+    return await openFast(config, { kernel, stateDir, log, processEnv });
+  } catch (error) {
+    await kernel.close();
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly kernel: DataPlane;
+  readonly stateDir: string;
+  readonly log: Log;
+  readonly processEnv: Readonly<Record<string, string>> | undefined;
+}
+
+/** Room in sockaddr_un (unix(7)). */
+const maxSocketBytes = 107;
+
+async function openFast(config: Settings, { kernel, stateDir, log, processEnv = {} }: Parts): Promise<DataPlane> {
+  const { createFastDataPlane } = await import("./dataplane/fast/fast.js");
+  const { coreProgram, openKeeperCore } = await import("./native/keeper-client.js");
+  const dpdkDevice = config.dpdkDevice ?? "";
+  const program = coreProgram(dpdkDevice === "" ? "" : "-dpdk");
+  const socketPath = join(stateDir, "core.sock");
+  const obstacle = existsSync(program)
+    ? Buffer.byteLength(socketPath) > maxSocketBytes
+      ? `the path of the keeper's socket has more than ${maxSocketBytes} bytes: ${socketPath}; set WEFT_STATE_DIR to a shorter one`
+      : undefined
+    : `the packet core is not built (${program}); install a C compiler and run "npm run build:native${dpdkDevice === "" ? "" : " -- --dpdk"}"`;
+  if (obstacle !== undefined && config.dataPlane === "fast")
+    throw statusError(Code.FAILED_PRECONDITION, `data plane fast: ${obstacle}`);
+  const inKeeper = (): ReturnType<typeof openKeeperCore> => openKeeperCore({ socketPath, program, processEnv });
+  const inThread = async () => (await import("./native/in-process.js")).openInProcessCore();
+  return createFastDataPlane({
+    stateDir,
+    log,
+    kernel,
+    obstacle,
+    name: config.dataPlane,
+    openCore: config.coreHost === "thread" ? inThread : inKeeper,
+    shape: { coreTunnels: config.dataPlane === "fast", directMemif: config.directMemif ?? true, alwaysJoin: false },
+    dpdkDevice,
+  });
 }

@@ -531,6 +531,13 @@ static int enter_place(struct place *place, const char *path) {
   if (place->fd < 0 || fstat(place->fd, &found) < 0) return -errno;
   place->dev = found.st_dev;
   place->ino = found.st_ino;
+  struct stat own;
+  if (stat("/proc/thread-self/ns/net", &own) == 0 && own.st_dev == found.st_dev && own.st_ino == found.st_ino) {
+    /* Our own: entering it would need a right that an ordinary user has not. */
+    close(place->fd);
+    place->fd = -1;
+    return 0;
+  }
   snprintf(place->path, sizeof place->path, "/proc/self/fd/%d", place->fd);
   return 0;
 }
@@ -623,6 +630,8 @@ static int take_underlay(wf *w, const struct wf_port *port, const struct place *
   w->underlays[free].spec = *port;
   w->underlays[free].fd = fd;
   enter_place(&w->underlays[free].netns, netns->path);
+  w->underlays[free].netns.dev = netns->dev;
+  w->underlays[free].netns.ino = netns->ino;
   order_underlay(w, (uint32_t)free);
   return free;
 }

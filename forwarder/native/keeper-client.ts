@@ -44,9 +44,9 @@ interface Answer {
   readonly payload: Buffer;
 }
 
-/** The program of the core. */
-export function coreProgram(): string {
-  return join(nativeFolder(), "weft-fast");
+/** The program of the core; variant "-dpdk" = built with libdpdk. */
+export function coreProgram(variant = ""): string {
+  return join(`${nativeFolder()}${variant}`, "weft-fast");
 }
 
 /** @throws FAILED_PRECONDITION the program is not built or does not start; UNAVAILABLE a keeper of another version */

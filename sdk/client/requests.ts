@@ -6,6 +6,7 @@ import type { ConnectionContext } from "../gen/connectioncontext.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import { fitInterfaceName, generateInterfaceName } from "../mechanisms/interface-name.js";
 import { kernelMechanism } from "../mechanisms/kernel.js";
+import { memifMechanism } from "../mechanisms/memif.js";
 import { makeMechanism, sharedParameter, withParameters } from "../mechanisms/parameters.js";
 import type { ServiceUrl } from "../mechanisms/service-url.js";
 
@@ -29,6 +30,9 @@ export function wantedMechanism(service: ServiceUrl, id: string, netnsUrl: strin
   if (service.mechanism === MechanismType.KERNEL) {
     const interfaceName = asked === "" ? generateInterfaceName(service.networkService, id) : fitInterfaceName(asked);
     return kernelMechanism({ interfaceName, netnsUrl });
+  }
+  if (service.mechanism === MechanismType.MEMIF) {
+    return withParameters(memifMechanism({ netnsUrl }), { [sharedParameter.name]: asked === "" ? undefined : asked });
   }
   return makeMechanism(MechanismClass.LOCAL, service.mechanism, { [sharedParameter.name]: asked === "" ? undefined : asked });
 }

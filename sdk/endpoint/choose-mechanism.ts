@@ -1,7 +1,7 @@
 /**
  * choose-mechanism — how the connection reaches this process.
  * Does:   keeps the mechanism already chosen, else takes the first preference it can serve; KERNEL gets our network
- *         namespace and, when nobody named it, an interface name
+ *         namespace and, when nobody named it, an interface name; MEMIF our namespace and the socket to listen on
  * Fails:  FAILED_PRECONDITION when nothing that is offered fits
  */
 import { type ConnectionApi, MechanismType } from "../api.js";
@@ -9,6 +9,7 @@ import type { Element } from "../chain.js";
 import type { Mechanism } from "../gen/connection.js";
 import { fitInterfaceName, generateInterfaceName } from "../mechanisms/interface-name.js";
 import { kernelParameter } from "../mechanisms/kernel.js";
+import { memifParameter, memifSocketName } from "../mechanisms/memif.js";
 import { withParameters } from "../mechanisms/parameters.js";
 import { Code, statusError } from "../status.js";
 
@@ -25,6 +26,13 @@ export function chooseMechanism({ types, netnsUrl, kernelParameters = {} }: Mech
   const canServe = (mechanism: Mechanism): boolean => types.some((type) => type === mechanism.type);
 
   function own(mechanism: Mechanism, service: string, connectionId: string): Mechanism {
+    if (mechanism.type === MechanismType.MEMIF) {
+      // The answering side listens: whoever runs this endpoint opens that socket (`onConnection` tells it).
+      return withParameters(mechanism, {
+        [memifParameter.netns]: netnsUrl,
+        [memifParameter.socketFile]: memifSocketName(connectionId),
+      });
+    }
     if (mechanism.type !== MechanismType.KERNEL) return mechanism;
     const given = Object.hasOwn(mechanism.parameters, kernelParameter.interfaceName)
       ? (mechanism.parameters[kernelParameter.interfaceName] ?? "")

@@ -2,6 +2,7 @@
  * MEMIF: a shared-memory packet interface between two processes.
  * Keys and meaning: NSM api, mechanisms/memif. The answering side owns the socket.
  */
+import { createHash } from "node:crypto";
 import { MechanismClass, MechanismType } from "../api.js";
 import type { Mechanism } from "../gen/connection.js";
 import { makeMechanism, readParameters, sharedParameter } from "./parameters.js";
@@ -26,6 +27,13 @@ export function memifMechanism(options: { readonly netnsUrl?: string; readonly s
     [memifParameter.netns]: options.netnsUrl ?? "",
     [memifParameter.socketFile]: options.socketFile || undefined,
   });
+}
+
+/** The abstract socket of whoever listens for a connection, named by the listener's own id of it (as NSM names them). */
+export function memifSocketName(connectionId: string): string {
+  const name = `@weft/memif/${connectionId}/memif.socket`;
+  if (Buffer.byteLength(name) <= maxSocketPathBytes && !name.includes("\0")) return name;
+  return `@weft/memif/${createHash("sha256").update(connectionId).digest("hex")}/memif.socket`;
 }
 
 /** @throws INVALID_ARGUMENT when the socket's name cannot be one */

@@ -59,7 +59,9 @@ export function createPatchRoom(name: string): PatchRoom {
       }
       return { netnsPath: `/proc/${process.pid}/fd/${netns.fd}`, index: link.index, close: netns.close };
     },
-    remove: () => deleteNamedNetns(name),
+    remove() {
+      if (existsSync(`${netnsFolder}/${name}`)) deleteNamedNetns(name);
+    },
   };
 }
 
