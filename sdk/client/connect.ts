@@ -152,8 +152,7 @@ export async function connect(options: ConnectOptions): Promise<ClientConnection
 function wishOf(options: ConnectOptions): Wish {
   const service = typeof options.url === "string" ? parseServiceUrl(options.url) : options.url;
   const id = options.id ?? randomUUID();
-  const { KERNEL, MEMIF } = MechanismType;
-  const netnsUrl = [KERNEL, MEMIF].some((type) => type === service.mechanism) ? inodeOf(options.netnsUrl) : "";
+  const netnsUrl = service.mechanism === MechanismType.NOOP ? "" : inodeOf(options.netnsUrl);
   return {
     service,
     labels: options.labels ?? {},

@@ -105,6 +105,7 @@ for (const [client, endpoint] of pairs(ends, ends)) {
       remoteAddress: address(local === 1 ? 2 : 1),
       remotePort: 51_900,
       remotePublicKey: other.open,
+      madeAtMs: 1,
     });
     const change = { payload: "IP", mtuBytes } as const;
     const ports = { client: world.port("client", client), endpoint: world.port("endpoint", endpoint) };
