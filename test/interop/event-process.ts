@@ -31,6 +31,8 @@ export interface Event extends Partial<Described> {
 
 export interface EventProcess {
   readonly events: readonly Event[];
+  /** The end of its standard error. */
+  readonly errors: string;
   /** Waits for an event after the first `from`. */
   next(what: string, wanted: (event: Event) => boolean, options?: { from?: number; timeoutMs?: number }): Promise<Event>;
   tell(command: string): void;
@@ -79,6 +81,9 @@ export function startEventProcess(
   });
   return {
     events,
+    get errors() {
+      return errors;
+    },
     async next(what, wanted, { from = 0, timeoutMs = patienceMs } = {}) {
       const deadlineMs = Date.now() + timeoutMs;
       for (;;) {

@@ -6,6 +6,7 @@ import { writeFileSync } from "node:fs";
 import { after, suite, test } from "node:test";
 import { createMesh, type Mesh, type Variant } from "./mesh.js";
 import { rows } from "./rows.js";
+import { runScenarios, type ScenarioResult } from "./scenarios.js";
 import { type Setup, setups } from "./setups.js";
 import { type Result, skipReason } from "./skips.js";
 
@@ -14,16 +15,18 @@ const { WEFT_INTEROP_RESULTS, WEFT_INTEROP_VARIANTS = "unix+mtls", WEFT_INTEROP_
 const concurrency = 3;
 
 const results: Result[] = [];
+const beside: ScenarioResult[] = [];
 for (const variant of WEFT_INTEROP_VARIANTS.split(",").map(parseVariant)) {
   suite(`${variant.security} over ${variant.transport}`, { concurrency }, () => {
     for (const setup of setups) if (setup.name.includes(WEFT_INTEROP_ONLY)) suiteOf(setup, variant);
   });
 }
+runScenarios(beside, WEFT_INTEROP_ONLY);
 after(() => {
   if (WEFT_INTEROP_RESULTS === undefined) return;
   writeFileSync(
     WEFT_INTEROP_RESULTS,
-    JSON.stringify({ outcomes: results, rows: rows.map(({ name, shows }) => ({ name, shows })) }),
+    JSON.stringify({ outcomes: results, beside, rows: rows.map(({ name, shows }) => ({ name, shows })) }),
   );
 });
 

@@ -40,6 +40,8 @@ export interface PartOptions {
   /** Of a client: id of its connection. */
   readonly id: string;
   readonly stateDir: string;
+  /** Of a forwarder, where there is more than one node. */
+  readonly tunnelIp?: string | undefined;
   /** The Workload API's socket, with mTLS. */
   readonly identitySocket: string | undefined;
 }
@@ -54,8 +56,10 @@ export interface Mesh {
   /** SIGKILL. */
   kill(part: Part): Promise<void>;
   process(part: Part): EventProcess;
+  /** Ends a part as an operator would (SIGTERM), and starts it anew with the code of that kind. */
+  swap(part: Exclude<Part, "client">, kind: Kind): Promise<void>;
   /** One more client; `name` is also its connection's id with -0. */
-  client(name: string): EventProcess;
+  client(name: string, kind?: Kind): EventProcess;
   stop(): Promise<void>;
 }
 
@@ -64,21 +68,21 @@ export async function createMesh(setup: Setup, variant: Variant): Promise<Mesh> 
   const urls = await urlsOf(variant.transport, folder);
   const identities: Identities | undefined = variant.security === "mtls" ? await serveIdentities(folder) : undefined;
   const running = new Map<string, EventProcess>();
-  const mechanism = mechanismOf(setup, variant);
+  const mechanism = mechanismOf(setup.kinds, variant);
 
-  function spawn(part: Part, name: string): EventProcess {
+  function spawn(part: Part, name: string, kind = setup.kinds[part]): EventProcess {
     const options: PartOptions = {
       part,
       name,
       urls,
       service: "interop",
-      mechanism,
+      mechanism: part === "client" ? mechanismOf({ ...setup.kinds, client: kind }, variant) : mechanism,
       security: variant.security,
       id: `${name}-0`,
       stateDir: join(folder, name),
       identitySocket: identities?.socket,
     };
-    const started = launch(setup.kinds[part], options);
+    const started = launch(kind, options);
     running.set(name, started);
     return started;
   }
@@ -92,7 +96,11 @@ export async function createMesh(setup: Setup, variant: Variant): Promise<Mesh> 
     },
     kill: (part) => processOf(running, part).kill(),
     process: (part) => processOf(running, part),
-    client: (name) => spawn("client", name),
+    async swap(part, kind) {
+      await processOf(running, part).stop();
+      await spawn(part, part, kind).next(`${part} is ready`, ({ event }) => event === "ready");
+    },
+    client: (name, kind) => spawn("client", name, kind),
     async stop() {
       for (const child of [...running.values()].reverse()) await child.kill();
       await identities?.close();
@@ -105,7 +113,7 @@ export async function createMesh(setup: Setup, variant: Variant): Promise<Mesh> 
  * A client of Weft names its namespace by inode. A Go manager awaits the descriptor of an inode, also over TCP where none
  * can come; so there the client asks for a mechanism without a namespace.
  */
-function mechanismOf({ kinds }: Setup, { transport }: Variant): string {
+function mechanismOf(kinds: Setup["kinds"], { transport }: Variant): string {
   return kinds.client === "weft" && kinds.nsmgr === "go" && transport === "tcp" ? "NOOP" : "KERNEL";
 }
 
@@ -115,7 +123,7 @@ function processOf(running: ReadonlyMap<string, EventProcess>, name: string): Ev
   return found;
 }
 
-function launch(kind: Kind, options: PartOptions): EventProcess {
+export function launch(kind: Kind, options: PartOptions): EventProcess {
   const who = `${kind} ${options.name}`;
   return kind === "go"
     ? startEventProcess(who, goCommand(options), goEnv(options))
@@ -136,7 +144,7 @@ async function urlsOf(transport: Transport, folder: string): Promise<Urls> {
 }
 
 /** Ports nobody listens on at the moment; a part that is restarted listens on the same again. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from({ length: count }, async () => {
       const server = createServer();

@@ -11,7 +11,7 @@ function fromEnvironment(name: string): string | undefined {
 
 export const goBinary = fromEnvironment("WEFT_INTEROP_BINARY") ?? "";
 
-export function goCommand({ part, name, urls, service, security, id }: PartOptions): [string, ...string[]] {
+export function goCommand({ part, name, urls, service, security, id, tunnelIp }: PartOptions): [string, ...string[]] {
   const flags: Record<string, string> = { name };
   if (part === "registry") flags["listen"] = urls.registry;
   else if (part === "nsmgr") {
@@ -19,7 +19,7 @@ export function goCommand({ part, name, urls, service, security, id }: PartOptio
     flags["url"] = urls.nsmgrPublic;
     flags["connect-to"] = urls.registry;
   } else flags["connect-to"] = urls.nsmgr;
-  if (part === "forwarder") flags["listen"] = urls.forwarder;
+  if (part === "forwarder") Object.assign(flags, { listen: urls.forwarder, ...(tunnelIp && { "tunnel-ip": tunnelIp }) });
   if (part === "endpoint") Object.assign(flags, { listen: urls.endpoint, service });
   if (part === "client") Object.assign(flags, { service, id, lifetime: clientLifetime });
   const switches = security === "mtls" ? ["--mtls", "--policies"] : [];
@@ -68,7 +68,7 @@ export function weftEnv(options: PartOptions): Record<string, string | undefined
         ...common,
         NSM_LISTEN_ON: urls.forwarder,
         NSM_CONNECT_TO: urls.nsmgr,
-        NSM_TUNNEL_IP: "127.0.0.1",
+        NSM_TUNNEL_IP: options.tunnelIp ?? "127.0.0.1",
         WEFT_DATAPLANE: "none",
         WEFT_STATE_DIR: stateDir,
       };

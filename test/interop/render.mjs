@@ -14,7 +14,7 @@ parts of Weft run without a data plane too: packets between the two are not the 
   manager would await the descriptor of the namespace until the request ends.
 - Below the log level info the clients of the Go SDK v1.18.0 drop their call options (\`pkg/networkservice/core/trace\`):
   no descriptors are passed and policies see no certificate. The suite runs them at info.
-- Not in the suite: two nodes, interdomain, packets, strangers and foreign trust domains between Go and Weft.
+- Not in the suite: interdomain, and packets between a forwarder of Go and one of Weft.
 `;
 
 const explained = {
@@ -24,7 +24,7 @@ const explained = {
   unix: "client, endpoint and forwarder reach the manager over unix sockets, with descriptors as upstream passes them",
 };
 
-export function render(results, rows, versions) {
+export function render(results, beside, rows, versions) {
   const lines = [head, "## Versions", ""];
   lines.push("| module | version |", "|---|---|");
   for (const [name, version] of Object.entries(versions)) lines.push(`| ${name} | ${version} |`);
@@ -36,6 +36,11 @@ export function render(results, rows, versions) {
     const own = results.filter((result) => `${result.variant.security}+${result.variant.transport}` === variant);
     lines.push("", `### ${security === "mtls" ? "mTLS, tokens, policies" : "Plain"}, ${transport}`, "");
     lines.push(`${sentence(explained[security])} ${sentence(explained[transport])}`, "", ...table(own, rows));
+  }
+  for (const chapter of unique(beside.map(({ chapter }) => chapter))) {
+    const own = beside.filter((result) => result.chapter === chapter);
+    lines.push("", `## ${sentence(chapter).slice(0, -1)}`, "", own[0].shows, "", "| test | |", "|---|---|");
+    for (const { name, outcome } of own) lines.push(`| ${name} | ${outcome === "passed" ? "✔" : "✖"} |`);
   }
   return `${lines.join("\n")}\n`;
 }

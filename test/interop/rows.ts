@@ -47,7 +47,7 @@ async function monitor(mesh: Mesh): Promise<void> {
   client.tell("monitor");
   const first = await client.next("a first event of the monitor", ({ event }) => event === "monitor");
   assert.equal(first.type, "INITIAL_STATE_TRANSFER");
-  const shown = first.connections?.find(({ segments }) => segments[0]?.id === `${main}-0`);
+  const shown = first.connections?.find(({ segments }) => segments[0]?.id.startsWith(`${main}-0`));
   assert.equal(shown?.id, shown?.segments[1]?.id, "the id is the manager's");
   assert.equal(shown?.state, "UP");
   await client.next("an update after a refresh", ({ event, type }) => event === "monitor" && type === "UPDATE");
@@ -103,23 +103,14 @@ async function close(mesh: Mesh): Promise<void> {
   const monitored = client.events.length;
   client.tell("monitor");
   await client.next("a first event of the monitor", ({ event }) => event === "monitor", { from: monitored });
+  const last = lastId(client.events.findLast(isGrant));
   client.tell("close");
   const closed = await client.next("the end", ({ event }) => event === "closed");
   assert.equal(closed.error ?? "", "");
   const endpoint = mesh.process("endpoint");
-  await endpoint.next("the end of the connection", () => openAt(endpoint).length === 0);
+  // one that a client of Weft has left behind a restarted manager of Go, which does not know it, goes by its expiry
+  await endpoint.next("the end of the connection", ({ event, id }) => event === "closed" && id === last);
   await client.next("a DELETE", ({ event, type }) => event === "monitor" && type === "DELETE", { from: monitored });
-}
-
-/** Ids of the client's connections that the endpoint has. */
-function openAt({ events }: EventProcess): string[] {
-  const open = new Set<string>();
-  for (const { event, id = "", segments } of events) {
-    if (segments?.[0]?.name !== main) continue;
-    if (event === "opened") open.add(id);
-    if (event === "closed") open.delete(id);
-  }
-  return [...open];
 }
 
 const isGrant = ({ event, state }: Event): boolean => (event === "granted" || event === "connected") && state === "UP";
@@ -130,8 +121,9 @@ function checkConnection(mesh: Mesh, connection: Partial<Described>, client: str
     segments.map(({ name }) => name),
     [client, "nsmgr", "forwarder", "endpoint"],
   );
-  assert.equal(connection.id, `${client}-0`);
-  assert.equal(segments[0]?.id, `${client}-0`);
+  // a client of Weft that is asked to move makes a second connection beside the first
+  assert.match(connection.id ?? "", new RegExp(`^${client}-0(-b)?$`));
+  assert.equal(segments[0]?.id, connection.id);
   assert.equal(new Set(segments.map(({ id }) => id)).size, segments.length, "ids of segments differ");
   assert.ok(
     segments.every(({ expires }) => Date.parse(expires) > Date.now()),

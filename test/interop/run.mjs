@@ -36,8 +36,8 @@ async function main() {
   const code = await runMatrix(binary, results);
   if (flags["write-docs"]) {
     const versions = { ...moduleVersions(), Go: go.stdout.split(" ")[2].replace("go", ""), "Node.js": process.version.slice(1) };
-    const { outcomes, rows } = read(results);
-    writeFileSync(join(top, "docs", "interop.md"), render(outcomes, rows, versions));
+    const { outcomes, beside, rows } = read(results);
+    writeFileSync(join(top, "docs", "interop.md"), render(outcomes, beside, rows, versions));
   }
   return code;
 }
@@ -64,8 +64,8 @@ function runMatrix(binary, results) {
   child.stdout.on("data", (chunk) => process.stdout.write(chunk));
   return new Promise((resolve) => {
     child.on("close", (code) => {
-      const { outcomes } = read(results);
-      const count = (outcome) => outcomes.filter((result) => result.outcome === outcome).length;
+      const { outcomes, beside } = read(results);
+      const count = (outcome) => [...outcomes, ...beside].filter((result) => result.outcome === outcome).length;
       const failed = count("failed");
       // what fails outside a row (a part that does not start) has no row to be counted in
       console.log(`${count("passed")} passed, ${failed === 0 && code !== 0 ? 1 : failed} failed, ${count("skipped")} skipped`);
@@ -85,5 +85,5 @@ function moduleVersions() {
 }
 
 function read(results) {
-  return existsSync(results) ? JSON.parse(readFileSync(results, "utf8")) : { outcomes: [], rows: [] };
+  return existsSync(results) ? JSON.parse(readFileSync(results, "utf8")) : { outcomes: [], beside: [], rows: [] };
 }

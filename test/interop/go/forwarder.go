@@ -31,6 +31,7 @@ import (
 // elements is that of the published forwarders, which are no importable packages.
 func runForwarder(ctx context.Context, args []string, _ <-chan string) error {
 	s := newSettings("forwarder")
+	tunnelIP := s.String("tunnel-ip", "", "address of this node for tunnels to others; default: there is one node")
 	if err := s.Parse(args); err != nil {
 		return err
 	}
@@ -60,18 +61,18 @@ func runForwarder(ctx context.Context, args []string, _ <-chan string) error {
 			serverDescriptors(listen, sendfd.NewServer()),
 			discover.NewServer(nsClient, nseClient),
 			roundrobin.NewServer(),
-			mechanisms.NewServer(map[string]networkservice.NetworkServiceServer{
+			mechanisms.NewServer(addTunnelServer(*tunnelIP, map[string]networkservice.NetworkServiceServer{
 				kernelmech.MECHANISM: null.NewServer(),
 				noopmech.MECHANISM:   null.NewServer(),
-			}),
+			})),
 			connect.NewServer(client.NewClient(ctx,
 				client.WithoutRefresh(),
 				client.WithName(*s.name),
 				client.WithDialOptions(dial...),
 				client.WithDialTimeout(*s.dialTimeout),
-				client.WithAdditionalFunctionality(append([]networkservice.NetworkServiceClient{
+				client.WithAdditionalFunctionality(append(append([]networkservice.NetworkServiceClient{
 					mechanismtranslation.NewClient(), kernel.NewClient(),
-				}, clientDescriptors(listen, recvfd.NewClient(), sendfd.NewClient())...)...),
+				}, tunnelClients(*tunnelIP)...), clientDescriptors(listen, recvfd.NewClient(), sendfd.NewClient())...)...),
 			)),
 		))
 	failed := listenAndServe(ctx, []*url.URL{listen}, sec, server.Register)

@@ -45,7 +45,7 @@ export async function runClient(
   commands.off("line", tell);
   const act = (command: string): void => {
     if (command === "close") void connection.close().then(() => emit("closed"), fail("closed"));
-    if (command === "monitor") void monitor(dialer, nsmgr, id, signal);
+    if (command === "monitor") void monitor(dialer, nsmgr, connection.connection.id, signal);
   };
   told.forEach(act);
   commands.on("line", act);
