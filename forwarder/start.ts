@@ -16,9 +16,9 @@ import { keepRegistered } from "../sdk/registry/keep-registered.js";
 import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Metrics } from "../sdk/telemetry/metrics.js";
-import { createDialer } from "../sdk/transport/dial.js";
-import { listen } from "../sdk/transport/listen.js";
+import type { Dialer } from "../sdk/transport/dial.js";
 import { connectionService, healthService, inspectService, monitorService } from "../sdk/transport/services.js";
+import { grpcTransport, type Transport } from "../sdk/transport/transport.js";
 import { forwarderChain } from "./chain.js";
 import type { ForwarderConfig } from "./config.js";
 import { type Connections, createConnections } from "./connections.js";
@@ -38,6 +38,8 @@ export interface ForwarderDeps {
   readonly observer?: ChainObserver | undefined;
   readonly metrics?: Metrics | undefined;
   readonly clock?: Clock | undefined;
+  /** Default: gRPC. */
+  readonly transport?: Transport | undefined;
   /** For the default of the state directory. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
   /** Absent = plain text, no tokens. */
@@ -65,7 +67,7 @@ export interface RunningForwarder {
  *         tunnel address, or a data plane that cannot work here
  */
 export async function startForwarder(config: ForwarderConfig, deps: ForwarderDeps): Promise<RunningForwarder> {
-  const { log, clock = systemClock } = deps;
+  const { log, clock = systemClock, transport = grpcTransport } = deps;
   const phases = createPhases(log, config.drainTimeoutMs + 2_000);
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -80,7 +82,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
   await phases.run("recovery", () => restoreConnections({ ...kept, dataPlane, nowMs: clock.nowMs(), log, signal }));
   const dialer = await phases.run(
     "connections to others",
-    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
+    () => transport.createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
     (opened) => opened.close(),
   );
   await phases.run(
@@ -110,7 +112,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
         healthService(health),
         inspectService(policies?.inspect(inspect) ?? inspect),
       ];
-      return listen({
+      return transport.listen({
         urls: config.listenOn,
         services,
         identity: deps.identity,
@@ -162,7 +164,7 @@ type Parts = ForwarderDeps & {
   readonly clock: Clock;
   readonly connections: Connections;
   readonly dataPlane: DataPlane;
-  readonly dialer: ReturnType<typeof createDialer>;
+  readonly dialer: Dialer;
   readonly hub: MonitorHub;
   readonly policies: Policies | undefined;
   readonly signal: AbortSignal;

@@ -16,8 +16,8 @@ import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Metrics } from "../sdk/telemetry/metrics.js";
 import { startTelemetry } from "../sdk/telemetry/telemetry.js";
-import { createDialer, type RemoteRegistry } from "../sdk/transport/dial.js";
-import { listen } from "../sdk/transport/listen.js";
+import type { RemoteRegistry } from "../sdk/transport/dial.js";
+import { grpcTransport, type Transport } from "../sdk/transport/transport.js";
 import { type NsmgrConfig, nodeLabels, nsmgrSettings } from "./config.js";
 import { createDirectory } from "./directory.js";
 import { followPrefixes } from "./exclude-prefixes.js";
@@ -40,6 +40,8 @@ export interface NsmgrDeps {
   /** Where it tells whether it serves; default: only its own gRPC health. */
   readonly health?: Health | undefined;
   readonly clock?: Clock | undefined;
+  /** Default: gRPC. */
+  readonly transport?: Transport | undefined;
   /** Absent = plain text, no tokens. */
   readonly identity?: Identity | undefined;
   /** For the command `opa`. */
@@ -61,7 +63,7 @@ export interface RunningNsmgr {
  * @throws ALREADY_EXISTS when another process serves one of its addresses; other listen errors as transport/listen.ts says
  */
 export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<RunningNsmgr> {
-  const { log, clock = systemClock } = deps;
+  const { log, clock = systemClock, transport = grpcTransport } = deps;
   const phases = createPhases(log, config.drainTimeoutMs + 2_000);
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -78,7 +80,7 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   );
   const dialer = await phases.run(
     "connections to others",
-    () => createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
+    () => transport.createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
     (opened) => opened.close(),
   );
   const { registryUrl } = config;
@@ -98,7 +100,7 @@ export async function startNsmgr(config: NsmgrConfig, deps: NsmgrDeps): Promise<
   const listener = await phases.run(
     "listen",
     () =>
-      listen({
+      transport.listen({
         urls: config.listenOn,
         services: nsmgrServices(parts),
         gate: rules.policies?.gate,

@@ -17,7 +17,6 @@ import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Metrics } from "../sdk/telemetry/metrics.js";
 import { startTelemetry } from "../sdk/telemetry/telemetry.js";
-import { listen } from "../sdk/transport/listen.js";
 import {
   endpointRegistryService,
   type Find,
@@ -26,6 +25,7 @@ import {
   inspectService,
   serviceRegistryService,
 } from "../sdk/transport/services.js";
+import { grpcTransport, type Transport } from "../sdk/transport/transport.js";
 import { endpointChain, serviceChain } from "./chain.js";
 import { type RegistryConfig, registrySettings } from "./config.js";
 import { expireEndpoints, renewLease } from "./expire.js";
@@ -51,6 +51,10 @@ export interface RegistryDeps extends PathOptions {
   readonly metrics?: Metrics | undefined;
   /** Where it tells whether it serves; default: only its own gRPC health. */
   readonly health?: Health | undefined;
+  /** Default: gRPC. */
+  readonly transport?: Transport | undefined;
+  /** Takes the place of the store that the settings name; closed at the end all the same. */
+  readonly stores?: Stores | undefined;
   /** For the state directory's default. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;
 }
@@ -101,7 +105,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
       clock,
       leasePeriodMs: config.leasePeriodMs,
     };
-    const listener = await listen({
+    const listener = await (deps.transport ?? grpcTransport).listen({
       urls: config.listenOn,
       services: [
         serviceRegistryService(serviceChain(chainDeps), guarded(services)),
@@ -132,6 +136,7 @@ function sizesOf({ services, endpoints }: Stores): { services: number; endpoints
 async function openStores(config: RegistryConfig, deps: RegistryDeps, clock: Clock): Promise<Stores> {
   const { leasePeriodMs } = config;
   const { log, signal, env = {} } = deps;
+  if (deps.stores !== undefined) return deps.stores;
   if (config.store === "memory") return createMemoryStores();
   if (config.store === "kubernetes") {
     const connection = await findApiConnection({ env, kubeconfig: config.kubeconfig });

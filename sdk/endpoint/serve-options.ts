@@ -7,6 +7,7 @@ import type { Fact } from "../gen/inspect.js";
 import type { Identity } from "../identity/identity.js";
 import type { PolicyMasks } from "../policies/settings.js";
 import type { Log } from "../telemetry/log.js";
+import type { Transport } from "../transport/transport.js";
 import type { RouteOption } from "./add-routes.js";
 import type { Customize } from "./customize.js";
 import type { CidrGroups } from "./ipam/groups.js";
@@ -68,6 +69,8 @@ export interface ServeOptions {
   readonly log?: Log;
   readonly observer?: ChainObserver;
   readonly clock?: Clock;
+  /** Default: gRPC. */
+  readonly transport?: Transport;
   /** How long we vouch for a connection, in milliseconds; default 10 minutes. */
   readonly maxTokenLifetimeMs?: number;
   /** Absent = plain text, and whoever reaches the socket is served; see startIdentity. */

@@ -19,10 +19,9 @@ import { type Policies, policiesFor } from "../policies/policies.js";
 import { createHealth, type Health } from "../telemetry/health.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import { timestampOf } from "../timestamp.js";
-import { createDialer } from "../transport/dial.js";
 import type { ServiceBinding } from "../transport/edge.js";
-import { listen } from "../transport/listen.js";
 import { connectionService, healthService, type Inspect, inspectService, monitorService } from "../transport/services.js";
+import { grpcTransport } from "../transport/transport.js";
 import { parseRoutes } from "./add-routes.js";
 import { endpointChain } from "./chain.js";
 import { inspectEndpoint, leavingRegistry } from "./inspect-endpoint.js";
@@ -76,7 +75,8 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
   const health = createHealth();
   let registered: Registered | undefined;
   const drainable = leavingRegistry(answering.drain, () => registered);
-  const listener = await listen({
+  const transport = options.transport ?? grpcTransport;
+  const listener = await transport.listen({
     urls: options.listenOn ?? [`unix://${ownFolder(stops)}/listen.sock`],
     services: servicesOf(answering, trust, health, inspectEndpoint(name, options.report, log, drainable)),
     identity: options.identity,
@@ -85,7 +85,7 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
   });
   stops.push(() => listener.drain(drainMs));
   const url = listener.urls[0] ?? "";
-  const dialer = createDialer({ identity: options.identity, dialTimeoutMs, log });
+  const dialer = transport.createDialer({ identity: options.identity, dialTimeoutMs, log });
   stops.push(() => dialer.close());
 
   const leaving = new AbortController();

@@ -9,7 +9,7 @@ import { formatPathHeader, pathHeader } from "../registry/path-header.js";
 import type { ServingStatus } from "../telemetry/health.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import { type Address, parseAddress } from "./address.js";
-import { type CallOptions, createCaller, longestCallMs } from "./call.js";
+import { type Caller, type CallOptions, createCaller, longestCallMs } from "./call.js";
 import { createChannelPool } from "./channel-pool.js";
 import type { PassDescriptors } from "./descriptors/take-over.js";
 import { methods } from "./methods.js";
@@ -69,9 +69,13 @@ export function createDialer(options: DialerOptions): Dialer {
     passDescriptors: options.passDescriptors,
     maxMessageBytes: options.maxMessageBytes ?? 4 * 1024 * 1024,
   });
-  const call = createCaller(pool, options.identity);
+  return dialerOver(createCaller(pool, options.identity), options.identity, () => pool.close());
+}
+
+/** The same over anything that can call. */
+export function dialerOver(call: Caller, identity: Identity | undefined, close: () => void): Dialer {
   const addressOf = rememberAddresses();
-  const withPath = options.identity === undefined ? (options: CallOptions) => options : beginPath;
+  const withPath = identity === undefined ? (options: CallOptions) => options : beginPath;
   return {
     connections(url) {
       const address = addressOf(url);
@@ -131,7 +135,7 @@ export function createDialer(options: DialerOptions): Dialer {
         drain: (request, options) => call.unary(methods.drain, address, request, options),
       };
     },
-    close: () => pool.close(),
+    close,
   };
 }
 

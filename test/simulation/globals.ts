@@ -1,0 +1,121 @@
+/**
+ * Puts a process of the machine on virtual time: clocks, timers and chance of the whole process are those of the world. Code
+ * under simulation is the shipped code, unchanged; what it takes from the machine it gets from here.
+ */
+import crypto from "node:crypto";
+import { syncBuiltinESMExports } from "node:module";
+import { performance } from "node:perf_hooks";
+import timers from "node:timers/promises";
+import type { SimEvent, World } from "./world.js";
+
+const machine = { now: Date.now.bind(Date), performanceNow: performance.now.bind(performance) };
+
+/** Milliseconds of the machine's own clock. */
+export const machineMs = machine.performanceNow;
+
+let world: World | undefined;
+
+function here(): World {
+  if (world === undefined) throw new Error("there is no world yet");
+  return world;
+}
+
+/** From now on this process lives in that world. The first call replaces the globals. */
+export function enterWorld(next: World): void {
+  const isFirst = world === undefined;
+  world = next;
+  if (isFirst) replaceGlobals();
+}
+
+interface SimTimer {
+  event: SimEvent;
+  unref(): SimTimer;
+  ref(): SimTimer;
+  hasRef(): boolean;
+  refresh(): SimTimer;
+  close(): SimTimer;
+  [Symbol.toPrimitive](): number;
+}
+
+function replaceGlobals(): void {
+  const arm = (action: () => void, delayMs: number): SimEvent => {
+    const { nowMs, at, current } = here();
+    return at(nowMs() + Math.max(0, Number.isFinite(delayMs) ? delayMs : 0), current, action);
+  };
+  const timerOf = (again: () => SimEvent): SimTimer => {
+    const timer: SimTimer = {
+      event: again(),
+      unref: () => timer,
+      ref: () => timer,
+      hasRef: () => true,
+      refresh() {
+        timer.event.cancelled = true;
+        timer.event = again();
+        return timer;
+      },
+      close() {
+        timer.event.cancelled = true;
+        return timer;
+      },
+      [Symbol.toPrimitive]: () => timer.event.order,
+    };
+    return timer;
+  };
+  const setTimeout = (action: (...args: unknown[]) => void, delayMs = 1, ...args: unknown[]): SimTimer =>
+    timerOf(() => arm(() => action(...args), Math.max(1, delayMs)));
+  const setInterval = (action: (...args: unknown[]) => void, delayMs = 1, ...args: unknown[]): SimTimer => {
+    const timer = timerOf(() => arm(fire, Math.max(1, delayMs)));
+    function fire(): void {
+      timer.refresh();
+      action(...args);
+    }
+    return timer;
+  };
+  const clear = (timer: SimTimer | undefined): void => void timer?.close?.();
+  const setImmediate = (action: (...args: unknown[]) => void, ...args: unknown[]): SimTimer =>
+    timerOf(() => arm(() => action(...args), 0));
+  Object.assign(globalThis, {
+    setTimeout,
+    setInterval,
+    setImmediate,
+    clearTimeout: clear,
+    clearInterval: clear,
+    clearImmediate: clear,
+  });
+  Date.now = () => here().nowMs() + (here().current?.clockOffsetMs ?? 0);
+  Object.defineProperty(performance, "now", { value: () => here().nowMs() });
+  Math.random = () => here().chance.next();
+  AbortSignal.timeout = (delayMs) => {
+    const controller = new AbortController();
+    arm(() => controller.abort(new DOMException("The operation was aborted due to timeout", "TimeoutError")), delayMs);
+    return controller.signal;
+  };
+  replaceImports(arm);
+}
+
+/** What is imported by name has to be replaced in its module. */
+function replaceImports(arm: (action: () => void, delayMs: number) => SimEvent): void {
+  const bytes = (length: number): Buffer => Buffer.from(Array.from({ length }, () => here().chance.between(0, 255)));
+  const uuid = (): string => {
+    const hex = bytes(16).toString("hex");
+    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`;
+  };
+  Object.assign(crypto, { randomUUID: uuid, randomBytes: bytes });
+  const sleep = <T>(delayMs = 1, value?: T, options: { signal?: AbortSignal } = {}): Promise<T | undefined> => {
+    const { signal } = options;
+    return new Promise((resolve, reject) => {
+      const abort = (): void => {
+        event.cancelled = true;
+        reject(Object.assign(new Error("The operation was aborted", { cause: signal?.reason }), { name: "AbortError" }));
+      };
+      const event = arm(() => {
+        signal?.removeEventListener("abort", abort);
+        resolve(value);
+      }, delayMs);
+      if (signal?.aborted) abort();
+      else signal?.addEventListener("abort", abort, { once: true });
+    });
+  };
+  Object.assign(timers, { setTimeout: sleep });
+  syncBuiltinESMExports();
+}

@@ -1,0 +1,226 @@
+/**
+ * A node's kernel and ledger as the simulation has them, and the data plane over them: what was built stays when the forwarder
+ * dies, also half of it. Packets are not sent; whether they would arrive is read from what is built.
+ */
+
+import type {
+  CrossConnect,
+  DataPlane,
+  DataPlaneEvent,
+  KernelPort,
+  OwnedObject,
+  Port,
+} from "../../forwarder/dataplane/dataplane.js";
+import { MechanismType } from "../../sdk/api.js";
+import { Code, statusError } from "../../sdk/status.js";
+import type { SimProcess, World } from "./world.js";
+
+/** What one connection has in the kernel, and what the ledger says it should have. */
+interface Held {
+  /** As built; undefined while the first one is being built. */
+  built: CrossConnect | undefined;
+  /** Written down before it is built. */
+  intent: CrossConnect;
+}
+
+export interface Kernel {
+  readonly node: string;
+  readonly address: string;
+  readonly held: Map<string, Held>;
+  /** Interfaces that lost their link; the data path over them is dead. */
+  readonly downLinks: Set<string>;
+  readonly listeners: Set<(event: DataPlaneEvent) => void>;
+}
+
+/** All kernels of a world: interfaces of pods are one space of names, whoever makes them. */
+export interface Kernels {
+  readonly all: readonly Kernel[];
+  readonly pods: Set<string>;
+  /** Told after every change of what is built. */
+  onChange: (kernel: Kernel, id: string) => void;
+}
+
+const buildMs = { least: 2, most: 30 };
+
+export function linkName({ netnsUrl, interfaceName }: KernelPort): string {
+  return `${netnsUrl} ${interfaceName}`;
+}
+
+export function createKernel(node: string, address: string): Kernel {
+  return { node, address, held: new Map(), downLinks: new Set(), listeners: new Set() };
+}
+
+/** The pod's namespace goes, and with it every interface in it. */
+export function removePod(kernels: Kernels, netnsUrl: string): void {
+  kernels.pods.delete(netnsUrl);
+  for (const kernel of kernels.all) {
+    for (const [id, { built }] of kernel.held) {
+      if (built === undefined || !portsOf(built).some((port) => port.kind === "kernel" && port.netnsUrl === netnsUrl)) continue;
+      for (const listener of [...kernel.listeners]) listener({ kind: "broken", id, reason: "its interface has vanished" });
+    }
+  }
+}
+
+export function createModelDataPlane(kernel: Kernel, kernels: Kernels, world: World, process: SimProcess): DataPlane {
+  const mine = (): boolean => process.alive;
+  return {
+    name: "none",
+    capabilities: async () => [{ name: "model", supported: "yes", detail: "for the simulation" }],
+    mechanisms: async () => [MechanismType.KERNEL, MechanismType.VXLAN],
+    underlayMtuBytes: async () => 1500,
+    usedVnis: async (udpPort) => new Set([...kernel.held.values()].flatMap(({ intent }) => vnisOf(intent, udpPort))),
+    async ensure(crossConnect, signal) {
+      signal.throwIfAborted();
+      refuse(kernel, kernels, crossConnect);
+      const { id } = crossConnect;
+      const before = kernel.held.get(id);
+      kernel.held.set(id, { built: before?.built, intent: crossConnect });
+      await new Promise((resolve) => setTimeout(resolve, world.chance.between(buildMs.least, buildMs.most)));
+      if (!mine()) return;
+      try {
+        signal.throwIfAborted();
+        refuse(kernel, kernels, crossConnect);
+      } catch (error) {
+        if (before === undefined) kernel.held.delete(id);
+        else kernel.held.set(id, before);
+        throw error;
+      }
+      kernel.held.set(id, { built: crossConnect, intent: crossConnect });
+      for (const port of portsOf(crossConnect)) if (port.kind === "kernel") kernel.downLinks.delete(linkName(port));
+      kernels.onChange(kernel, id);
+    },
+    async remove(id) {
+      if (!kernel.held.has(id)) return;
+      await new Promise((resolve) => setTimeout(resolve, world.chance.between(buildMs.least, buildMs.most)));
+      if (!mine()) return;
+      kernel.held.delete(id);
+      kernels.onChange(kernel, id);
+    },
+    list: () => [...kernel.held.values()].flatMap(({ built }) => built ?? []),
+    counters: async () => undefined,
+    objects: async () => objectsOf(kernel),
+    recover: async (nowMs) => recover(kernel, kernels, nowMs),
+    events: (signal) => events(kernel, signal),
+    close: async () => {},
+  };
+}
+
+/** What is whole and not expired is adopted, as it was last built; the rest goes. */
+function recover(kernel: Kernel, kernels: Kernels, nowMs: number): Awaited<ReturnType<DataPlane["recover"]>> {
+  const adopted: CrossConnect[] = [];
+  const reclaimed: OwnedObject[] = [];
+  for (const [id, { built }] of [...kernel.held]) {
+    const isWhole =
+      built !== undefined && portsOf(built).every((port) => port.kind !== "kernel" || kernels.pods.has(port.netnsUrl));
+    if (isWhole && built.expiresAtMs > nowMs) {
+      kernel.held.set(id, { built, intent: built });
+      adopted.push(built);
+    } else {
+      kernel.held.delete(id);
+      reclaimed.push({ kind: "connection", name: id, netnsUrl: "", connectionId: id });
+      kernels.onChange(kernel, id);
+    }
+  }
+  return { adopted, reclaimed };
+}
+
+/** What the kernel would refuse. */
+function refuse(kernel: Kernel, kernels: Kernels, crossConnect: CrossConnect): void {
+  const { id, generation } = crossConnect;
+  const last = kernel.held.get(id)?.intent.generation ?? 0;
+  if (generation < last) throw statusError(Code.ABORTED, `cross-connect ${id}: generation ${generation} is older than ${last}`);
+  for (const port of portsOf(crossConnect)) {
+    if (port.kind === "kernel") {
+      if (!kernels.pods.has(port.netnsUrl))
+        throw statusError(Code.NOT_FOUND, `network namespace ${port.netnsUrl} does not exist`);
+      for (const other of kernels.all) {
+        for (const [owner, { intent }] of other.held) {
+          if (owner === id || !portsOf(intent).some((used) => used.kind === "kernel" && linkName(used) === linkName(port)))
+            continue;
+          throw statusError(Code.ALREADY_EXISTS, `interface ${linkName(port)} exists and is not ours`);
+        }
+      }
+    }
+    if (port.kind !== "vxlan") continue;
+    for (const [owner, { intent }] of kernel.held) {
+      if (owner !== id && vnisOf(intent, port.udpPort).includes(port.vni)) {
+        throw statusError(Code.ALREADY_EXISTS, `VNI ${port.vni} is used by ${owner}`);
+      }
+    }
+  }
+}
+
+export function portsOf({ client, endpoint }: CrossConnect): readonly [Port, Port] {
+  return [client, endpoint];
+}
+
+function vnisOf(crossConnect: CrossConnect, udpPort: number): number[] {
+  return portsOf(crossConnect).flatMap((port) => (port.kind === "vxlan" && port.udpPort === udpPort ? [port.vni] : []));
+}
+
+function objectsOf(kernel: Kernel): OwnedObject[] {
+  return [...kernel.held].map(([id]) => ({ kind: "connection", name: id, netnsUrl: "", connectionId: id }));
+}
+
+async function* events(kernel: Kernel, signal: AbortSignal): AsyncIterable<DataPlaneEvent> {
+  const pending: DataPlaneEvent[] = [];
+  let wake = (): void => {};
+  const listener = (event: DataPlaneEvent): void => {
+    pending.push(event);
+    wake();
+  };
+  kernel.listeners.add(listener);
+  signal.addEventListener("abort", () => wake());
+  try {
+    while (!signal.aborted) {
+      const event = pending.shift();
+      if (event !== undefined) yield event;
+      else {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    }
+  } finally {
+    kernel.listeners.delete(listener);
+  }
+}
+
+/** Whether a packet from this interface would come to an endpoint's pod and back: every hop is built and fits the next one. */
+export function pathFrom(
+  kernels: Kernels,
+  netnsUrl: string,
+  interfaceName: string,
+  isCut: (one: string, other: string) => boolean,
+): KernelPort | undefined {
+  const start = `${netnsUrl} ${interfaceName}`;
+  for (const kernel of kernels.all) {
+    for (const { built } of kernel.held.values()) {
+      if (built?.client.kind !== "kernel" || linkName(built.client) !== start) continue;
+      return follow(kernels, kernel, built, isCut);
+    }
+  }
+  return undefined;
+}
+
+function follow(
+  kernels: Kernels,
+  kernel: Kernel,
+  built: CrossConnect,
+  isCut: (one: string, other: string) => boolean,
+): KernelPort | undefined {
+  const { client, endpoint } = built;
+  const alive = (port: Port, where: Kernel): boolean =>
+    port.kind !== "kernel" || (kernels.pods.has(port.netnsUrl) && !where.downLinks.has(linkName(port)));
+  if (!alive(client, kernel)) return undefined;
+  if (endpoint.kind === "kernel") return alive(endpoint, kernel) ? endpoint : undefined;
+  if (endpoint.kind !== "vxlan") return undefined;
+  const far = kernels.all.find(({ address }) => address === endpoint.remoteAddress);
+  if (far === undefined || isCut(kernel.node, far.node)) return undefined;
+  for (const { built: other } of far.held.values()) {
+    if (other?.client.kind !== "vxlan" || other.client.vni !== endpoint.vni) continue;
+    if (other.client.remoteAddress !== kernel.address || other.endpoint.kind !== "kernel") continue;
+    return alive(other.endpoint, far) ? other.endpoint : undefined;
+  }
+  return undefined;
+}
