@@ -8,12 +8,12 @@ import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
 import { enterPath } from "../sdk/elements/enter-path.js";
 import { exchangeTokens } from "../sdk/elements/exchange-tokens.js";
-import { expire } from "../sdk/elements/expire.js";
+import type { Expire } from "../sdk/elements/expire.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import { forward } from "../sdk/elements/forward.js";
 import { labelWorkload } from "../sdk/elements/label-workload.js";
 import { resolveNamespace } from "../sdk/elements/resolve-namespace.js";
-import { serialize } from "../sdk/elements/serialize.js";
+import type { Serialize } from "../sdk/elements/serialize.js";
 import { undo } from "../sdk/elements/undo.js";
 import { validateRequest } from "../sdk/elements/validate-request.js";
 import type { Identity } from "../sdk/identity/identity.js";
@@ -40,7 +40,9 @@ export interface NsmgrChainDeps {
   /** Absent = no tokens. */
   readonly identity?: Identity | undefined;
   /** Absent = whoever reaches a socket may. */
-  readonly policies?: Pick<Policies, "connections" | "ownership" | "tenants"> | undefined;
+  readonly policies?: Pick<Policies, "connections" | "tenants"> | undefined;
+  readonly serialize: Serialize;
+  readonly expire: Expire;
   /** Told of every connection: monitor and metrics. */
   readonly announcements: Announcements;
   readonly hub: MonitorHub;
@@ -57,7 +59,7 @@ export interface NsmgrChainDeps {
 }
 
 /** Bound of one Close, in milliseconds: a reselect waits for it, and a hop that hangs lets go by expiry. */
-const closeTimeoutMs = 5_000;
+export const closeTimeoutMs = 5_000;
 
 export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
   const { config, clock, log, directory, journal, signal } = deps;
@@ -68,10 +70,10 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(enterPath(config.name))
       .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
       .use(authorize(deps.policies?.connections))
-      .use(serialize({ log, closeTimeoutMs, ownership: deps.policies?.ownership }))
+      .use(deps.serialize)
       .use(admit(deps.policies?.tenants))
       // Keep it alive, let it go, tell who watches.
-      .use(expire(clock, signal))
+      .use(deps.expire)
       .use(announce(deps.announcements))
       // What is to be known of it further on?
       .use(labelWorkload(config.nodeLabels))

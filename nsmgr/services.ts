@@ -3,7 +3,9 @@ import type { ChainObserver } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { Announcements } from "../sdk/elements/announce.js";
 import { drainAnswer } from "../sdk/elements/drain.js";
+import { expire } from "../sdk/elements/expire.js";
 import type { Journal } from "../sdk/elements/explain.js";
+import { serialize } from "../sdk/elements/serialize.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
@@ -26,7 +28,7 @@ import {
   monitorService,
   serviceRegistryService,
 } from "../sdk/transport/services.js";
-import { nsmgrChain } from "./chain.js";
+import { closeTimeoutMs, nsmgrChain } from "./chain.js";
 import type { NsmgrConfig } from "./config.js";
 import type { Directory } from "./directory.js";
 import { type Drains, drainEndpoints } from "./drain-endpoints.js";
@@ -35,6 +37,7 @@ import { findEndpoints } from "./find-endpoints.js";
 import { limitTime } from "./limit-time.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
 import type { RegistryState } from "./probe-registry.js";
+import { recoverConnections } from "./recover.js";
 import { endpointRegistryChain, serviceRegistryChain } from "./registry-chain.js";
 import { reportFacts } from "./report.js";
 
@@ -73,7 +76,10 @@ export function nsmgrServices(parts: Parts): ServiceBinding[] {
   const inspect = inspectOf(parts, drains);
   const announcements = announcementsTo(parts.hub, parts.metrics);
   const find = findEndpoints({ upstream: directory.endpoints.find, locals, publicUrl });
-  const handler = nsmgrChain({ ...parts, announcements, find, drains });
+  const serializer = serialize({ log: parts.log, closeTimeoutMs, ownership: policies?.ownership });
+  const expiry = expire(parts.clock, parts.signal);
+  const handler = nsmgrChain({ ...parts, announcements, find, drains, serialize: serializer, expire: expiry });
+  recoverConnections({ ...parts, ...config, announcements, serialize: serializer, expire: expiry, handler });
   const entries = { ...config, ...parts };
   // Others' look-ups go to the registry itself: they have caches of their own, and ask us when these may be wrong.
   const findDirectly = findEndpoints({ upstream: parts.endpoints.find, locals, publicUrl });

@@ -182,22 +182,24 @@ interface Obtained {
 
 /** The connection that an earlier process left, else a new one. */
 async function obtain(options: ConnectOptions, wish: Wish, watch: Watch, keepOptions: KeepOptions): Promise<Obtained> {
-  const left = options.id === undefined ? undefined : await leftBehind(wish, watch, keepOptions, options.signal);
-  if (left !== undefined) return { first: left, adopted: true };
   const { clock, handler, gate, log, requestTimeoutMs } = keepOptions;
-  const attempt = (): Promise<Connection> =>
+  const request = (): Promise<Connection> =>
     gate.run(Urgency.NEW, options.signal, () => {
       const signal = AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]);
       return handler.request(firstRequest(wish), { ...backgroundCall(signal), deadlineMs: Date.now() + requestTimeoutMs });
     });
-  const first = await retry(attempt, {
+  // Before each try: a node manager that has restarted itself learns only by and by what was there.
+  const attempt = async (): Promise<Obtained> => {
+    const left = options.id === undefined ? undefined : await leftBehind(wish, watch, keepOptions, options.signal);
+    return left === undefined ? { first: await request(), adopted: false } : { first: left, adopted: true };
+  };
+  return retry(attempt, {
     clock,
     backoff: options.backoff ?? defaultBackoff,
     signal: options.signal,
     deadlineMs: options.connectTimeoutMs === undefined ? undefined : clock.nowMs() + options.connectTimeoutMs,
     onRefused: (error, pauseMs) => log.warn("not connected yet", { connectionId: wish.id, error, pauseMs }),
   });
-  return { first, adopted: false };
 }
 
 /** Under its own id, or under the one that it had after a move. */
@@ -220,7 +222,7 @@ async function leftBehind(
 async function shownBefore(wish: Wish, watch: Watch, signal: AbortSignal): Promise<Connection | undefined> {
   const limit = AbortSignal.any([signal, AbortSignal.timeout(adoptTimeoutMs)]);
   const over = new Promise<undefined>((resolve) => limit.addEventListener("abort", () => resolve(undefined), { once: true }));
-  const shown = await Promise.race([watch.first, over]);
+  const shown = watch.shown() ?? (await Promise.race([watch.first, over]));
   signal.throwIfAborted();
   return shown === undefined ? undefined : adopt(wish, shown);
 }

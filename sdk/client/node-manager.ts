@@ -22,6 +22,8 @@ export interface Watch {
    * the stream is up, or at once when it already is.
    */
   readonly first: Promise<Connection | undefined>;
+  /** The connection as the node manager shows it now; undefined if it does not know it, or cannot be heard. */
+  shown(): Connection | undefined;
   stop(): void;
 }
 
@@ -165,6 +167,7 @@ function createNodeManager(options: Options): NodeManager {
       } else if (unwatchable || (shown !== undefined && (moreMayFollow === undefined || shown.has(id)))) settle(shown?.get(id));
       return {
         first,
+        shown: () => shown?.get(id),
         stop() {
           settle(undefined);
           if (watchers.get(id) !== watcher) return;

@@ -35,6 +35,8 @@ export interface ConnectionEvents {
 export interface Serialize extends Element<ConnectionApi, object, HasConnection> {
   /** All live connections, as last stored. */
   connections(): Iterable<Connection>;
+  /** Stores a connection of a former run that was learned of later. False: somebody has asked for it meanwhile. */
+  restore(connection: Connection): boolean;
 }
 
 /** Whose a connection is; the owner comes and goes with the connection. */
@@ -77,10 +79,14 @@ const never = new AbortController().signal;
 export function serialize(options: SerializeOptions): Serialize {
   const { log, closeTimeoutMs = 15_000, ownership } = options;
   const entries = new Map<string, Entry>();
-  for (const connection of options.restored ?? []) {
+  for (const connection of options.restored ?? []) restore(connection);
+
+  function restore(connection: Connection): boolean {
+    if (entries.has(connection.id)) return false;
     const entry = entryOf(connection.id);
     entry.stored = connection;
     entry.owner = ownership?.ownerOf(connection);
+    return true;
   }
 
   function entryOf(id: string): Entry {
@@ -195,6 +201,7 @@ export function serialize(options: SerializeOptions): Serialize {
         });
       },
     },
+    restore,
     *connections() {
       for (const { stored } of entries.values()) if (stored !== undefined) yield stored;
     },

@@ -1,8 +1,9 @@
 /** What must hold whatever fails: at every change of a kernel, and again when everything is quiet. */
 import type { Connection } from "../../sdk/gen/connection.js";
 import { State } from "../../sdk/gen/connection.js";
-import type { Domain, SimClient } from "./domain.js";
+import type { Domain } from "./domain.js";
 import { portsOf } from "./kernel.js";
+import type { SimClient } from "./part.js";
 
 /** What is wrong just now between the clients, as packets would see it. */
 export function brokenNow(domain: Domain): string[] {

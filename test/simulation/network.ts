@@ -12,6 +12,7 @@ import type { Edge, ServiceBinding } from "../../sdk/transport/edge.js";
 import { leavingStatus, streamStatus } from "../../sdk/transport/edge-status.js";
 import type { Transport } from "../../sdk/transport/transport.js";
 import { drained, type LiveCall, type Server } from "./server.js";
+import { copyOf, type Heard, readStream, type Under } from "./under-way.js";
 import type { SimProcess, World } from "./world.js";
 
 export interface Network {
@@ -214,7 +215,7 @@ export function createNetwork(world: World): Network {
         }),
       stream: (method, address, input, options) => {
         const url = formatAddress(address);
-        return readStream(options, (heard) => {
+        return readStream((heard) => {
           const call = open(from, url, options, true, heard);
           if (options.signal.aborted) {
             call.aborted();
@@ -246,59 +247,4 @@ export function createNetwork(world: World): Network {
     };
   }
   return network;
-}
-
-interface Heard<O> {
-  end(error: Error | undefined): void;
-  message?(message: O): void;
-}
-interface Under {
-  send(work: (server: Server, live: LiveCall, context: CallContext, back: (action: () => void) => void) => void): void;
-  /** From the other end: this was the last. */
-  finish(error: Error | undefined): void;
-  leave(): void;
-  isOver(): boolean;
-  aborted(): void;
-}
-
-/** As over the wire: code and text, nothing else. */
-function copyOf(error: Error | undefined): Error | undefined {
-  if (error === undefined) return undefined;
-  const { code, details } = toStatusError(error);
-  return statusError(code, details);
-}
-
-async function* readStream<O>(_options: CallOptions, begin: (heard: Heard<O>) => Under): AsyncIterable<O> {
-  const queue: O[] = [];
-  let over: { readonly error: Error | undefined } | undefined;
-  let wake = (): void => {};
-  const call = begin({
-    message(message) {
-      if (over !== undefined) return;
-      queue.push(message);
-      wake();
-    },
-    end(error) {
-      over = { error };
-      wake();
-    },
-  });
-  try {
-    for (;;) {
-      const message = queue.shift();
-      if (message !== undefined) {
-        yield message;
-        continue;
-      }
-      if (over !== undefined) {
-        if (over.error !== undefined) throw over.error;
-        return;
-      }
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-    }
-  } finally {
-    if (!call.isOver()) call.leave();
-  }
 }

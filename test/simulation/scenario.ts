@@ -1,10 +1,11 @@
 /** One seed: a domain is started, faults happen to it, it comes to rest, it is taken down; the invariants are checked all along. */
 import { type Chance, createChance } from "../../cli/chaos/random.js";
-import { createDomain, type Domain, type DomainPlan, type Part } from "./domain.js";
+import { createDomain, type Domain } from "./domain.js";
 import { enterWorld } from "./globals.js";
 import { brokenNow, unconverged, unhealed } from "./invariants.js";
 import { linkName, removePod } from "./kernel.js";
 import { createNetwork, type Network } from "./network.js";
+import type { DomainPlan, Part } from "./part.js";
 import { createWorld, type World } from "./world.js";
 
 export interface Outcome {

@@ -1,0 +1,80 @@
+/** What every part of a simulated domain has in common: a process that can die and be started again. */
+
+import type { Change } from "../../sdk/client/changes.js";
+import type { ClientConnection } from "../../sdk/client/connect.js";
+import type { Serving } from "../../sdk/endpoint/serve.js";
+import { type Log, silentLog } from "../../sdk/telemetry/log.js";
+import type { Kernels } from "./kernel.js";
+import type { Network } from "./network.js";
+import type { SimProcess, World } from "./world.js";
+
+export interface Part {
+  readonly name: string;
+  readonly node: string;
+  process: SimProcess | undefined;
+  /** Starts it, as its supervisor would. */
+  start(): void;
+  /** Ends it as SIGTERM would; resolves when it has ended. */
+  stop: (() => Promise<void>) | undefined;
+}
+
+export interface SimEndpoint extends Part {
+  readonly netnsUrl: string;
+  readonly cidr: string;
+  serving: Serving | undefined;
+}
+
+export interface SimClient extends Part {
+  readonly netnsUrl: string;
+  readonly interfaceName: string;
+  connection: ClientConnection | undefined;
+  readonly changes: Change[];
+  /** In trouble, as its own events say. */
+  troubled: boolean;
+}
+
+export interface DomainPlan {
+  readonly nodes: number;
+  readonly endpoints: readonly number[];
+  readonly clients: readonly number[];
+  /** The registry keeps its entries over a restart, as with lmdb. */
+  readonly durableRegistry: boolean;
+  readonly tokenLifeMs: number;
+  readonly log?: (process: string) => Log;
+}
+
+export interface Shared {
+  readonly world: World;
+  readonly network: Network;
+  readonly plan: DomainPlan;
+  readonly kernels: Kernels;
+  readonly folder: string;
+}
+
+export const nsmgrUrl = (node: string): string => `unix:///${node}/nsmgr`;
+export const registryUrl = "tcp://10.0.0.254:5002";
+
+export const service = "simulated";
+
+/** Runs a start in the part's own process; what it throws ends that process, and its supervisor starts it again. */
+export function launch(shared: Shared, part: Part, run: (process: SimProcess, log: Log) => Promise<() => Promise<void>>): void {
+  const { world, plan } = shared;
+  const process = world.start(part.name, part.node);
+  part.process = process;
+  part.stop = undefined;
+  const log = plan.log?.(part.name) ?? silentLog;
+  world.at(world.nowMs(), process, () => {
+    run(process, log).then(
+      (stop) => {
+        if (process.alive) part.stop = stop;
+      },
+      () => {
+        if (!process.alive || part.process !== process) return;
+        world.kill(process);
+        world.at(world.nowMs() + 250, undefined, () => {
+          if (part.process === process) part.start();
+        });
+      },
+    );
+  });
+}
