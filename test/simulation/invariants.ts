@@ -42,6 +42,7 @@ function addressesOf(domain: Domain, { netnsUrl }: SimClient): string[] {
 /** Clients that are not well: unconnected, in trouble, or without a data path. */
 export function unhealed(domain: Domain): string[] {
   return domain.clients.flatMap((client) => {
+    if (client.gone) return [];
     if (client.connection === undefined) return [`${client.name} is not connected`];
     const at = domain.alive(client);
     if (at === undefined) return [`${client.name} has no data path${client.troubled ? ", and knows" : ", and does not know"}`];
@@ -56,7 +57,8 @@ export function unhealed(domain: Domain): string[] {
 export function unconverged(domain: Domain): string[] {
   const expected = new Map<string, number>();
   const count = (name: string): void => void expected.set(name, (expected.get(name) ?? 0) + 1);
-  for (const { connection } of domain.clients) {
+  for (const { connection, gone } of domain.clients) {
+    if (gone) continue;
     for (const { name } of connection?.connection.path?.path_segments.slice(1) ?? []) count(name);
   }
   const wrong: string[] = [];

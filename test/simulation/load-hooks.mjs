@@ -3,10 +3,12 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-const border = new Set(
-  ["/sdk/linux/netns.ts", "/sdk/linux/find-netns.ts"].map((path) => new URL(`../..${path}`, import.meta.url).href),
-);
-const model = new URL("model-netns.ts", import.meta.url).href;
+const file = (path) => new URL(`../../${path}`, import.meta.url).href;
+const border = new Map([
+  [file("sdk/linux/netns.ts"), file("test/simulation/model-netns.ts")],
+  [file("sdk/linux/find-netns.ts"), file("test/simulation/model-netns.ts")],
+  [file("sdk/config/follow-file.ts"), file("test/simulation/model-follow-file.ts")],
+]);
 let mutant;
 
 export function initialize({ mutant: name }) {
@@ -14,12 +16,13 @@ export function initialize({ mutant: name }) {
   const all = JSON.parse(readFileSync(new URL("mutants.json", import.meta.url), "utf8"));
   mutant = all.find((one) => one.name === name);
   if (mutant === undefined) throw new Error(`no mutant "${name}"`);
-  mutant.url = new URL(`../../${mutant.file}`, import.meta.url).href;
+  mutant.url = file(mutant.file);
 }
 
 export async function resolve(specifier, context, next) {
   const found = await next(specifier, context);
-  return border.has(found.url.split("?")[0]) ? { ...found, url: model } : found;
+  const url = border.get(found.url.split("?")[0]);
+  return url === undefined ? found : { ...found, url };
 }
 
 export async function load(url, context, next) {

@@ -29,6 +29,8 @@ export interface SimClient extends Part {
   readonly interfaceName: string;
   connection: ClientConnection | undefined;
   readonly changes: Change[];
+  /** It was killed and does not come back. */
+  gone: boolean;
   /** In trouble, as its own events say. */
   troubled: boolean;
 }

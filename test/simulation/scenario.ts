@@ -20,6 +20,7 @@ export interface Outcome {
 
 /** Virtual time, in milliseconds. */
 const limits = { connected: 60_000, healed: 12_000, gone: 15_000 };
+const longestWaitMs = 60_000;
 const pollMs = 100;
 /** A supervisor starts what has ended after so long. */
 const restartMs = { least: 250, most: 2_500 };
@@ -85,6 +86,7 @@ function watchKernels(state: Playing): void {
   domain.kernels.onChange = (kernel, id) => {
     broken.push(...brokenNow(domain));
     for (const client of domain.clients) {
+      if (client.gone) continue;
       const at = domain.alive(client);
       const before = state.watched.get(client.name);
       if (at !== undefined) state.watched.set(client.name, at);
@@ -146,6 +148,15 @@ const faultMakers: Readonly<Record<string, (state: Playing) => Promise<void>>> =
   },
   async killEverything(state) {
     await killAll(state, state.domain.parts);
+  },
+  async clientGone(state) {
+    const { domain, chance, world, faults, plan } = state;
+    const client = chance.pick(domain.clients);
+    // else what it left would have to be waited for too long
+    if (plan.tokenLifeMs > longestWaitMs || domain.clients.filter(({ gone }) => !gone).length < 2) return;
+    faults.push(`${client.name} is killed for good`);
+    client.gone = true;
+    if (client.process !== undefined) world.kill(client.process);
   },
   async restart(state) {
     const { domain, chance } = state;
@@ -219,12 +230,13 @@ async function oneFault(state: Playing): Promise<void> {
 }
 
 async function killAll(state: Playing, parts: readonly Part[]): Promise<void> {
-  const { world, chance, faults } = state;
+  const { world, chance, faults, domain } = state;
   faults.push(`kill -9 ${parts.map(({ name }) => name).join(", ")}`);
   for (const { process } of parts) if (process !== undefined) world.kill(process);
   await world.sleep(chance.between(restartMs.least, restartMs.most));
   for (const part of chance.shuffle(parts)) {
-    if (!part.process?.alive) part.start();
+    const isGone = domain.clients.some((client) => client === part && client.gone);
+    if (!part.process?.alive && !isGone) part.start();
     await world.sleep(chance.between(0, 200));
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Plays seeds and says what came of them. Runs in a process of its own, on virtual time: see simulate.mjs.
  *   worker.ts FIRST COUNT           one JSON line for each seed with a broken invariant, and one at the end
+ *   worker.ts twice SEED COUNT      whether each seed plays the same a second time
  *   worker.ts trace SEED            the log of all components with virtual times
  */
 import { createLog } from "../../sdk/telemetry/log.js";
@@ -26,6 +27,12 @@ if (what === "trace") {
     };
   });
   say(outcome);
+} else if (what === "twice") {
+  const [first = 1, count = 1] = process.argv.slice(3).map(Number);
+  const outcomes = [];
+  for (let seed = first; seed < first + count; seed++)
+    outcomes.push({ seed, one: (await play(seed)).fingerprint, other: (await play(seed)).fingerprint });
+  say({ differing: outcomes.filter(({ one, other }) => one !== other) });
 } else {
   const startedMs = machineMs();
   let events = 0;

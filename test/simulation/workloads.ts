@@ -62,6 +62,7 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
     stop: undefined,
     connection: undefined,
     changes: [],
+    gone: false,
     troubled: false,
     start: () =>
       launch(shared, part, async (process, log) => {

@@ -1,0 +1,108 @@
+#!/usr/bin/env node
+// npm run simulate [-- --schedules N --from SEED --mutants all|quick|none --workers N --json]
+// Plays many seeds of the simulation and checks that every planted mistake is caught. Exit code 0: no invariant was broken and
+// every mutant was caught.
+//   simulate.mjs --trace SEED       everything that happened, with virtual times
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+const { values } = parseArgs({
+  options: {
+    schedules: { type: "string", default: "10000" },
+    from: { type: "string", default: "1" },
+    mutants: { type: "string", default: "all" },
+    workers: { type: "string", default: String(Math.min(4, cpus().length)) },
+    trace: { type: "string" },
+    json: { type: "boolean", default: false },
+  },
+});
+const say = (text) => (values.json ? process.stderr : process.stdout).write(`${text}\n`);
+/** Seeds that one process plays before the next one takes over. */
+const portion = 250;
+/** Seeds that a mutant is given to be caught: from the one that caught it last. */
+const chances = { quick: 60, all: 250 };
+
+if (values.trace !== undefined) {
+  const child = start(["trace", values.trace], {}, "inherit");
+  process.exit((await once(child, "exit"))[0] ?? 1);
+}
+
+const startedMs = performance.now();
+const count = Number(values.schedules);
+const first = Number(values.from);
+const portions = Array.from({ length: Math.ceil(count / portion) }, (_, i) => [
+  first + i * portion,
+  Math.min(portion, count - i * portion),
+]);
+const broken = [];
+let events = 0;
+await inParallel(portions, async ([seed, many]) => {
+  const { found, total } = await play(seed, many, {});
+  broken.push(...found);
+  events += total?.events ?? 0;
+  if (total === undefined) broken.push({ seed, broken: ["the process that played from this seed on ended before it was done"] });
+});
+const schedulesMs = performance.now() - startedMs;
+say(`${count} schedules, ${events} events, ${broken.length} with a broken invariant, ${Math.round(schedulesMs / 1000)} s`);
+for (const { seed, broken: why, faults = [] } of broken.slice(0, 20))
+  say(`  seed ${seed}: ${why[0]}\n    faults: ${faults.join("; ")}`);
+
+const mutants = values.mutants === "none" ? [] : JSON.parse(readFileSync(here("mutants.json"), "utf8"));
+const verdicts = [];
+await inParallel(mutants, async (mutant) => {
+  const { found, total } = await play(mutant.seed ?? 1, chances[values.mutants] ?? chances.all, { WEFT_MUTANT: mutant.name });
+  const [caught] = found;
+  verdicts.push({
+    name: mutant.name,
+    breaks: mutant.breaks,
+    caughtBySeed: caught?.seed,
+    how: caught?.broken[0],
+    ran: total !== undefined,
+  });
+});
+verdicts.sort((a, b) => mutants.findIndex(({ name }) => name === a.name) - mutants.findIndex(({ name }) => name === b.name));
+for (const { name, caughtBySeed, how } of verdicts)
+  say(caughtBySeed === undefined ? `  NOT CAUGHT: ${name}` : `  caught by seed ${caughtBySeed}: ${name} (${how.split("\n")[0]})`);
+const escaped = verdicts.filter(({ caughtBySeed }) => caughtBySeed === undefined).length;
+const ok = broken.length === 0 && escaped === 0;
+const tookMs = Math.round(performance.now() - startedMs);
+const summary = `${count} schedules, ${broken.length} broken; ${verdicts.length - escaped} of ${verdicts.length} mutants caught; ${Math.round(tookMs / 1000)} s`;
+say(summary);
+if (values.json)
+  process.stdout.write(
+    `${JSON.stringify({ ok, summary, schedules: count, events, tookMs, schedulesMs: Math.round(schedulesMs), broken, mutants: verdicts })}\n`,
+  );
+process.exit(ok ? 0 : 1);
+
+/** One process that plays seeds, one after the other; with a mutant it ends at the first that catches it. */
+async function play(seed, many, env) {
+  const child = start([String(seed), String(many)], env, "pipe");
+  const found = [];
+  let total;
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (!line.startsWith("{")) continue;
+    const said = JSON.parse(line);
+    if ("schedules" in said) total = said;
+    else found.push(said);
+  }
+  return { found, total };
+}
+
+function start(argv, env, stdout) {
+  const flags = ["--import", here("load.mjs"), "--import", "tsx", here("worker.ts")];
+  return spawn(process.execPath, [...flags, ...argv], { env: { ...process.env, ...env }, stdio: ["ignore", stdout, "inherit"] });
+}
+
+async function inParallel(items, work) {
+  const waiting = [...items];
+  const one = async () => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: Number(values.workers) }, one));
+}
