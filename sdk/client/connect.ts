@@ -183,15 +183,15 @@ interface Obtained {
 /** The connection that an earlier process left, else a new one. */
 async function obtain(options: ConnectOptions, wish: Wish, watch: Watch, keepOptions: KeepOptions): Promise<Obtained> {
   const { clock, handler, gate, log, requestTimeoutMs } = keepOptions;
-  const request = (): Promise<Connection> =>
-    gate.run(Urgency.NEW, options.signal, () => {
+  // Looked for before each try: a node manager that has restarted itself learns only by and by what was there.
+  const attempt = async (): Promise<Obtained> => {
+    const left = options.id === undefined ? undefined : await leftBehind(wish, watch, keepOptions, options.signal);
+    if (left !== undefined) return { first: left, adopted: true };
+    const first = await gate.run(Urgency.NEW, options.signal, () => {
       const signal = AbortSignal.any([options.signal, AbortSignal.timeout(requestTimeoutMs)]);
       return handler.request(firstRequest(wish), { ...backgroundCall(signal), deadlineMs: Date.now() + requestTimeoutMs });
     });
-  // Before each try: a node manager that has restarted itself learns only by and by what was there.
-  const attempt = async (): Promise<Obtained> => {
-    const left = options.id === undefined ? undefined : await leftBehind(wish, watch, keepOptions, options.signal);
-    return left === undefined ? { first: await request(), adopted: false } : { first: left, adopted: true };
+    return { first, adopted: false };
   };
   return retry(attempt, {
     clock,
