@@ -1,6 +1,6 @@
 /**
  * owners — whose connections and local endpoints are, over a restart of the manager: see sdk/policies/owner-book.ts.
- * A manager keeps nothing else: clients, endpoints and forwarders come back by themselves. Between its death and their
+ * A manager keeps nothing else: clients and endpoints come back by themselves, forwarders show what they have (recover.ts). Between its death and their
  * next call nobody else can take their ids and names.
  */
 import { resolveStateDir } from "../sdk/config/state-dir.js";

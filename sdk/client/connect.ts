@@ -175,10 +175,7 @@ function inodeOf(netnsUrl: string | undefined): string {
   }
 }
 
-interface Obtained {
-  readonly first: Connection;
-  readonly adopted: boolean;
-}
+type Obtained = { readonly first: Connection; readonly adopted: boolean };
 
 /** The connection that an earlier process left, else a new one. */
 async function obtain(options: ConnectOptions, wish: Wish, watch: Watch, keepOptions: KeepOptions): Promise<Obtained> {
