@@ -8,11 +8,13 @@
  *         between nodes, ports or address families that do not fit, an answer that makes no sense); else as the data
  *         plane says: ALREADY_EXISTS, NOT_FOUND, …
  */
+import { setTimeout as delay } from "node:timers/promises";
 import { type ConnectionApi, MechanismType } from "../sdk/api.js";
 import type { CallContext, Detachable, Element, Rest } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import type { HasNextHop, NextHop } from "../sdk/elements/forward.js";
+import { withinTime } from "../sdk/elements/time-limit.js";
 import type { HasUndo } from "../sdk/elements/undo.js";
 import type { Connection, Mechanism } from "../sdk/gen/connection.js";
 import { ConnectionContext } from "../sdk/gen/connectioncontext.js";
@@ -50,6 +52,10 @@ type Onward = Rest<ConnectionApi> & Detachable<ConnectionApi, object>;
 
 const step = "cross-connect";
 
+/** Bound of the Close at the next hop, and how long ours waits for it once everything here is gone, in milliseconds. */
+const closeTimeoutMs = 5_000;
+const waitForNextHopMs = 150;
+
 /** How often a connection is negotiated when its VNI turns out to be taken. */
 const maxTries = 4;
 
@@ -69,16 +75,19 @@ export function crossConnect(options: CrossConnectOptions): Element<ConnectionAp
         const asker = await acceptMechanism(connection, request.mechanism_preferences, kinds, tell);
         return negotiate(options, { connection, asker, nextHop, context, rest, tell });
       },
-      async close(connection, { signal }, rest) {
+      async close(connection, { signal, traceparent }, rest) {
         const downstream = connections.get(connection.id)?.downstream;
         const { mechanism, context } = downstream ?? connection;
-        const told = rest.close({ ...connection, mechanism, context }).catch((error) => {
+        const told = withinTime(closeTimeoutMs, (until, deadlineMs) =>
+          rest.detach({ signal: until, deadlineMs, traceparent }).close({ ...connection, mechanism, context }),
+        ).catch((error) => {
           log.info("the next hop was not told of the close; it expires there", { connectionId: connection.id, error });
         });
         try {
           await forget(connection.id, signal);
         } finally {
-          await told;
+          // A next hop that hangs, as that of a dead node does, must not keep who asks from going elsewhere.
+          await Promise.race([told, delay(waitForNextHopMs, undefined, { ref: false })]);
         }
       },
     },

@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from "node:util";
 import { backgroundCall } from "../chain.js";
 import type { Disarm } from "../clock.js";
 import type { Connection } from "../gen/connection.js";
+import { type OwnLinkWatch, watchOwnLink } from "../linux/netlink/own-links.js";
 import { sharedParameter } from "../mechanisms/parameters.js";
 import { Code, codeName, toStatusError } from "../status.js";
 import { addressPairs } from "./address-pairs.js";
@@ -22,6 +23,8 @@ import { adopt, reselectRequest, sameRequest } from "./requests.js";
 
 /** A try to heal is cut short: somebody is waiting for packets. */
 const healTimeoutMs = 3_000;
+/** The same endpoint again while no packet passes: one that does not answer soon is not waited for. */
+const deadTimeoutMs = 500;
 /**
  * So many grants are believed to be dead of a connection that was never seen alive: enough to try the same endpoint and
  * another one. After that it is the probe that does not work, and healing would only cut what may well carry traffic.
@@ -41,6 +44,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   let asked: Promise<void> = Promise.resolve();
   let release: Promise<void> | undefined;
   let cannotTell = false;
+  let link: OwnLinkWatch | undefined;
   let everAlive = false;
   let deadUnheard = 0;
   /** Further verdicts about the same grant, as they come in while a Request is under way, are no news. */
@@ -106,7 +110,8 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
 
   async function ask(how: "same" | "reselect"): Promise<void> {
     const inTrouble = state.trouble !== undefined;
-    const limitMs = inTrouble ? Math.min(healTimeoutMs, options.requestTimeoutMs) : options.requestTimeoutMs;
+    const hurried = how === "same" && state.data === "dead" ? deadTimeoutMs : healTimeoutMs;
+    const limitMs = inTrouble ? Math.min(hurried, options.requestTimeoutMs) : options.requestTimeoutMs;
     const { wish } = mover;
     const wanted = mover.wanted(connection);
     const request = how === "same" ? sameRequest(wish, wanted) : reselectRequest(wish, connection);
@@ -160,8 +165,17 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   function watchData(): void {
     if (deadUnheard <= trustUnheard) cannotTell = false;
     if (life.signal.aborted) return;
+    watchLink();
     if (applies()) probe.watch(connection);
     else probe.stop();
+  }
+
+  /** The kernel tells of a lost interface before any probe can. A check of the author's own has the last word. */
+  function watchLink(): void {
+    link?.close();
+    const name = interfaceOf(connection.mechanism);
+    const byEcho = options.liveness === undefined && applies() && name !== undefined;
+    link = byEcho ? watchOwnLink(options.netnsUrl, name, () => feed({ kind: "dead" })) : undefined;
   }
 
   function probed(report: LivenessReport, problem?: unknown): void {
@@ -208,6 +222,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     const asks = askedBy(seen);
     if (asks !== undefined) {
       feed({ kind: asks });
+      if (asks === "down" && link?.lives() === false) feed({ kind: "dead" });
       return;
     }
     // Our own answer says the same later, and more surely.
@@ -221,6 +236,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   async function stopKeeping(): Promise<void> {
     disarm();
     probe.stop();
+    link?.close();
     life.abort();
     await asked;
     await mover.idle();

@@ -61,7 +61,25 @@ test("hurry cuts the pause short and asks for a quick verdict, once", async () =
   }
   await until("the third check", () => limits.length === 3);
   probe.stop();
-  assert.deepEqual(limits, [200_000, 180_000, 180_000]);
+  assert.deepEqual(limits, [200_000, 120, 120]);
+});
+
+test("row 7.8: in a hurry too, an endpoint that is far is given three times what its answers took", async () => {
+  const limits: number[] = [];
+  const check: LivenessCheck = async (_connection, { timeoutMs }) => {
+    limits.push(timeoutMs);
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    return true;
+  };
+  let answered = 0;
+  const report = (): void => void (answered += 1);
+  const probe = createProbe({ check, netnsUrl: undefined, intervalMs: 60_000, timeoutMs: 5_000, report });
+  probe.watch(connection);
+  await until("an answer", () => answered === 1);
+  probe.hurry();
+  await until("the second check", () => limits.length === 2);
+  probe.stop();
+  assert.ok((limits[1] ?? 0) >= 3 * 79, `${limits[1]}`);
 });
 
 test("the echo applies to kernel interfaces with addresses of one family at both ends", () => {

@@ -81,7 +81,10 @@ export type LivenessReport = "alive" | "dead" | "cannot-tell";
 export interface Probe {
   /** Checks the data path of this connection from now on; what is under way for another one no longer counts. */
   watch(connection: Connection): void;
-  /** A fault has been reported: checks at once, and believes it after three signs of life that failed to come. */
+  /**
+   * A fault has been reported: checks at once and more often, and believes it after three signs of life that failed to come, or
+   * three times what an answer took lately: a far endpoint is not dead because it is far.
+   */
   hurry(): void;
   stop(): void;
 }
@@ -102,22 +105,36 @@ interface Round {
 }
 
 /** Below this a verdict would be about the load of the machine. */
-const minUrgentMs = 100;
+const minUrgentMs = 120;
+const urgentIntervalMs = 40;
+/** How much the longest answer of late counts for less after each check. */
+const fade = 0.9;
 
 /** Repeats a check; each report is about the connection watched last. */
 export function createProbe(options: ProbeOptions): Probe {
   let current: Round | undefined;
-  const urgentTimeoutMs = Math.min(options.timeoutMs, Math.max(3 * options.intervalMs, minUrgentMs));
+  let slowestMs = 0;
+
+  function paceOf(urgent: boolean): { readonly intervalMs: number; readonly timeoutMs: number } {
+    const { intervalMs, timeoutMs } = options;
+    if (!urgent) return { intervalMs, timeoutMs };
+    return {
+      intervalMs: Math.min(intervalMs, urgentIntervalMs),
+      timeoutMs: Math.min(timeoutMs, Math.max(minUrgentMs, 3 * slowestMs)),
+    };
+  }
 
   async function run(connection: Connection, round: Round): Promise<void> {
     const { signal } = round.controller;
     while (!signal.aborted) {
-      const timeoutMs = round.urgent ? urgentTimeoutMs : options.timeoutMs;
+      const pace = paceOf(round.urgent);
       round.urgent = false;
+      const startMs = performance.now();
       let report: LivenessReport;
       let problem: unknown;
       try {
-        report = (await options.check(connection, { ...options, timeoutMs, signal })) ? "alive" : "dead";
+        report = (await options.check(connection, { ...options, ...pace, signal })) ? "alive" : "dead";
+        if (report === "alive") slowestMs = Math.max(performance.now() - startMs, fade * slowestMs);
       } catch (error) {
         report = "cannot-tell";
         problem = error;

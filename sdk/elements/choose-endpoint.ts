@@ -2,7 +2,8 @@
  * choose-endpoint — finds who provides the network service, and tries one after the other.
  * Does:   nothing when the request names its endpoint (a refresh does). Else asks the registries for the service and its
  *         endpoints, keeps those that the service's `matches` allow, starts at the next one in turn, and goes on to the
- *         next when one fails or uses up its share of the time. Takes the payload from the service.
+ *         next when one fails or uses up its share of the time. One that did not answer, whoever named it, is tried last for a
+ *         while: it may be dead, and its entry in the registry not know it. Takes the payload from the service.
  * Fails:  NOT_FOUND no such service, or no endpoint that may serve; as the endpoint says when there was only one;
  *         UNAVAILABLE naming each failure when all of several failed
  * Order:  before `undo`, so that what a failed try has built is taken back before the next
@@ -25,10 +26,34 @@ export interface ChooseEndpointOptions {
 }
 
 const step = "choose-endpoint";
+/** How long an endpoint that did not answer is tried last, in milliseconds. */
+const avoidMs = 10_000;
+const maxAvoided = 1_000;
 
 export function chooseEndpoint(options: ChooseEndpointOptions): Element<ConnectionApi> {
   const { journal, nowMs = Date.now } = options;
   const nextTurn = takeTurns();
+  /** Until when, by name. */
+  const avoided = new Map<string, number>();
+
+  function isAvoided(name: string): boolean {
+    return (avoided.get(name) ?? 0) > nowMs();
+  }
+
+  /** Runs a try at an endpoint and remembers one that did not answer. */
+  async function trying(name: string, attempt: Promise<Connection>): Promise<Connection> {
+    try {
+      const answer = await attempt;
+      avoided.delete(name);
+      return answer;
+    } catch (error) {
+      if (isSilence(error)) {
+        if (avoided.size >= maxAvoided) avoided.clear();
+        avoided.set(name, nowMs() + avoidMs);
+      }
+      throw error;
+    }
+  }
 
   async function candidatesFor(connection: Connection, service: NetworkService, signal: AbortSignal): Promise<string[]> {
     const query = NetworkServiceEndpoint.fromPartial({ network_service_names: [service.name] });
@@ -49,7 +74,8 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
       throw statusError(Code.NOT_FOUND, `no endpoint for network service "${service.name}": ${why}`);
     }
     const start = nextTurn(service.name) % allowed.length;
-    return [...new Set([...allowed.slice(start), ...allowed.slice(0, start)].map(({ name }) => name))];
+    const names = [...new Set([...allowed.slice(start), ...allowed.slice(0, start)].map(({ name }) => name))];
+    return [...names.filter((name) => !isAvoided(name)), ...names.filter(isAvoided)];
   }
 
   return {
@@ -57,21 +83,21 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
     steps: {
       async request(request, { signal, deadlineMs, traceparent }, rest) {
         const connection = request.connection ?? Connection.fromPartial({});
-        if (connection.network_service_endpoint_name !== "" && connection.payload !== "") return rest.request(request);
+        const named = connection.network_service_endpoint_name;
+        if (named !== "" && connection.payload !== "") return trying(named, rest.request(request));
         const service = await findService(options.services, connection, signal);
         const payload = service.payload || connection.payload;
-        if (connection.network_service_endpoint_name !== "") {
-          return rest.request({ ...request, connection: { ...connection, payload } });
-        }
+        if (named !== "") return trying(named, rest.request({ ...request, connection: { ...connection, payload } }));
         const names = await candidatesFor(connection, service, signal);
         const failures: { name: string; error: unknown }[] = [];
         for (const [index, name] of names.entries()) {
           const chosen = { ...request, connection: { ...connection, payload, network_service_endpoint_name: name } };
           const left = names.length - index;
           try {
-            const answer = await withShareOfTime({ signal, deadlineMs }, left, (share) =>
+            const attempt = withShareOfTime({ signal, deadlineMs }, left, (share) =>
               left === 1 ? rest.request(chosen) : rest.detach({ ...share, traceparent }).request(chosen),
             );
+            const answer = await trying(name, attempt);
             const rule = names.length === 1 ? "the only endpoint that may serve" : `its turn among ${names.length}`;
             journal.note(connection.id, step, name, "CHOSEN", failures.length > 0 ? "the first that answered" : rule);
             return answer;
@@ -86,6 +112,12 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
       },
     },
   };
+}
+
+/** Nobody answered, as against an answer that refuses. */
+function isSilence(error: unknown): boolean {
+  const { code } = toStatusError(error);
+  return code === Code.UNAVAILABLE || code === Code.DEADLINE_EXCEEDED || code === Code.CANCELLED;
 }
 
 async function findService(
