@@ -30,6 +30,7 @@ export const components: ReadonlyMap<string, Component> = new Map([
   ["registry", { summary: "the registry of services and endpoints", load: () => import("../registry/main.js") }],
   ["nsmgr", { summary: "the node manager: finds endpoints and forwarders for requests", load: () => import("../nsmgr/main.js") }],
   ["forwarder", { summary: "builds connections with the kernel of its node", load: () => import("../forwarder/main.js") }],
+  ["node", { summary: "node manager and forwarder in one process", load: () => import("../node/main.js") }],
   [
     "endpoint",
     { summary: "an endpoint that answers ping (ICMP responder)", load: () => import("../apps/icmp-responder/main.js") },

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
 /** Folders that the command `weft` consists of. */
-export const weftFolders = ["sdk", "registry", "nsmgr", "forwarder", "webhook", "apps", "cli"];
+export const weftFolders = ["sdk", "registry", "nsmgr", "forwarder", "node", "webhook", "apps", "cli"];
 
 /** @returns the first folder whose sources are newer than its build (or that was never built); undefined = all fresh */
 export function staleFolder(top, folders = weftFolders) {

@@ -1,6 +1,8 @@
 /** The components of a domain as things a test can stop and start again. */
 import { forwarderSettings } from "../forwarder/config.js";
 import { startForwarder } from "../forwarder/start.js";
+import { nodeSettings } from "../node/config.js";
+import { startNode } from "../node/start.js";
 import { nodeLabels, nsmgrSettings } from "../nsmgr/config.js";
 import { startNsmgr } from "../nsmgr/main.js";
 import { registrySettings } from "../registry/config.js";
@@ -43,6 +45,15 @@ export function forwarderComponent(env: Env, log: Log, identity?: Identity): Com
   return component(env["NSM_NAME"] ?? "forwarder", env, (now) => {
     const config = read("forwarder", forwarderSettings, now);
     return startForwarder(config, { log, identity });
+  });
+}
+
+/** Manager and forwarder of a node in one process. */
+export function nodeComponent(env: Env, log: Log, identity?: Identity): Component {
+  return component(env["NSM_NAME"] ?? "nsmgr", env, async (now) => {
+    const config = read("node", nodeSettings, now);
+    const node = await startNode({ ...config, nodeLabels: nodeLabels(now) }, { log, identity, env: now });
+    return { urls: node.nsmgr.urls, stop: node.stop };
   });
 }
 

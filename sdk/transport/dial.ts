@@ -60,8 +60,8 @@ export interface DialerOptions {
 
 const emptyPath = formatPathHeader({ index: 0, tokens: [] });
 
-/** Every method throws INVALID_ARGUMENT for a malformed url. */
-export function createDialer(options: DialerOptions): Dialer {
+/** Calls over gRPC, and what ends them all. */
+export function remoteCaller(options: DialerOptions): { readonly caller: Caller; close(): void } {
   const pool = createChannelPool({
     identity: options.identity,
     log: options.log ?? silentLog,
@@ -69,7 +69,13 @@ export function createDialer(options: DialerOptions): Dialer {
     passDescriptors: options.passDescriptors,
     maxMessageBytes: options.maxMessageBytes ?? 4 * 1024 * 1024,
   });
-  return dialerOver(createCaller(pool, options.identity), options.identity, () => pool.close());
+  return { caller: createCaller(pool, options.identity), close: pool.close };
+}
+
+/** Every method throws INVALID_ARGUMENT for a malformed url. */
+export function createDialer(options: DialerOptions): Dialer {
+  const { caller, close } = remoteCaller(options);
+  return dialerOver(caller, options.identity, close);
 }
 
 /** The same over anything that can call. */

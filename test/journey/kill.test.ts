@@ -60,6 +60,22 @@ test("row 7.4: kill -9 of a registry that keeps nothing: everybody has registere
   await until("forwarder and endpoint are registered", async () => (await registered()).join() === "forwarder-n1,nse-1");
 });
 
+test("rows 7.1, 7.2: kill -9 of a node in one process: ids, address and endpoint stay", async (t) => {
+  const mesh = await startMesh(t, { processes: true, shape: "joined" });
+  const node = mesh.node("n1");
+  const endpoint = await node.serve({ name: "nse-1" });
+  const connection = await client(mesh);
+  const before = connection.connection;
+  await node.nsmgr.kill();
+  await node.nsmgr.start();
+  await until("the connection is up", async () => (await node.connections())[0]?.state === State.UP);
+  assert.deepEqual(ids(connection.connection), ids(before));
+  assert.deepEqual(connection.connection.context?.ip_context?.src_ip_addrs, before.context?.ip_context?.src_ip_addrs);
+  assert.equal(endpoint.connections.length, 1);
+  await usable(mesh);
+  assert.equal(await node.nsmgr.stop(), 0);
+});
+
 test("row 7.2: kill -9 of the other node's manager: the connection comes back by itself", async (t) => {
   const mesh = await startMesh(t, { processes: true, nodes: ["n1", "n2"] });
   await mesh.node("n2").serve({ name: "nse-1" });

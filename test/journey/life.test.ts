@@ -6,7 +6,7 @@ import type { Connection } from "../../sdk/gen/connection.js";
 import { NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
 import { Code } from "../../sdk/status.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
-import { type Mesh, names, startMesh, withLifetime } from "./mesh.js";
+import { type Mesh, names, startMesh, testShapes, withLifetime } from "./mesh.js";
 import { until } from "./until.js";
 
 test("row 10.8: health follows the forwarder and the registry", async (t) => {
@@ -43,15 +43,18 @@ test("row 7.4: a manager, forwarder and endpoint that start before the registry 
   await until("requests are answered", () => granted(mesh));
 });
 
-test("stopping with a call under way that hangs: the caller is told UNAVAILABLE, within the drain time", async (t) => {
-  const mesh = await startMesh(t);
-  const held = await silentEndpoint(mesh, "silent");
-  const asked = mesh.request("n1", { service: "service", deadlineMs: Date.now() + 60_000 });
-  const outcome = assert.rejects(asked, { code: Code.UNAVAILABLE });
-  await until("the forwarder waits for the endpoint", () => held.length > 0);
-  await mesh.node("n1").nsmgr.stop();
-  await outcome;
-});
+testShapes(
+  "stopping with a call under way that hangs: the caller is told UNAVAILABLE, within the drain time",
+  async (t, shape) => {
+    const mesh = await startMesh(t, { shape });
+    const held = await silentEndpoint(mesh, "silent");
+    const asked = mesh.request("n1", { service: "service", deadlineMs: Date.now() + 60_000 });
+    const outcome = assert.rejects(asked, { code: Code.UNAVAILABLE });
+    await until("the forwarder waits for the endpoint", () => held.length > 0);
+    await mesh.node("n1").nsmgr.stop();
+    await outcome;
+  },
+);
 
 test("two managers of one name on two nodes are no loop", async (t) => {
   const mesh = await startMesh(t, { nodes: ["n1", "n2"], names: { n1: "nsmgr", n2: "nsmgr" } });
@@ -62,33 +65,36 @@ test("two managers of one name on two nodes are no loop", async (t) => {
   for (const node of ["n1", "n2"]) assert.deepEqual(await mesh.node(node).connections(), []);
 });
 
-test("row 1.30: 300 random requests, refreshes, closes and deaths leave nothing at any hop, over a handful of sockets", async (t) => {
-  const mesh = await startMesh(t, { nodes: ["n1", "n2"] });
-  const near = await mesh.node("n1").serve({ name: "near", cidrs: ["172.16.0.0/22"] });
-  const far = await mesh.node("n2").serve({ name: "far", cidrs: ["172.17.0.0/22"] });
-  await mesh.close("n1", await mesh.request("n1", { service: "service" }));
-  const sockets = openSockets();
-  const live: Connection[] = [];
-  let abandoned = 0;
-  await inBatches(300, 16, async (index) => {
-    const choice = (index * 7919) % 10;
-    const [known] = live.splice(choice % Math.max(1, live.length), 1);
-    if (choice < 5 || known === undefined) live.push(await mesh.request("n1", { service: "service" }));
-    else if (choice < 7) live.push(await mesh.refresh("n1", known));
-    else if (choice < 9) await mesh.close("n1", known);
-    else {
-      abandoned++;
-      await mesh.refresh("n1", withLifetime(known, 3_000));
-    }
-    if (known !== undefined && choice < 5) live.push(known);
-  });
-  assert.ok(live.length > 20 && abandoned > 10, `${live.length} live, ${abandoned} abandoned`);
-  assert.ok(openSockets() - sockets < 16, `${openSockets() - sockets} more sockets than before`);
-  await until("the abandoned ones are gone", async () => (await mesh.node("n1").connections()).length === live.length);
-  await inBatches(live.length, 16, (index) => mesh.close("n1", live[index] as Connection));
-  for (const node of ["n1", "n2"]) assert.deepEqual(await mesh.node(node).connections(), []);
-  assert.deepEqual([near.connections.length, far.connections.length], [0, 0]);
-});
+testShapes(
+  "row 1.30: 300 random requests, refreshes, closes and deaths leave nothing at any hop, over a handful of sockets",
+  async (t, shape) => {
+    const mesh = await startMesh(t, { shape, nodes: ["n1", "n2"] });
+    const near = await mesh.node("n1").serve({ name: "near", cidrs: ["172.16.0.0/22"] });
+    const far = await mesh.node("n2").serve({ name: "far", cidrs: ["172.17.0.0/22"] });
+    await mesh.close("n1", await mesh.request("n1", { service: "service" }));
+    const sockets = openSockets();
+    const live: Connection[] = [];
+    let abandoned = 0;
+    await inBatches(300, 16, async (index) => {
+      const choice = (index * 7919) % 10;
+      const [known] = live.splice(choice % Math.max(1, live.length), 1);
+      if (choice < 5 || known === undefined) live.push(await mesh.request("n1", { service: "service" }));
+      else if (choice < 7) live.push(await mesh.refresh("n1", known));
+      else if (choice < 9) await mesh.close("n1", known);
+      else {
+        abandoned++;
+        await mesh.refresh("n1", withLifetime(known, 3_000));
+      }
+      if (known !== undefined && choice < 5) live.push(known);
+    });
+    assert.ok(live.length > 20 && abandoned > 10, `${live.length} live, ${abandoned} abandoned`);
+    assert.ok(openSockets() - sockets < 16, `${openSockets() - sockets} more sockets than before`);
+    await until("the abandoned ones are gone", async () => (await mesh.node("n1").connections()).length === live.length);
+    await inBatches(live.length, 16, (index) => mesh.close("n1", live[index] as Connection));
+    for (const node of ["n1", "n2"]) assert.deepEqual(await mesh.node(node).connections(), []);
+    assert.deepEqual([near.connections.length, far.connections.length], [0, 0]);
+  },
+);
 
 async function granted(mesh: Mesh): Promise<boolean> {
   return mesh.request("n1", { service: "service", deadlineMs: Date.now() + 2_000 }).then(

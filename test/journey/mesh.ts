@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TestContext } from "node:test";
+import { type TestContext, test } from "node:test";
 import { type ServeOptions, type Serving, serve } from "../../sdk/endpoint/serve.js";
 import { Connection } from "../../sdk/gen/connection.js";
 import { NetworkServiceRequest } from "../../sdk/gen/networkservice.js";
@@ -17,7 +17,7 @@ import { ServingStatus } from "../../sdk/telemetry/health.js";
 import { createLog } from "../../sdk/telemetry/log.js";
 import { timestampOf } from "../../sdk/timestamp.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
-import { forwarderComponent, nsmgrComponent, registryComponent } from "../../testing/components.js";
+import { forwarderComponent, nodeComponent, nsmgrComponent, registryComponent } from "../../testing/components.js";
 import { type ComponentProcess, componentProcess } from "./process.js";
 import { until } from "./until.js";
 
@@ -72,10 +72,21 @@ export interface Asked {
   readonly signal?: AbortSignal;
 }
 
+/** How the parts of a node are put into processes; what holds for one shape holds for the other. */
+export type Shape = "apart" | "joined";
+export const shapes: readonly Shape[] = ["apart", "joined"];
+
+/** The same test over both shapes. */
+export function testShapes(name: string, run: (t: TestContext, shape: Shape) => Promise<void>): void {
+  for (const shape of shapes) test(`${name} (${shape})`, (t) => run(t, shape));
+}
+
 export interface MeshOptions {
   readonly nodes?: readonly string[];
   /** Each component a process of its own. */
   readonly processes?: boolean;
+  /** "joined": manager and first forwarder of each node are one process (`weft node`). Default: each its own. */
+  readonly shape?: Shape;
   readonly store?: "memory" | "lmdb";
   /** Names of managers by node; default nsmgr-NODE. */
   readonly names?: Readonly<Record<string, string>>;
@@ -114,6 +125,7 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
       name,
       await startNode({
         name,
+        joined: options.shape === "joined",
         managerName: options.names?.[name] ?? `nsmgr-${name}`,
         folder,
         registryUrl,
@@ -153,9 +165,10 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
   };
 }
 
-type Kind = "registry" | "nsmgr" | "forwarder";
+type Kind = "registry" | "nsmgr" | "forwarder" | "node";
 interface NodeParts {
   readonly name: string;
+  readonly joined: boolean;
   readonly managerName: string;
   readonly folder: string;
   readonly registryUrl: string;
@@ -170,10 +183,13 @@ async function startNode(parts: NodeParts): Promise<MeshNode> {
   const url = `unix://${folder}/${name}.sock`;
   const common = { NODE_NAME: name };
   const port = await freePort();
+  const first = `forwarder-${name}`;
+  const ofFirst = { WEFT_FORWARDER_NAME: first, WEFT_FORWARDER_LISTEN_ON: `unix://${folder}/${first}.sock` };
   const nsmgr = await parts.part(
-    "nsmgr",
+    parts.joined ? "node" : "nsmgr",
     {
       ...common,
+      ...(parts.joined && { ...ofFirst, NSM_TUNNEL_IP: "127.0.0.1", WEFT_DATAPLANE: "none" }),
       NSM_NAME: parts.managerName,
       NSM_LISTEN_ON: `${url},tcp://127.0.0.1:${port}`,
       NSM_REGISTRY_URL: parts.registryUrl,
@@ -196,12 +212,17 @@ async function startNode(parts: NodeParts): Promise<MeshNode> {
       WEFT_STATE_DIR: join(folder, forwarder),
     };
     forwarders.set(forwarder, await parts.part("forwarder", settings, socket));
-    await until(`${forwarder} is registered`, async () => {
+    await registered(forwarder);
+  };
+  const registered = (forwarder: string): Promise<void> =>
+    until(`${forwarder} is registered`, async () => {
       const { facts } = await dialer.inspect(url).getReport({ section: "forwarders" }, { signal });
       return facts.some((fact) => fact.name === forwarder);
     });
-  };
-  await addForwarder(`forwarder-${name}`);
+  if (parts.joined) {
+    forwarders.set(first, nsmgr);
+    await registered(first);
+  } else await addForwarder(first);
   await until(`${name} is ready`, async () => (await dialer.health(url, "", signal)) === ServingStatus.SERVING);
   return {
     name,
@@ -233,7 +254,7 @@ async function startNode(parts: NodeParts): Promise<MeshNode> {
 function localPart(kind: Kind, env: Record<string, string>): Part {
   const lines: string[] = [];
   const log = createLog({ name: kind, level: "debug", destination: { write: (line: string) => lines.push(line) } });
-  const make = { registry: registryComponent, nsmgr: nsmgrComponent, forwarder: forwarderComponent }[kind];
+  const make = { registry: registryComponent, nsmgr: nsmgrComponent, forwarder: forwarderComponent, node: nodeComponent }[kind];
   const component = make(env, log);
   return {
     start: () => component.start(),

@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { type ClientConnection, type ConnectOptions, connect } from "../../sdk/client/connect.js";
 import { type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../../sdk/gen/connection.js";
 import { Code } from "../../sdk/status.js";
-import { type Mesh, names, startMesh } from "./mesh.js";
+import { type Mesh, names, startMesh, testShapes } from "./mesh.js";
 import { until } from "./until.js";
 
 const to = (colour: string) => [{ routes: [{ destination_selector: { colour } }] }];
@@ -71,24 +71,27 @@ test("row 7.3: an endpoint dies; its clients find the other one", async (t) => {
   await until("the client is at the other one", () => names(connection.connection).at(-1) === (atBlue ? "green" : "blue"));
 });
 
-test("row 7.2: the manager is stopped and started; ids, endpoint and address stay, and nothing is built anew", async (t) => {
-  const mesh = await startMesh(t, { nodes: ["n1", "n2"] });
-  const endpoint = await mesh.node("n2").serve({ name: "nse-1" });
-  const connection = await client(mesh, { url: "kernel://service/nsm-1" });
-  const before = connection.connection;
-  for (const node of ["n1", "n2"]) {
-    await mesh.node(node).nsmgr.stop();
-    await mesh.node(node).nsmgr.start();
-    await until(`${node} knows the connection again`, async () => (await mesh.node(node).connections()).length === 1);
-  }
-  await until("the connection is up in the client's eyes", () => connection.connection.state === State.UP);
-  assert.deepEqual(ids(connection), ids({ connection: before }));
-  assert.deepEqual(connection.connection.context?.ip_context?.src_ip_addrs, before.context?.ip_context?.src_ip_addrs);
-  assert.equal(endpoint.connections.length, 1);
-});
+testShapes(
+  "row 7.2: the manager is stopped and started; ids, endpoint and address stay, and nothing is built anew",
+  async (t, shape) => {
+    const mesh = await startMesh(t, { shape, nodes: ["n1", "n2"] });
+    const endpoint = await mesh.node("n2").serve({ name: "nse-1" });
+    const connection = await client(mesh, { url: "kernel://service/nsm-1" });
+    const before = connection.connection;
+    for (const node of ["n1", "n2"]) {
+      await mesh.node(node).nsmgr.stop();
+      await mesh.node(node).nsmgr.start();
+      await until(`${node} knows the connection again`, async () => (await mesh.node(node).connections()).length === 1);
+    }
+    await until("the connection is up in the client's eyes", () => connection.connection.state === State.UP);
+    assert.deepEqual(ids(connection), ids({ connection: before }));
+    assert.deepEqual(connection.connection.context?.ip_context?.src_ip_addrs, before.context?.ip_context?.src_ip_addrs);
+    assert.equal(endpoint.connections.length, 1);
+  },
+);
 
-test("row 7.2: ten restarts in a row, of manager and registry, and the connection is up after each", async (t) => {
-  const mesh = await startMesh(t);
+testShapes("row 7.2: ten restarts in a row, of manager and registry, and the connection is up after each", async (t, shape) => {
+  const mesh = await startMesh(t, { shape });
   const node = mesh.node("n1");
   const endpoint = await node.serve({ name: "nse-1" });
   const connection = await client(mesh, { url: "kernel://service/nsm-1" });
@@ -118,28 +121,31 @@ test("row 7.1: the forwarder is stopped and started; the connection goes on thro
   assert.equal(endpoint.connections.length, 1);
 });
 
-test("row 7.4: the registry is away and back: refreshes go on, new requests of known services too, then everything", async (t) => {
-  const mesh = await startMesh(t);
-  const node = mesh.node("n1");
-  await node.serve({ name: "nse-1" });
-  const first = await mesh.request("n1", { service: "service" });
-  await mesh.registry.stop();
-  assert.deepEqual(names(await mesh.refresh("n1", first)), names(first));
-  await assert.rejects(
-    mesh.request("n1", { service: "never-heard-of", deadlineMs: Date.now() + 5_000 }),
-    (error: { code: Code }) => ([Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED] as Code[]).includes(error.code),
-  );
-  await mesh.registry.start();
-  await until("endpoint and forwarder have registered again", async () => {
-    const found = mesh.request("n1", { service: "service", deadlineMs: Date.now() + 2_000 });
-    return found.then(
-      () => true,
-      () => false,
+testShapes(
+  "row 7.4: the registry is away and back: refreshes go on, new requests of known services too, then everything",
+  async (t, shape) => {
+    const mesh = await startMesh(t, { shape });
+    const node = mesh.node("n1");
+    await node.serve({ name: "nse-1" });
+    const first = await mesh.request("n1", { service: "service" });
+    await mesh.registry.stop();
+    assert.deepEqual(names(await mesh.refresh("n1", first)), names(first));
+    await assert.rejects(
+      mesh.request("n1", { service: "never-heard-of", deadlineMs: Date.now() + 5_000 }),
+      (error: { code: Code }) => ([Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED] as Code[]).includes(error.code),
     );
-  });
-  await mesh.node("n1").serve({ name: "nse-2", services: ["second"] });
-  await mesh.request("n1", { service: "second" });
-});
+    await mesh.registry.start();
+    await until("endpoint and forwarder have registered again", async () => {
+      const found = mesh.request("n1", { service: "service", deadlineMs: Date.now() + 2_000 });
+      return found.then(
+        () => true,
+        () => false,
+      );
+    });
+    await mesh.node("n1").serve({ name: "nse-2", services: ["second"] });
+    await mesh.request("n1", { service: "second" });
+  },
+);
 
 test("row 7.4: registry and endpoint die together; the client finds the other endpoint without waiting for the registry", async (t) => {
   const mesh = await startMesh(t);

@@ -21,7 +21,7 @@ const top = fileURLToPath(new URL("../..", import.meta.url));
 
 /** @param url  where it answers health */
 export function componentProcess(
-  name: "registry" | "nsmgr" | "forwarder",
+  name: "registry" | "nsmgr" | "forwarder" | "node",
   env: Readonly<Record<string, string>>,
   { dialer, url, signal }: { dialer: Dialer; url: string; signal: AbortSignal },
 ): ComponentProcess {

@@ -19,6 +19,8 @@ function load(component: string) {
       return import("../../nsmgr/main.js");
     case "forwarder":
       return import("../../forwarder/main.js");
+    case "node":
+      return import("../../node/main.js");
     default:
       throw new Error(`no component is called "${component}"`);
   }
