@@ -17,7 +17,20 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const top = fileURLToPath(new URL("..", import.meta.url));
-const folders = ["sdk", "registry", "nsmgr", "forwarder", "node", "webhook", "apps", "examples", "testing", "cli", "bench", "test"];
+const folders = [
+  "sdk",
+  "registry",
+  "nsmgr",
+  "forwarder",
+  "node",
+  "webhook",
+  "apps",
+  "examples",
+  "testing",
+  "cli",
+  "bench",
+  "test",
+];
 
 function* testFiles(path) {
   if (!existsSync(path)) return;
