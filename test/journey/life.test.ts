@@ -6,7 +6,8 @@ import type { Connection } from "../../sdk/gen/connection.js";
 import { NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
 import { Code } from "../../sdk/status.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
-import { type Mesh, names, startMesh, testShapes, withLifetime } from "./mesh.js";
+import { type Mesh, names, startMesh, withLifetime } from "./mesh.js";
+import { testShapes } from "./shapes.js";
 import { until } from "./until.js";
 
 test("row 10.8: health follows the forwarder and the registry", async (t) => {

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../../sdk/gen/connection.js";
 import { Code } from "../../sdk/status.js";
 import { timestampMs } from "../../sdk/timestamp.js";
-import { names, startMesh, testShapes, withLifetime } from "./mesh.js";
+import { names, startMesh, withLifetime } from "./mesh.js";
+import { testShapes } from "./shapes.js";
 import { until } from "./until.js";
 
 testShapes(

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import type { TestContext } from "node:test";
 import { type ServeOptions, type Serving, serve } from "../../sdk/endpoint/serve.js";
 import { Connection } from "../../sdk/gen/connection.js";
 import { NetworkServiceRequest } from "../../sdk/gen/networkservice.js";
@@ -19,6 +19,7 @@ import { timestampOf } from "../../sdk/timestamp.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import { forwarderComponent, nodeComponent, nsmgrComponent, registryComponent } from "../../testing/components.js";
 import { type ComponentProcess, componentProcess } from "./process.js";
+import type { Shape } from "./shapes.js";
 import { until } from "./until.js";
 
 export interface Part {
@@ -70,15 +71,6 @@ export interface Asked {
   readonly excludedPrefixes?: string[];
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
-}
-
-/** How the parts of a node are put into processes; what holds for one shape holds for the other. */
-export type Shape = "apart" | "joined";
-export const shapes: readonly Shape[] = ["apart", "joined"];
-
-/** The same test over both shapes. */
-export function testShapes(name: string, run: (t: TestContext, shape: Shape) => Promise<void>): void {
-  for (const shape of shapes) test(`${name} (${shape})`, (t) => run(t, shape));
 }
 
 export interface MeshOptions {

@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { type ClientConnection, type ConnectOptions, connect } from "../../sdk/client/connect.js";
 import { type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../../sdk/gen/connection.js";
 import { Code } from "../../sdk/status.js";
-import { type Mesh, names, startMesh, testShapes } from "./mesh.js";
+import { type Mesh, names, startMesh } from "./mesh.js";
+import { testShapes } from "./shapes.js";
 import { until } from "./until.js";
 
 const to = (colour: string) => [{ routes: [{ destination_selector: { colour } }] }];

@@ -1,6 +1,7 @@
 /** Two nodes: client → manager 1 → forwarder 1 → manager 2 → forwarder 2 → endpoint, over unix sockets and TCP. */
 import assert from "node:assert/strict";
-import { names, startMesh, testShapes } from "./mesh.js";
+import { names, startMesh } from "./mesh.js";
+import { testShapes } from "./shapes.js";
 import { until } from "./until.js";
 
 const path = ["client", "nsmgr-n1", "forwarder-n1", "nsmgr-n2", "forwarder-n2", "nse-1"];
