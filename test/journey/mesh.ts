@@ -3,7 +3,6 @@
  * No root: the forwarders negotiate every mechanism and build nothing.
  */
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -18,6 +17,7 @@ import { createLog } from "../../sdk/telemetry/log.js";
 import { timestampOf } from "../../sdk/timestamp.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import { forwarderComponent, nodeComponent, nsmgrComponent, registryComponent } from "../../testing/components.js";
+import { freePort } from "./free-port.js";
 import { type ComponentProcess, componentProcess } from "./process.js";
 import type { Shape } from "./shapes.js";
 import { until } from "./until.js";
@@ -275,19 +275,6 @@ function requestOf(asked: Asked): NetworkServiceRequest {
       context: { ip_context: { excluded_prefixes: asked.excludedPrefixes ?? [] } },
     },
     mechanism_preferences: [{ cls: "LOCAL", type: "KERNEL", parameters: { inodeURL: ownInodeUrl(), name: "nsm-1" } }],
-  });
-}
-
-/** A port nobody listens on now. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
   });
 }
 
