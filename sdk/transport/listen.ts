@@ -28,6 +28,8 @@ export interface Limits {
   readonly maxStreams: number;
   /** Connections per address; further ones are closed at once. */
   readonly maxConnections: number;
+  /** Connections of one identity; further ones are closed after the handshake. */
+  readonly maxConnectionsPerPeer: number;
   /** Time for a new connection to speak HTTP/2, or to finish its TLS handshake. */
   readonly helloTimeoutMs: number;
 }
@@ -38,6 +40,7 @@ export const defaultLimits: Limits = {
   maxCalls: 10_000,
   maxStreams: 50_000,
   maxConnections: 20_000,
+  maxConnectionsPerPeer: 1_000,
   helloTimeoutMs: 20_000,
 };
 
@@ -89,7 +92,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     options.services.map((service) => service.name),
   );
   for (const service of options.services) service.bind(control.edge);
-  const entrance = openEntrance(createGrpcServer({ ...limits, methods: control.methods }), options);
+  const entrance = openEntrance(createGrpcServer({ ...limits, methods: control.methods }), { ...limits, ...options });
   const sockets = new Set<Socket>();
   const passing = options.passDescriptors ?? defaultPassing();
   const accept = (accepted: Socket, address: Address): void => {

@@ -42,7 +42,8 @@ const graceMs = 60_000;
 /** For a connection that does not say how long it lives. */
 const defaultMs = 15 * 60_000;
 
-export function createHeldFiles(nowMs: () => number = Date.now): HeldFiles {
+export function createHeldFiles(nowMs: () => number = Date.now, sweepEveryMs = 30_000): HeldFiles {
+  let armed = false;
   /** Longest untouched first. */
   const held = new Map<string, Held>();
 
@@ -54,6 +55,19 @@ export function createHeldFiles(nowMs: () => number = Date.now): HeldFiles {
   function sweep(): void {
     const now = nowMs();
     for (const [id, { untilMs }] of held) if (untilMs <= now || held.size > maxConnections) drop(id);
+    arm();
+  }
+
+  /** Nobody may come again who would set it off: what has ended goes by itself. */
+  function arm(): void {
+    if (armed || held.size === 0) return;
+    armed = true;
+    const timer = setTimeout(() => {
+      armed = false;
+      sweep();
+    }, sweepEveryMs);
+    // what it would close, the end of the process closes
+    timer.unref();
   }
 
   return {
