@@ -27,6 +27,7 @@ import type { NsmgrConfig } from "./config.js";
 import type { Directory } from "./directory.js";
 import type { Drains } from "./drain-endpoints.js";
 import { excludePrefixes, type PrefixList } from "./exclude-prefixes.js";
+import { fenceClient } from "./fence-client.js";
 import type { FindEndpoints } from "./find-endpoints.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
 import { refuseLoops } from "./refuse-loops.js";
@@ -72,6 +73,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(authorize(deps.policies?.connections))
       .use(deps.serialize)
       .use(admit(deps.policies?.tenants))
+      .use(fenceClient())
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)
       .use(announce(deps.announcements))

@@ -10,6 +10,7 @@ import { formatPathHeader, leaveRegistryPath, parsePathHeader, pathHeader } from
 import type { Log } from "../sdk/telemetry/log.js";
 import type { RemoteRegistry } from "../sdk/transport/dial.js";
 import { expireEndpoint } from "./expire-endpoint.js";
+import { fenceEndpoint } from "./fence-endpoint.js";
 import { labelEndpoint } from "./label-endpoint.js";
 import { localBypass } from "./local-bypass.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
@@ -54,6 +55,7 @@ export function endpointRegistryChain(deps: RegistryChainDeps): Handler<Endpoint
       .use(oneAtATime())
       // How is it reached from here, how from elsewhere?
       .use(resolveUrl())
+      .use(fenceEndpoint(deps.locals, clock))
       .use(localBypass(deps.locals, deps.publicUrl))
       .end(passOn(deps.endpoints, deps))
   );

@@ -9,6 +9,7 @@ import { admit } from "./admit.js";
 import { authorize } from "./authorize.js";
 import { checkEntry } from "./check-entry.js";
 import { defaultPayload } from "./default-payload.js";
+import { fence } from "./fence.js";
 import { grantLease } from "./grant-lease.js";
 import { type Entry, endpointKind, serviceKind } from "./kind.js";
 import { type HasCurrent, lookUp } from "./look-up.js";
@@ -53,6 +54,7 @@ export function endpointChain(deps: ChainDeps): Handler<RegistryApi<NetworkServi
       .use(authorize(deps.policies?.registry))
       .use(ownName(endpointKind))
       .use(admit(deps.policies?.tenants.admission, deps.stores.endpoints.table))
+      .use(fence(deps.clock))
       // For how long?
       .use(grantLease({ clock: deps.clock, periodMs: deps.leasePeriodMs }))
       .end(keepIn(deps.stores.endpoints))

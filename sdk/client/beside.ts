@@ -33,6 +33,11 @@ export function renamed(connection: Connection, interfaceName: string): Connecti
   return { ...connection, mechanism: withParameters(mechanism, { [sharedParameter.name]: interfaceName }) };
 }
 
+/** Name of the interface that a mechanism is for; undefined: it has none. */
+export function interfaceOf(mechanism: Connection["mechanism"]): string | undefined {
+  return mechanism?.parameters[sharedParameter.name];
+}
+
 export interface BesideOptions {
   readonly wish: Wish;
   readonly handler: Handler<ConnectionApi>;

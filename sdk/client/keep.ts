@@ -7,23 +7,21 @@ import { backgroundCall } from "../chain.js";
 import type { Disarm } from "../clock.js";
 import type { Connection } from "../gen/connection.js";
 import { type OwnLinkWatch, watchOwnLink } from "../linux/netlink/own-links.js";
-import { sharedParameter } from "../mechanisms/parameters.js";
 import { Code, codeName, toStatusError } from "../status.js";
 import { addressPairs } from "./address-pairs.js";
-import { closeQuietly } from "./beside.js";
+import { closeQuietly, interfaceOf } from "./beside.js";
 import { Urgency } from "./gate.js";
 import { type HealState, heal, startHealing, wakeAtMs } from "./heal.js";
 import type { Ask, HealAction, HealEvent, HealRules } from "./heal-events.js";
 import type { KeepOptions, Kept } from "./keep-options.js";
-import { createProbe, echoApplies, echoLiveness, type LivenessCheck, type LivenessReport } from "./liveness.js";
+import { checkFor, createProbe, echoLiveness, type LivenessCheck, type LivenessReport } from "./liveness.js";
 import { createMover, type Mover } from "./move.js";
 import { askedBy, type Report } from "./node-manager.js";
 import { expiryMs, refreshAtMs } from "./refresh.js";
 import { adopt, reselectRequest, sameRequest } from "./requests.js";
 
-/** A try to heal is cut short: somebody is waiting for packets. */
+/** A try to heal is cut short: somebody is waiting for packets. Less for the same endpoint when none comes back. */
 const healTimeoutMs = 3_000;
-/** The same endpoint again while no packet passes: one that does not answer soon is not waited for. */
 const deadTimeoutMs = 500;
 /**
  * So many grants are believed to be dead of a connection that was never seen alive: enough to try the same endpoint and
@@ -131,7 +129,24 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   function refused(thrown: unknown, how: Ask): void {
     const error = toStatusError(thrown);
     if (!life.signal.aborted) log.debug("request refused", { connectionId: connection.id, how, error });
-    feed({ kind: "refused", reason: `${codeName(error.code)}: ${error.details}` });
+    if (error.code === Code.ABORTED && error.details.includes("newer incarnation")) yieldTo(error.details);
+    else feed({ kind: "refused", reason: `${codeName(error.code)}: ${error.details}` });
+  }
+
+  /** Another process of this client has the connection now: nothing of it is ours to close. */
+  function yieldTo(reason: string): void {
+    log.error("the connection belongs to a newer incarnation of this client", { connectionId: connection.id, reason });
+    changes.tell({ kind: "gave-up", reason, connection });
+    void leave();
+  }
+
+  function leave(): Promise<void> {
+    feed({ kind: "close" });
+    release ??= stopKeeping().then(() => {
+      changes.end();
+      settleClosed();
+    });
+    return release;
   }
 
   /** Makes a second connection, and puts it in the place of the first one once packets pass. */
@@ -260,14 +275,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     },
     hear,
     closed,
-    leave() {
-      feed({ kind: "close" });
-      release ??= stopKeeping().then(() => {
-        changes.end();
-        settleClosed();
-      });
-      return release;
-    },
+    leave,
     close() {
       if (release === undefined) {
         feed({ kind: "close" });
@@ -283,13 +291,4 @@ function moverFor(first: Connection, options: KeepOptions, signal: AbortSignal, 
   const { livenessIntervalMs: intervalMs, rules, liveness } = options;
   const check = (made: Connection): LivenessCheck | undefined => checkFor(made, liveness);
   return createMover({ ...options, intervalMs, verifyMs: rules.verifyMs, check, signal, onGone }, first.id);
-}
-
-function checkFor(connection: Connection, liveness: KeepOptions["liveness"]): LivenessCheck | undefined {
-  if (liveness === false) return undefined;
-  return liveness ?? (echoApplies(connection) ? echoLiveness : undefined);
-}
-
-function interfaceOf(mechanism: Connection["mechanism"]): string | undefined {
-  return mechanism?.parameters[sharedParameter.name];
 }

@@ -38,6 +38,12 @@ export function echoApplies(connection: Connection): boolean {
   return connection.mechanism?.type === MechanismType.KERNEL && addressPairs(connection).length > 0;
 }
 
+/** How to see whether a connection is alive: as the author says, by echo where it applies, or not at all. */
+export function checkFor(connection: Connection, liveness: LivenessCheck | false | undefined): LivenessCheck | undefined {
+  if (liveness === false) return undefined;
+  return liveness ?? (echoApplies(connection) ? echoLiveness : undefined);
+}
+
 /** Sends an echo each interval until one is answered or the time is over. */
 async function pairAnswers(source: string, destination: string, options: LivenessOptions): Promise<boolean> {
   const { intervalMs, timeoutMs, netnsUrl, interfaceName } = options;

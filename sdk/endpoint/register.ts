@@ -21,6 +21,8 @@ export interface RegisterOptions {
   readonly log: Log;
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** A newer incarnation has the name. */
+  readonly onSuperseded?: (() => void) | undefined;
 }
 
 /** The registry behind a manager, as far as its answers are to be trusted. */

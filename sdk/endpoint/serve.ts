@@ -103,6 +103,7 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
     log,
     clock,
     signal: leaving.signal,
+    onSuperseded: () => void end("closed"),
   };
   registered = await enterRegistry(entry, options.signal);
   if (options.unregisterItself ?? true)

@@ -139,9 +139,7 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
   const { closed, close } = closing(stop);
   const leaving = new AbortController();
   stops.push(() => leaving.abort());
-  const onAbort = (): void => void close();
-  options.signal.addEventListener("abort", onAbort);
-  stops.push(() => options.signal.removeEventListener("abort", onAbort));
+  onAbort(options.signal, stops, () => void close());
   const nsmgr = options.nsmgr ?? defaultNodeManagerUrl;
   const entry = {
     name,
@@ -154,6 +152,7 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
     log,
     clock,
     signal: leaving.signal,
+    onSuperseded: () => void close(),
   };
   registered = await enterRegistry(entry, options.signal);
   if (options.unregisterItself ?? true)
@@ -170,6 +169,11 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
       return wires.wires();
     },
   };
+}
+
+function onAbort(signal: AbortSignal, stops: Stops, action: () => void): void {
+  signal.addEventListener("abort", action);
+  stops.push(() => signal.removeEventListener("abort", action));
 }
 
 function closing(stop: () => Promise<void>): { readonly closed: Promise<void>; readonly close: () => Promise<void> } {

@@ -16,6 +16,8 @@ export interface KeepOptions {
   /** Ends the keeping without unregistering: the entry then goes when its lease ends. */
   readonly signal: AbortSignal;
   readonly clock?: Clock;
+  /** A newer incarnation has the name: the entry is not kept any more, and nothing of it is taken out. */
+  readonly onSuperseded?: (() => void) | undefined;
   /** 0 ≤ x < 1; spreads refreshes and retries. */
   readonly random?: () => number;
 }
@@ -63,6 +65,11 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
   const { signal } = stopped;
 
   let current = entry;
+  const letGo = (error: unknown): void => {
+    log.error(`${entry.name} has been replaced by a newer incarnation`, { error });
+    stopped.abort(error);
+    options.onSuperseded?.();
+  };
   const register = async (): Promise<void> => {
     current = await tryFor(tryMs, signal, `register ${entry.name}`, (signal) =>
       registry.register({ ...current, expiration_time: undefined }, { signal, deadlineMs: Date.now() + tryMs }),
@@ -78,6 +85,10 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
       } catch (error) {
         if (signal.aborted) return false;
         if (first && isFinal(error)) throw toStatusError(error);
+        if (isStatusError(error) && error.code === Code.ALREADY_EXISTS && !first) {
+          letGo(error);
+          return false;
+        }
         log.warn(`cannot register ${entry.name}; trying again`, { error });
         if (!(await pause(clock, backOff.nextMs(), signal))) return false;
       }
@@ -93,7 +104,7 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
   const loss = createEvent();
   const closed = Promise.all([
     keepFresh({ entry: () => current, registerUntilDone: () => registerUntilDone(false), loss, clock, random, signal }),
-    watchOwnName({ registry, entry, loss, log, clock, random, signal }),
+    watchOwnName({ registry, entry, isReplaced: (found) => isReplacedBy(current, found), loss, log, clock, random, signal }),
   ]).then(() => options.signal.removeEventListener("abort", follow));
 
   return {
@@ -151,9 +162,17 @@ function refreshAfterMs(entry: object, nowMs: number, random: () => number): num
   return Math.max(remainingMs * (1 - random() / 10), shortestRefreshMs);
 }
 
+/** Whether what the registry has under our name is of another incarnation. */
+function isReplacedBy(current: object, found: object): boolean {
+  const ours = (current as Partial<NetworkServiceEndpoint>).initial_registration_time;
+  const theirs = (found as Partial<NetworkServiceEndpoint>).initial_registration_time;
+  return ours !== undefined && theirs !== undefined && timestampMs(theirs) > timestampMs(ours);
+}
+
 interface Watching<T> extends Omit<Keeping<T>, "entry" | "registerUntilDone"> {
   readonly registry: Registry<T>;
   readonly entry: T;
+  readonly isReplaced: (found: T) => boolean;
   readonly log: Log;
 }
 
@@ -170,7 +189,7 @@ async function watchOwnName<T extends NetworkService | NetworkServiceEndpoint>(w
     const disarm = clock.at(openedMs + unseenMs, () => loss.set());
     try {
       for await (const found of registry.find(query, { watch: true, signal })) {
-        if (found.deleted) loss.set();
+        if (found.deleted || watching.isReplaced(found.entry)) loss.set();
         else disarm();
       }
     } catch (error) {

@@ -5,7 +5,7 @@ import { createLog } from "../../sdk/telemetry/log.js";
 const [name = "", service = "", cidr = "", nsmgr = "", listenOn = "", stateDir = "", ...labels] = process.argv.slice(2);
 const stop = new AbortController();
 process.once("SIGTERM", () => stop.abort());
-await serve({
+const endpoint = await serve({
   name,
   services: [service],
   cidrs: cidr.split(","),
@@ -16,3 +16,4 @@ await serve({
   signal: stop.signal,
   log: createLog({ name, level: "debug" }),
 });
+await endpoint.closed;

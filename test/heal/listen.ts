@@ -41,7 +41,7 @@ export function connectionsAtHops(mesh: ProcessMesh): Promise<number[]> {
   return Promise.all(mesh.nodes.flatMap((node) => [connectionsAt(mesh, node.url), connectionsAt(mesh, node.forwarder.url)]));
 }
 
-async function connectionsAt(mesh: ProcessMesh, at: string): Promise<number> {
+export async function connectionsAt(mesh: ProcessMesh, at: string): Promise<number> {
   const stop = new AbortController();
   try {
     for await (const event of mesh.dialer.monitor(at, MonitorScopeSelector.fromPartial({}), stop.signal))

@@ -37,6 +37,8 @@ export interface ProcessMesh {
     service: string,
     cidrs: string,
     labels?: Readonly<Record<string, string>>,
+    /** Of its socket and state folder; default its name. */
+    place?: string,
   ): Promise<ComponentProcess & { readonly netns: string }>;
   /** A client in a pod of its own. */
   client(
@@ -115,13 +117,13 @@ export async function startProcessMesh(t: TestContext, { nodes: nodeCount, datap
     registry,
     nodes,
     dialer,
-    async endpoint(node, name, service, cidrs, labels = {}) {
-      const netns = netnsOf(name);
-      const listenOn = `unix://${folder}/${name}.sock`;
+    async endpoint(node, name, service, cidrs, labels = {}, place = name) {
+      const netns = netnsOf(place);
+      const listenOn = `unix://${folder}/${place}.sock`;
       const texts = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
       const endpoint = componentProcess({
         name,
-        component: { endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${name}`, ...texts] },
+        component: { endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${place}`, ...texts] },
         url: listenOn,
         env: {},
         netns,

@@ -14,6 +14,10 @@ export interface ComponentProcess {
   start(): Promise<void>;
   /** Sends the signal and waits until the process has gone. Does nothing when it is not running. */
   kill(signal?: NodeJS.Signals): Promise<void>;
+  /** Only sends the signal: SIGSTOP, SIGCONT. */
+  signal(signal: NodeJS.Signals): void;
+  /** Whether it has ended by itself. */
+  ended(): boolean;
   /** What it wrote to standard error so far. */
   log(): string;
 }
@@ -62,6 +66,8 @@ export function componentProcess(options: ProcessOptions): ComponentProcess {
       };
       await until(`${name} to serve`, serving, startTimeoutMs);
     },
+    signal: (signal) => void child?.kill(signal),
+    ended: () => child !== undefined && (child.exitCode !== null || child.signalCode !== null),
     async kill(signal = "SIGKILL") {
       const running = child;
       child = undefined;

@@ -1,0 +1,86 @@
+/**
+ * fence-client — of two processes that ask for one connection, under the client's name and id, the younger one has it.
+ * Needs:  context.previous (from `serialize`)
+ * Does:   remembers which process of this node asked last for a connection; the Close of an older one is heard and changes
+ *         nothing. Processes that cannot be seen from here (pid 0) are not told apart
+ * Fails:  ABORTED an older process asks while the younger one lives
+ */
+import { readFileSync } from "node:fs";
+import type { ConnectionApi } from "../sdk/api.js";
+import type { Element } from "../sdk/chain.js";
+import type { HasConnection } from "../sdk/elements/serialize.js";
+import type { Connection } from "../sdk/gen/connection.js";
+import type { Peer } from "../sdk/peer.js";
+import { Code, statusError } from "../sdk/status.js";
+
+interface Holder {
+  readonly pid: number;
+  /** In clock ticks after boot; a pid that is used again has another one. */
+  readonly startTicks: number;
+}
+
+/** When a process started; undefined: there is none. */
+export type StartOf = (pid: number) => number | undefined;
+
+/** @param startOf  tests have processes of their own making */
+export function fenceClient(startOf: StartOf = startTicksOf): Element<ConnectionApi, Pick<HasConnection, "previous">> {
+  /** By the client's segment of the path: our own id may be another one when the connection has expired in between. */
+  const holders = new Map<string, Holder>();
+
+  /** The process that has the connection, if it is younger than the one that asks, and lives. */
+  function younger(connection: Connection, peer: Peer): Holder | undefined {
+    const holder = holders.get(clientOf(connection));
+    const asking = holderOf(connection, peer, startOf);
+    if (holder === undefined || asking === undefined || asking.pid === holder.pid) return undefined;
+    return asking.startTicks < holder.startTicks && startOf(holder.pid) === holder.startTicks ? holder : undefined;
+  }
+
+  return {
+    name: "fence-client",
+    steps: {
+      async request(request, { peer }, rest) {
+        const { connection } = request;
+        if (connection === undefined) return rest.request(request);
+        const holder = younger(connection, peer);
+        if (holder !== undefined) {
+          throw statusError(
+            Code.ABORTED,
+            `connection ${connection.id}: a newer incarnation of the client (process ${holder.pid}) has it; this one must let go`,
+          );
+        }
+        const answer = await rest.request(request);
+        const asking = holderOf(connection, peer, startOf);
+        if (asking !== undefined) holders.set(clientOf(connection), asking);
+        return answer;
+      },
+      async close(connection, { peer }, rest) {
+        if (younger(connection, peer) !== undefined) return;
+        holders.delete(clientOf(connection));
+        await rest.close(connection);
+      },
+    },
+  };
+}
+
+function clientOf({ path }: Connection): string {
+  const client = path?.path_segments[0];
+  return JSON.stringify([client?.name, client?.id]);
+}
+
+/** Only workloads are told apart: a forwarder asks for what others want. */
+function holderOf({ path }: Connection, peer: Peer, startOf: StartOf): Holder | undefined {
+  if (peer.kind !== "unix" || peer.pid <= 0 || path?.index !== 1) return undefined;
+  const startTicks = startOf(peer.pid);
+  return startTicks === undefined ? undefined : { pid: peer.pid, startTicks };
+}
+
+/** proc_pid_stat(5): field 22; the second field is the program's name in brackets and may hold blanks. */
+function startTicksOf(pid: number): number | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" ? undefined : Number(fields[19]);
+  } catch {
+    return undefined;
+  }
+}
