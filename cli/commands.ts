@@ -178,6 +178,7 @@ function addPing(program: Command, context: CliContext, act: Act): void {
     .argument("[address]", "whom; left out: the other end of the connection on --interface")
     .option("-I, --interface <name>", "leave by this interface")
     .option("-c, --count <number>", "how many", echoCount, 3)
+    .option("-i, --interval <duration>", "between two", "1s")
     .option("--wait <duration>", "how long the interface and the first answer may take", "0s")
     .action(
       act(async (address: string | undefined, options: PingOptions) =>

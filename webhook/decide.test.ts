@@ -1,30 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { decide, type Review, type Surroundings } from "./decide.js";
+import { decide, type Review } from "./decide.js";
 import type { PatchOperation, Pod } from "./objects.js";
 import { answerOf, parseReview } from "./review.js";
 import { applyPatch } from "./testing/apply-patch.js";
+import { surroundingsForTests } from "./testing/surroundings.js";
 
 const url = "kernel://icmp-responder/nsm-1";
-const around: Surroundings = {
-  namespace: { name: "default" },
-  defaultMode: "sidecar",
-  native: true,
-  csi: false,
-  annotation: "networkservicemesh.io",
-  sidecar: {
-    image: "ghcr.io/weft/client:1",
-    imagePullPolicy: "IfNotPresent",
-    resources: { limits: { memory: "80Mi", cpu: "200m" }, requests: { memory: "40Mi", cpu: "100m" } },
-    identity: { kind: "ca", caUrl: "tcp://weft-ca.weft-system:5010", caRoot: "ab" },
-    socketFolder: "/var/lib/networkservicemesh",
-    spireSocketFolder: "/run/spire/sockets",
-    healthPort: 15390,
-    envs: {},
-    labels: { "spiffe.io/spiffe-id": "true" },
-    startSeconds: 120,
-  },
-};
+const around = surroundingsForTests;
 
 function pod(annotations: Record<string, string> | undefined, spec: object = {}): object {
   return {

@@ -7,6 +7,7 @@
 
 import {
   connectedCondition,
+  endpointAnnotation,
   type Mode,
   modeAnnotation,
   modeOf,
@@ -15,6 +16,7 @@ import {
   wantedBy,
 } from "../sdk/kubernetes/annotation.js";
 import { toStatusError } from "../sdk/status.js";
+import { equipEndpoint } from "./endpoint.js";
 import { hasClient, injection } from "./inject.js";
 import { type Patch, patchOf } from "./json-patch.js";
 import { at, type ObjectMeta, type PatchOperation, type Pod, readMeta, readPod } from "./objects.js";
@@ -102,7 +104,7 @@ function decideWorkload(review: Review, path: readonly string[], { annotation }:
   // the template of a Job cannot be changed
   if (review.kind === "Job" && review.operation === "UPDATE") return untouched;
   const patch = patchOf(review.object);
-  for (const key of [annotation, modeAnnotation]) handDown(patch, path, key, meta, before, template);
+  for (const key of [annotation, modeAnnotation, endpointAnnotation]) handDown(patch, path, key, meta, before, template);
   return { allowed: true, patch: patch.operations, warnings: [] };
 }
 
@@ -126,13 +128,33 @@ function handDown(
 
 function createPod(review: Review, around: Surroundings): Verdict {
   const pod = readPod(review.object);
+  const equipment = equipEndpoint(review.object, pod, around.sidecar, { csi: around.csi, confined: isConfined(around) });
+  const client = connectPod(review, pod, around);
+  if (!client.allowed || equipment.length === 0) return client;
+  // both may want the same volumes
+  const volumes = new Set(equipment.flatMap((operation) => volumeNameOf(operation) ?? []));
+  const added = client.patch.filter((operation) => !volumes.has(volumeNameOf(operation) ?? ""));
+  const hasList = equipment.some(({ path }) => path === "/spec/volumes");
+  return { ...client, patch: [...equipment, ...added.filter(({ path }) => !hasList || path !== "/spec/volumes")] };
+}
+
+function volumeNameOf(operation: PatchOperation): string | undefined {
+  if (operation.op === "remove" || operation.path !== "/spec/volumes/-") return undefined;
+  return (operation.value as { name: string }).name;
+}
+
+function isConfined({ namespace, csi }: Surroundings): boolean {
+  return forbidsHostPaths(namespace) && !csi;
+}
+
+function connectPod(review: Review, pod: Pod, around: Surroundings): Verdict {
   const own = wantedBy(pod.metadata, around.annotation);
   const inherited = own === undefined && ownText(pod.metadata, around.annotation) === undefined;
   const wanted = own ?? (inherited ? wantedBy(around.namespace, around.annotation) : undefined);
   if (wanted === undefined || hasClient(pod.spec)) return untouched;
   if (pod.spec?.hostNetwork === true) return hostNetwork(inherited, around.annotation);
   const asked = modeOf(pod.metadata) ?? modeOf(around.namespace) ?? around.defaultMode;
-  const confined = forbidsHostPaths(around.namespace) && !around.csi;
+  const confined = isConfined(around);
   const mode: Mode = confined ? "node" : asked;
   const patch = patchOf(review.object);
   // what is inherited is written on the pod: it shows there, and the agent of the node needs no namespaces

@@ -65,16 +65,19 @@ const securityContext = {
 } as const;
 
 function envOf(wanted: Wanted, settings: SidecarSettings): object[] {
-  const field = (name: string, fieldPath: string): object => ({ name, valueFrom: { fieldRef: { fieldPath } } });
-  const own: Record<string, string> = {
+  return surroundings(settings, {
     // pods of two namespaces may have one name, and their connections must not
     NSM_NAME: "$(POD_NAME).$(POD_NAMESPACE)",
     NSM_NETWORK_SERVICES: escapeReferences(wanted.text),
-    NSM_CONNECT_TO: `unix://${settings.socketFolder}/nsm.io.sock`,
     WEFT_HEALTH_LISTEN_ON: `:${settings.healthPort}`,
-    ...identityEnv(settings),
     ...settings.envs,
-  };
+  });
+}
+
+/** What every program of the SDK wants to know of where it runs. */
+export function surroundings(settings: SidecarSettings, more: Readonly<Record<string, string>>): { readonly name: string }[] {
+  const field = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
+  const own = { NSM_CONNECT_TO: `unix://${settings.socketFolder}/nsm.io.sock`, ...identityEnv(settings), ...more };
   return [
     field("POD_NAME", "metadata.name"),
     field("POD_NAMESPACE", "metadata.namespace"),
@@ -94,14 +97,15 @@ function identityEnv({ identity, spireSocketFolder }: SidecarSettings): Record<s
   return { WEFT_CA_URL: identity.caUrl, WEFT_CA_ROOT: identity.caRoot, WEFT_JOIN_TOKEN_FILE: "/var/run/secrets/weft/token" };
 }
 
-function mountsOf({ identity, socketFolder, spireSocketFolder }: SidecarSettings): object[] {
-  const socket = { name: socketVolume, mountPath: socketFolder, readOnly: true };
-  if (identity.kind === "spire") return [socket, { name: spireVolume, mountPath: spireSocketFolder, readOnly: true }];
-  if (identity.kind === "ca") return [socket, { name: identityVolume, mountPath: "/var/run/secrets/weft", readOnly: true }];
+export function mountsOf({ identity, socketFolder, spireSocketFolder }: SidecarSettings): { name: string; mountPath: string }[] {
+  const socket = { name: socketVolume, mountPath: socketFolder, ...{ readOnly: true } };
+  const readOnly = { readOnly: true };
+  if (identity.kind === "spire") return [socket, { name: spireVolume, mountPath: spireSocketFolder, ...readOnly }];
+  if (identity.kind === "ca") return [socket, { name: identityVolume, mountPath: "/var/run/secrets/weft", ...readOnly }];
   return [socket];
 }
 
-function volumesOf({ identity, socketFolder, spireSocketFolder }: SidecarSettings, csi: boolean): { name: string }[] {
+export function volumesOf({ identity, socketFolder, spireSocketFolder }: SidecarSettings, csi: boolean): { name: string }[] {
   const folder = (name: string, path: string, driver: string): { name: string } =>
     csi ? { name, ...{ csi: { driver, readOnly: true } } } : { name, ...{ hostPath: { path, type: "Directory" } } };
   const socket = folder(socketVolume, socketFolder, "csi.networkservicemesh.io");

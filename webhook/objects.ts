@@ -12,6 +12,8 @@ export interface ObjectMeta {
 
 export interface Container {
   readonly name: string;
+  readonly env?: readonly { readonly name: string }[];
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath?: string }[];
 }
 
 export interface PodSpec {

@@ -14,10 +14,12 @@ export interface PingOptions {
   readonly interface?: string;
   readonly count: number;
   readonly wait: string;
+  readonly interval: string;
 }
 
 const timeoutMs = 1_000;
-const pauseMs = 100;
+/** While nothing has been answered yet. */
+const tryMs = 100;
 
 /**
  * @param address  undefined: the other end of the connection on `--interface`
@@ -31,6 +33,7 @@ export async function ping(address: string | undefined, options: PingOptions, { 
       "say whom: weft ping ADDRESS, or weft ping --interface NAME for the other end of it",
     );
   }
+  const intervalMs = parseDurationMs(options.interval);
   const endMs = performance.now() + parseDurationMs(options.wait);
   for (let answered = 0, sent = 0; ; ) {
     signal.throwIfAborted();
@@ -38,12 +41,12 @@ export async function ping(address: string | undefined, options: PingOptions, { 
     const waiting = answered === 0 && performance.now() < endMs;
     if (destination === undefined) {
       if (!waiting) throw statusError(Code.NOT_FOUND, `interface ${interfaceName} has no route to a single address`);
-      await pause();
+      await pause(tryMs, signal);
       continue;
     }
     const reply = await icmpEcho({ source: "", destination, interfaceName, timeoutMs, signal });
     if (reply === undefined && waiting) {
-      await pause();
+      await pause(tryMs, signal);
       continue;
     }
     sent++;
@@ -53,6 +56,7 @@ export async function ping(address: string | undefined, options: PingOptions, { 
       out.write(`${answered} of ${sent} answered\n`);
       return answered === sent ? 0 : 1;
     }
+    await pause(intervalMs, signal);
   }
 }
 
@@ -75,6 +79,14 @@ function otherEnd(interfaceName: string): string | undefined {
   }
 }
 
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, pauseMs));
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });
 }

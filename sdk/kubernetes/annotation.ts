@@ -15,6 +15,12 @@ import { Code, statusError } from "../status.js";
 export const servicesAnnotation = "networkservicemesh.io";
 export const modeAnnotation = "networkservicemesh.io/mode";
 
+/**
+ * The pod is an endpoint: its containers ("true": all of them; else their names, separated by commas) get what a program of
+ * the SDK wants to know of its surroundings: the manager's socket, a name, an identity.
+ */
+export const endpointAnnotation = "networkservicemesh.io/endpoint";
+
 /** Of a pod with an annotation: whether it has all that it asks for. Also the readiness gate of mode `node`. */
 export const connectedCondition = "networkservicemesh.io/connected";
 /** What a pod has, as JSON, for people and programs that look at the pod only. */

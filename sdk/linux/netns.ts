@@ -5,7 +5,7 @@
  * function. A socket opened there belongs to that namespace for life and can be used from anywhere afterwards.
  */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, statSync, unlinkSync } from "node:fs";
+import { closeSync, constants, fstatSync, mkdirSync, openSync, readFileSync, rmSync, statSync, unlinkSync } from "node:fs";
 import { Code, statusError } from "../status.js";
 import { findNetns } from "./find-netns.js";
 import * as libc from "./libc.js";
@@ -63,17 +63,22 @@ export function ownNetnsInode(): { dev: bigint; ino: bigint } {
 export function withNetns<T>(handle: Pick<NetnsHandle, "fd" | "ino">, run: () => T): T {
   const own = openSync(ownPath, constants.O_RDONLY);
   try {
+    // to enter even one's own takes CAP_SYS_ADMIN
+    if (fstatSync(own, { bigint: true }).ino === handle.ino) return refusePromise(run());
     libc.setNamespace(handle.fd, libc.CLONE_NEWNET, `enter network namespace ${handle.ino}`);
     try {
-      const result = run();
-      if (result instanceof Promise) throw new TypeError("withNetns runs synchronous functions only");
-      return result;
+      return refusePromise(run());
     } finally {
       returnTo(own);
     }
   } finally {
     closeSync(own);
   }
+}
+
+function refusePromise<T>(result: T): T {
+  if (result instanceof Promise) throw new TypeError("withNetns runs synchronous functions only");
+  return result;
 }
 
 /** Starts a program inside a namespace; the child inherits the namespace of the thread that forks. */

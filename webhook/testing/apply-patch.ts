@@ -13,8 +13,10 @@ export function applyPatch(object: unknown, patch: readonly PatchOperation[]): u
     const parent = names.reduce<unknown>((here, name) => (here as Record<string, unknown> | undefined)?.[name], result);
     if (typeof parent !== "object" || parent === null) throw new Error(`${operation.path}: its parent is missing`);
     if (Array.isArray(parent)) {
-      if (operation.op !== "add" || last !== "-") throw new Error(`${operation.path}: only appending is known here`);
-      parent.push(operation.value);
+      if (operation.op !== "add") throw new Error(`${operation.path}: only adding is known here`);
+      const index = last === "-" ? parent.length : Number(last);
+      if (!(index <= parent.length)) throw new Error(`${operation.path}: beyond the end`);
+      parent.splice(index, 0, operation.value);
       continue;
     }
     const fields = parent as Record<string, unknown>;
