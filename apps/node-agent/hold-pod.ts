@@ -141,7 +141,13 @@ export function holdPod(options: HoldPodOptions): HeldPod {
   async function connectOne(key: string, entry: Entry, { dev, ino }: { dev: bigint; ino: bigint }): Promise<void> {
     if (entry.state === "Waiting") set(entry, "Connecting");
     const others = [...entries.values()].flatMap(({ connection }) => (connection === undefined ? [] : [connection]));
-    const signal = AbortSignal.any([ended.signal, entry.stop.signal]);
+    // ends the attempt only: a connection that is there is closed or left by name
+    const attempt = new AbortController();
+    const abort = (): void => attempt.abort();
+    const reasons = [ended.signal, entry.stop.signal];
+    for (const reason of reasons) reason.addEventListener("abort", abort, { once: true });
+    const { signal } = attempt;
+    if (reasons.some(({ aborted }) => aborted)) abort();
     try {
       const netnsUrl = inodeUrl({ dev, ino });
       const patient = entries.size - others.length <= 1;
@@ -157,6 +163,8 @@ export function holdPod(options: HoldPodOptions): HeldPod {
       // another turn for the others first
       entry.notBeforeMs = Date.now() + retryMs;
       set(entry, status.code === Code.DEADLINE_EXCEEDED ? "Connecting" : "Failed", adviceFor(entry.service, status));
+    } finally {
+      for (const reason of reasons) reason.removeEventListener("abort", abort);
     }
   }
 
