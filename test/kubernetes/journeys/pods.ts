@@ -19,6 +19,13 @@ interface ConnectionObject extends KubernetesObject {
 }
 
 export function podJourneys(cluster: () => Cluster): void {
+  bothModes(cluster);
+  ofRunningPods(cluster);
+  mistakesAndLimits(cluster);
+  quickstart(cluster);
+}
+
+function bothModes(cluster: () => Cluster): void {
   test("rows 9.1, 9.5: an endpoint and clients on both nodes by the annotation alone, in both modes", async () => {
     await cluster().kubectl(["create", "namespace", namespace]);
     await cluster().kubectl(
@@ -53,7 +60,9 @@ export function podJourneys(cluster: () => Cluster): void {
     assert.deepEqual(connected, plain);
     assert.match(await exec(cluster(), "node-node-1", "nslookup kubernetes.default.svc.cluster.local"), /10\.96\.0\.1/);
   });
+}
 
+function ofRunningPods(cluster: () => Cluster): void {
   test("a running pod: the annotation adds an interface and takes it away, without a restart", async () => {
     const annotate = (value: string): Promise<string> =>
       cluster().kubectl(["-n", namespace, "annotate", "pod", "node-node-1", "--overwrite", value]);
@@ -68,7 +77,9 @@ export function podJourneys(cluster: () => Cluster): void {
     const made = await untilPodReady(cluster(), "node-node-1", namespace);
     assert.equal((made.status as { containerStatuses?: { restartCount: number }[] }).containerStatuses?.[0]?.restartCount, 0);
   });
+}
 
+function mistakesAndLimits(cluster: () => Cluster): void {
   test("a service that nobody offers: the pod runs, is not ready, and an event says what to do", async () => {
     const name = "lonely";
     await applyPod(cluster(), {
@@ -108,7 +119,9 @@ export function podJourneys(cluster: () => Cluster): void {
       await eventually(`no tunnel on ${node.name}`, async () => !/vxlan/.test(await node.run(["ip", "-d", "link"])));
     }
   });
+}
 
+function quickstart(cluster: () => Cluster): void {
   test("docs/quickstart-kubernetes.md, word for word, but for installation and removal", async () => {
     const [install, , ...blocks] = commandsOf("docs/quickstart-kubernetes.md");
     assert.match(install ?? "", /helm install/);
