@@ -18,8 +18,8 @@ export const registrySettings = {
   listenOn: setting("NSM_LISTEN_ON", list(address), "where managers reach this registry", { default: "tcp://:5002" }),
   store: setting(
     "WEFT_STORE",
-    oneOf("lmdb", "memory", "kubernetes"),
-    "where entries are kept: lmdb survives a restart, memory does not, kubernetes is shared by replicas (custom resources)",
+    oneOf("lmdb", "memory", "kubernetes", "etcd"),
+    "where entries are kept: lmdb survives a restart, memory does not, kubernetes (custom resources) and etcd are shared by replicas",
     { default: "lmdb" },
   ),
   kubeconfig: setting("KUBECONFIG", text, "way to the cluster with the store kubernetes; empty = as the pod's service account", {
@@ -39,6 +39,17 @@ export const registrySettings = {
     "whose objects the store kubernetes reads: those of all namespaces, or only of its own (a Role is enough)",
     { default: "cluster" },
   ),
+  etcdEndpoints: setting("WEFT_ETCD_ENDPOINTS", list(text), "members of the store etcd, http(s)://host:port", {
+    default: "http://127.0.0.1:2379",
+  }),
+  etcdPrefix: setting("WEFT_ETCD_PREFIX", name, "before each key of the store etcd", { default: "/weft/registry" }),
+  etcdCa: setting("WEFT_ETCD_CA", text, "file with the authority of etcd's certificates; empty = those of the system", {
+    default: "",
+  }),
+  etcdCert: setting("WEFT_ETCD_CERT", text, "file with our certificate for etcd", { default: "" }),
+  etcdKey: setting("WEFT_ETCD_KEY", text, "file with the key of WEFT_ETCD_CERT", { default: "" }),
+  etcdUser: setting("WEFT_ETCD_USER", text, "user at etcd; empty = none", { default: "" }),
+  etcdPasswordFile: setting("WEFT_ETCD_PASSWORD_FILE", text, "file with the password of WEFT_ETCD_USER", { default: "" }),
   leasePeriodMs: setting("NSM_EXPIRE_PERIOD", durationMs, "longest life of an endpoint's entry without a refresh", {
     default: "1m",
   }),

@@ -3,11 +3,9 @@ import { setFlagsFromString } from "node:v8";
 import type { ChainObserver } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
 import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
-import { resolveStateDir } from "../sdk/config/state-dir.js";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import { startIdentity } from "../sdk/identity/start.js";
-import { findApiConnection } from "../sdk/kubernetes/connection.js";
 import { policiesFor } from "../sdk/policies/policies.js";
 import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import { mintFor, type PathOptions } from "../sdk/registry/enter-path.js";
@@ -28,15 +26,13 @@ import {
 import { grpcTransport, type Transport } from "../sdk/transport/transport.js";
 import { endpointChain, serviceChain } from "./chain.js";
 import { type RegistryConfig, registrySettings } from "./config.js";
-import { expireEndpoints, renewLease } from "./expire.js";
+import { expireEndpoints } from "./expire.js";
 import { createFinder, type Finder } from "./find.js";
 import { type Entry, endpointKind, serviceKind } from "./kind.js";
 import { markStale } from "./mark-stale.js";
 import { publishFigures } from "./metrics.js";
+import { openStores, sizesOf } from "./open-stores.js";
 import { inspectRegistry } from "./report.js";
-import { openKubernetesStores } from "./store/kubernetes/stores.js";
-import { openLmdbStores } from "./store/lmdb.js";
-import { createMemoryStores } from "./store/memory.js";
 import type { Stores } from "./store/store.js";
 
 export interface RegistryDeps extends PathOptions {
@@ -75,7 +71,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     for (const step of undo.splice(0).reverse()) await step();
   };
   try {
-    const stores = await openStores(config, deps, clock);
+    const stores = deps.stores ?? (await openStores(config, { ...deps, clock }));
     undo.push(() => stores.close());
     const expiry = expireEndpoints(stores.endpoints, { clock, log });
     undo.push(() => expiry.stop());
@@ -127,33 +123,6 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     await stop();
     throw error;
   }
-}
-
-function sizesOf({ services, endpoints }: Stores): { services: number; endpoints: number } {
-  return { services: services.table.size, endpoints: endpoints.table.size };
-}
-
-async function openStores(config: RegistryConfig, deps: RegistryDeps, clock: Clock): Promise<Stores> {
-  const { leasePeriodMs } = config;
-  const { log, signal, env = {} } = deps;
-  if (deps.stores !== undefined) return deps.stores;
-  if (config.store === "memory") return createMemoryStores();
-  if (config.store === "kubernetes") {
-    const connection = await findApiConnection({ env, kubeconfig: config.kubeconfig });
-    const namespace = config.namespace || connection.namespace;
-    const onlyNamespace = config.storeScope === "namespace";
-    log.info("the registry keeps its entries in Kubernetes", {
-      server: connection.server.href,
-      namespace,
-      as: connection.origin,
-    });
-    return openKubernetesStores({ connection, name: config.name, namespace, onlyNamespace, leasePeriodMs, clock, log, signal });
-  }
-  return openLmdbStores({
-    dir: resolveStateDir(config.stateDir, config.name, env),
-    log,
-    restore: (endpoint) => renewLease(endpoint, clock.nowMs(), leasePeriodMs),
-  });
 }
 
 /** The command `weft registry`; the result is its exit code. */

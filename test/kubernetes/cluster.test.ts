@@ -1,6 +1,8 @@
 /** What is tried on the real cluster: one cluster for all, because it takes a while to come up. */
 import { after, before, describe } from "node:test";
 import { clusterJourneys } from "./journeys/cluster.js";
+import { faultJourneys } from "./journeys/faults.js";
+import { installJourney, uninstallJourney } from "./journeys/install.js";
 import { type Cluster, noCluster, startCluster } from "./rig/cluster/cluster.js";
 
 const skip = noCluster();
@@ -17,4 +19,8 @@ describe("on a real cluster", { skip }, () => {
   });
   after(async () => await cluster?.stop());
   clusterJourneys(theCluster);
+  // from here on Weft is installed
+  installJourney(theCluster);
+  faultJourneys(theCluster);
+  uninstallJourney(theCluster);
 });

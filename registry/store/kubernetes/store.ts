@@ -7,15 +7,14 @@
  * While the API server is away a mere refresh is kept in memory; other writes are refused with UNAVAILABLE.
  */
 import type { Clock } from "../../../sdk/clock.js";
-import type { NetworkServiceEndpoint } from "../../../sdk/gen/registry.js";
 import type { KubernetesApi } from "../../../sdk/kubernetes/api.js";
 import { isApiError } from "../../../sdk/kubernetes/api-error.js";
 import { type ListWatch, type ListWatchState, listWatch, type Timing } from "../../../sdk/kubernetes/list-watch.js";
 import { apiVersionOf, type KubernetesObject, pathOf } from "../../../sdk/kubernetes/resource.js";
 import { Code, statusError } from "../../../sdk/status.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
-import { timestampMs, timestampOf } from "../../../sdk/timestamp.js";
 import type { Entry } from "../../kind.js";
+import { isOver, withWholeLease } from "../lease-of-others.js";
 import { overtaken } from "../memory.js";
 import type { Store } from "../store.js";
 import { createTable } from "../table.js";
@@ -239,16 +238,4 @@ function stateOf<T extends Entry>({ object, entry }: Standing<T>): string {
 
 function at({ namespace, name }: KubernetesObject["metadata"]): { namespace?: string; name: string } {
   return namespace === undefined ? { name } : { namespace, name };
-}
-
-/** The entry with a lease that ends at `endMs` at the earliest; one without lease has none. */
-function withWholeLease<T extends Entry>(entry: T, endMs: number): T {
-  const { expiration_time: end } = entry as Partial<NetworkServiceEndpoint>;
-  if (end === undefined || timestampMs(end) >= endMs) return entry;
-  return { ...entry, expiration_time: timestampOf(endMs) };
-}
-
-function isOver(entry: Entry, nowMs: number): boolean {
-  const { expiration_time: end } = entry as Partial<NetworkServiceEndpoint>;
-  return end !== undefined && timestampMs(end) <= nowMs;
 }
