@@ -1,5 +1,5 @@
 /** The settings of the node agent. */
-import { durationMs, name, optional, text } from "../../sdk/config/kinds.js";
+import { durationMs, list, name, optional, text } from "../../sdk/config/kinds.js";
 import { setting } from "../../sdk/config/table.js";
 import { workloadSettings } from "../workload-settings.js";
 
@@ -21,6 +21,17 @@ export const nodeAgentSettings = {
   livenessCheckTimeoutMs: setting("NSM_LIVENESS_CHECK_TIMEOUT", durationMs, "without an answer for so long it is dead", {
     default: "1s",
   }),
+  excludedPrefixesFile: setting(
+    "WEFT_EXCLUDED_PREFIXES_FILE",
+    text,
+    "where the cluster's networks are written for the manager; empty = nowhere",
+    { default: "" },
+  ),
+  excludedPrefixes: setting("NSM_EXCLUDED_PREFIXES", list(text), "further prefixes no endpoint may use", { default: "" }),
+  excludedPrefixesMap: setting("NSM_CONFIG_MAP_NAME", name, "ConfigMap with further prefixes, key excluded_prefixes_input.yaml", {
+    default: "excluded-prefixes-config",
+  }),
+  namespace: setting("NSM_CONFIG_MAP_NAMESPACE", text, "where that ConfigMap is; empty = this pod's namespace", { default: "" }),
   kubeconfig: setting("KUBECONFIG", optional(text), "outside of a cluster: how to reach its API", {
     default: "",
     flag: "--kubeconfig",

@@ -19,6 +19,7 @@ import { followManager } from "./follow-manager.js";
 import { type HeldPod, type HoldPodOptions, holdPod } from "./hold-pod.js";
 import { createPodBook } from "./pod-book.js";
 import { clientNameOf, connectionId } from "./wish.js";
+import { writeNetworks } from "./write-networks.js";
 
 const command = { name: "weft node-agent", summary: "Connects the pods of its node, so that they need no container for it." };
 const dialTimeoutMs = 5_000;
@@ -83,13 +84,20 @@ export function run(options: RunOptions): Promise<number> {
     });
     const url = values.connectTo;
     void followManager({ dialer, url, shown, onChange: book.clientChanged, log, signal: stopping.signal });
+    const networks = await writeNetworks(values.excludedPrefixesFile, {
+      api,
+      log,
+      namespace: values.namespace || api.connection.namespace,
+      configMap: values.excludedPrefixesMap,
+      extra: values.excludedPrefixes,
+    });
     await watch.synced(signal);
     log.info("agent is ready", { node: values.nodeName, pods: watch.objects.size });
     return {
       ended: new Promise(() => {}),
       async stop() {
         stopping.abort();
-        await watch.stop();
+        await Promise.all([watch.stop(), networks.stop()]);
         await book.leave();
         dialer.close();
         api.close();
