@@ -20,7 +20,7 @@ before(async () => {
 });
 after(async () => await server?.stop());
 
-test("row 4.12: pod, service and node networks are found by themselves, watched, and excluded for the manager", {
+test("row 4.4: pod, service and node networks are found by themselves, watched, and excluded for the manager", {
   skip,
 }, async (t) => {
   const path = temporaryFile(t);

@@ -21,7 +21,7 @@ const service = "faults";
 export function faultJourneys(cluster: () => Cluster): void {
   const skip = noHelm();
   test("pods on both nodes reach an endpoint by their annotation, in mode node", { skip }, () => pingByAnnotation(cluster()));
-  test("row 9.5: all DaemonSets are rolled under traffic, and no packet is lost", { skip }, (t) => rollDaemons(cluster(), t));
+  test("all DaemonSets are rolled under traffic, and no packet is lost", { skip }, (t) => rollDaemons(cluster(), t));
   test("an endpoint's pod is deleted, and its client goes to another", { skip }, (t) => deleteEndpoint(cluster(), t));
   test("the node of an endpoint crashes, and its client goes to one on a node that lives", { skip }, (t) =>
     crashNode(cluster(), t),
