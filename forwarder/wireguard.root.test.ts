@@ -4,15 +4,14 @@ import { test } from "node:test";
 import { Payload } from "../sdk/api.js";
 import { openCapture } from "../sdk/linux/packet-capture.js";
 import { findProcess, uapiSocketPath } from "../sdk/linux/wireguard-go.js";
-import { probeWireguard } from "../sdk/linux/wireguard-probe.js";
 import { tcpProbe, tcpServer } from "../sdk/testing/tcp.js";
 import { until } from "../sdk/testing/until.js";
 import { context, createNodes } from "./testing/kernel-nodes.js";
 import { createNodeProcesses, pingAlong } from "./testing/node-processes.js";
+import { tunnelBackends } from "./testing/tunnel-backends.js";
 
-/** The program may be missing, and an ordinary user may not be allowed to open /dev/net/tun. */
-const wireguard = await probeWireguard();
-const skip = wireguard.supported === "yes" ? false : wireguard.detail;
+const backends = await tunnelBackends();
+const skip = backends.find(({ backend }) => backend === "program")?.skip ?? "not probed";
 
 const families = [
   { family: "IPv4", src: ["172.16.1.101/32"], dst: ["172.16.1.100/32"] },
@@ -23,104 +22,113 @@ const underlays = [
   { underlay: "IPv4", tunnels: { a: "198.18.0.1", b: "198.18.0.2" }, mtu: 1440 },
   { underlay: "IPv6", tunnels: { a: "2001:db8:18::1", b: "2001:db8:18::2" }, mtu: 1420 },
 ];
-for (const { underlay, tunnels, mtu } of underlays) {
-  for (const { family, src, dst } of underlay === "IPv4" ? families : families.slice(2)) {
-    test(`rows 1.3, 1.24: payload IP between nodes, ${family} over ${underlay}: ping, TCP, MTU, nothing left after close`, {
-      skip,
-    }, async (t) => {
-      const nodes = await createNodes(t, { tunnels });
-      nodes.mesh.endpoint.context = context(src, dst);
-      const before = nodes.inventory();
-      const answer = await nodes.mesh.request("a", "remote", { payload: "IP" });
-      await nodes.ping(src, dst);
-      assert.deepEqual([nodes.mtuOf(nodes.client, "nsm-1"), nodes.mtuOf(nodes.endpoint, "nse-if")], [mtu, mtu]);
-      assert.equal(answer.context?.MTU, mtu);
-      const [host = ""] = dst[0]?.split("/") ?? [];
-      await tcpServer(t, nodes.endpoint, [8080]);
-      assert.match(await tcpProbe(nodes.client, host, 8080, 5_000), /^open hello /);
-      await nodes.mesh.close("a", answer);
-      assert.deepEqual(nodes.inventory(), before);
-    });
+for (const { backend, by, skip } of backends)
+  for (const { underlay, tunnels, mtu } of underlays) {
+    for (const { family, src, dst } of underlay === "IPv4" ? families : families.slice(2)) {
+      test(`rows 1.3, 1.24: payload IP between nodes, ${family} over ${underlay} by ${by}: ping, TCP, MTU, nothing left after close`, {
+        skip,
+      }, async (t) => {
+        const nodes = await createNodes(t, { tunnels, backend });
+        nodes.mesh.endpoint.context = context(src, dst);
+        const before = nodes.inventory();
+        const answer = await nodes.mesh.request("a", "remote", { payload: "IP" });
+        await nodes.ping(src, dst);
+        assert.deepEqual([nodes.mtuOf(nodes.client, "nsm-1"), nodes.mtuOf(nodes.endpoint, "nse-if")], [mtu, mtu]);
+        assert.equal(answer.context?.MTU, mtu);
+        const [host = ""] = dst[0]?.split("/") ?? [];
+        await tcpServer(t, nodes.endpoint, [8080]);
+        assert.match(await tcpProbe(nodes.client, host, 8080, 5_000), /^open hello /);
+        await nodes.mesh.close("a", answer);
+        assert.deepEqual(nodes.inventory(), before);
+      });
+    }
   }
-}
 
 const pair = { src: ["172.16.1.101/32"], dst: ["172.16.1.100/32"] };
 type Nodes = Awaited<ReturnType<typeof createNodes>>;
 
-test("rows 1.3, 8.7: nothing is in clear on the underlay; the same packets without encryption are", { skip }, async (t) => {
-  const nodes = await createNodes(t);
-  nodes.mesh.endpoint.context = context(pair.src, pair.dst);
-  await tcpServer(t, nodes.endpoint, [8080]);
-  for (const payload of [Payload.IP, Payload.ETHERNET]) {
-    const wire = openCapture(nodes.b, "under");
-    t.after(wire.close);
-    const answer = await nodes.mesh.request("a", "remote", { payload });
-    await nodes.ping(pair.src, pair.dst);
-    assert.match(await tcpProbe(nodes.client, "172.16.1.100", 8080, 5_000), /^open hello /);
-    const frames = wire.frames().map(({ bytes }) => bytes);
-    const clear = frames.filter((frame) => isClear(frame));
-    assert.ok(frames.length > 8, `${frames.length} frames`);
-    if (payload === Payload.ETHERNET) assert.ok(clear.length > 8, `${clear.length} of ${frames.length} frames in clear`);
-    else {
-      assert.deepEqual(clear, []);
-      assert.ok(frames.filter(isWireguardData).length > 8, "the packets went this way");
+for (const { backend, by, skip } of backends)
+  test(`rows 1.3, 8.7: nothing is in clear on the underlay; the same packets without encryption are (by ${by})`, {
+    skip,
+  }, async (t) => {
+    const nodes = await createNodes(t, { backend });
+    nodes.mesh.endpoint.context = context(pair.src, pair.dst);
+    await tcpServer(t, nodes.endpoint, [8080]);
+    for (const payload of [Payload.IP, Payload.ETHERNET]) {
+      const wire = openCapture(nodes.b, "under");
+      t.after(wire.close);
+      const answer = await nodes.mesh.request("a", "remote", { payload });
+      await nodes.ping(pair.src, pair.dst);
+      assert.match(await tcpProbe(nodes.client, "172.16.1.100", 8080, 5_000), /^open hello /);
+      const frames = wire.frames().map(({ bytes }) => bytes);
+      const clear = frames.filter((frame) => isClear(frame));
+      assert.ok(frames.length > 8, `${frames.length} frames`);
+      if (payload === Payload.ETHERNET) assert.ok(clear.length > 8, `${clear.length} of ${frames.length} frames in clear`);
+      else {
+        assert.deepEqual(clear, []);
+        assert.ok(frames.filter(isWireguardData).length > 8, "the packets went this way");
+      }
+      await nodes.mesh.close("a", answer);
     }
+  });
+
+for (const { backend, by, skip } of backends)
+  test(`row 8.7: a datagram that is sent again is not delivered again (by ${by})`, { skip }, async (t) => {
+    const nodes = await createNodes(t, { backend });
+    nodes.mesh.endpoint.context = context(pair.src, pair.dst);
+    const answer = await nodes.mesh.request("a", "remote", { payload: "IP" });
+    await nodes.ping(pair.src, pair.dst);
+    const [there, here] = [openCapture(nodes.b, "under"), openCapture(nodes.a, "under")];
+    t.after(there.close);
+    t.after(here.close);
+    const received = () => Number(nodes.linkOf(nodes.endpoint, "nse-if")?.statistics?.rxPackets);
+    const before = received();
+    await nodes.ping(pair.src, pair.dst);
+    // An echo request and an echo reply: one there and back, one back and there.
+    await until("both have been received", () => received() === before + 2);
+    const data = there.frames().filter(({ outgoing, bytes }) => !outgoing && isWireguardData(bytes));
+    assert.ok(data.length >= 2);
+    const seen = there.frames().length;
+    for (let i = 0; i < 20; i++) for (const { bytes } of data) here.send(bytes);
+    await until("they have arrived", () => there.frames().length >= seen + 20 * data.length);
+    await nodes.ping(pair.src, pair.dst);
+    await until("what was sent later has been received", () => received() >= before + 4);
+    assert.equal(received(), before + 4);
     await nodes.mesh.close("a", answer);
-  }
-});
+  });
 
-test("row 8.7: a datagram that is sent again is not delivered again", { skip }, async (t) => {
-  const nodes = await createNodes(t);
-  nodes.mesh.endpoint.context = context(pair.src, pair.dst);
-  const answer = await nodes.mesh.request("a", "remote", { payload: "IP" });
-  await nodes.ping(pair.src, pair.dst);
-  const [there, here] = [openCapture(nodes.b, "under"), openCapture(nodes.a, "under")];
-  t.after(there.close);
-  t.after(here.close);
-  const received = () => Number(nodes.linkOf(nodes.endpoint, "nse-if")?.statistics?.rxPackets);
-  const before = received();
-  await nodes.ping(pair.src, pair.dst);
-  // An echo request and an echo reply: one there and back, one back and there.
-  await until("both have been received", () => received() === before + 2);
-  const data = there.frames().filter(({ outgoing, bytes }) => !outgoing && isWireguardData(bytes));
-  assert.ok(data.length >= 2);
-  const seen = there.frames().length;
-  for (let i = 0; i < 20; i++) for (const { bytes } of data) here.send(bytes);
-  await until("they have arrived", () => there.frames().length >= seen + 20 * data.length);
-  await nodes.ping(pair.src, pair.dst);
-  await until("what was sent later has been received", () => received() >= before + 4);
-  assert.equal(received(), before + 4);
-  await nodes.mesh.close("a", answer);
-});
-
-test("rows 1.3, 8.7: forwarders of both nodes are killed with -9 while encrypted packets flow: none is lost, all is removed", {
-  skip,
-}, async (t) => {
-  const nodes = await createNodeProcesses(t, Payload.IP);
-  const before = nodes.inventory();
-  await Promise.all([nodes.a.start(), nodes.b.start()]);
-  let connection = await nodes.request("remote");
-  const keys = () => [connection.mechanism?.type, ...keysOf(connection)];
-  const first = keys();
-  const flow = pingAlong(nodes.client.url, "172.16.2.1", "172.16.2.2");
-  for (const forwarder of [nodes.a, nodes.b]) {
-    await flow.more(5);
-    await forwarder.kill("SIGKILL");
-    await flow.more(20);
-    await forwarder.start();
-    connection = await nodes.request("remote", connection);
-    await flow.more(5);
-  }
-  assert.deepEqual(keys(), first);
-  const { sent, lost } = await flow.stop();
-  assert.ok(sent >= 60, `${sent} sent`);
-  assert.equal(lost, 0, `of ${sent}`);
-  await nodes.close(connection);
-  await until("all links are gone", () => JSON.stringify(nodes.inventory()) === JSON.stringify(before));
-});
+for (const { backend, by, skip } of backends)
+  for (const family of [4, 6] as const)
+    test(`rows 1.3, 8.7: forwarders of both nodes are killed with -9 while encrypted IPv${family} packets flow by ${by}: none is lost, all is removed`, {
+      skip,
+    }, async (t) => {
+      const nodes = await createNodeProcesses(t, { payload: Payload.IP, backend, family });
+      const before = nodes.inventory();
+      await Promise.all([nodes.a.start(), nodes.b.start()]);
+      let connection = await nodes.request("remote");
+      const keys = () => [connection.mechanism?.type, ...keysOf(connection)];
+      const first = keys();
+      const [source, destination] =
+        family === 4 ? (["172.16.2.1", "172.16.2.2"] as const) : (["2001:db8:2::1", "2001:db8:2::2"] as const);
+      const flow = pingAlong(nodes.client.url, source, destination);
+      for (const forwarder of [nodes.a, nodes.b]) {
+        await flow.more(5);
+        await forwarder.kill("SIGKILL");
+        await flow.more(20);
+        await forwarder.start();
+        connection = await nodes.request("remote", connection);
+        await flow.more(5);
+      }
+      assert.deepEqual(keys(), first);
+      const { sent, lost } = await flow.stop();
+      assert.ok(sent >= 60, `${sent} sent`);
+      assert.equal(lost, 0, `of ${sent}`);
+      await nodes.close(connection);
+      await until("all links are gone", () => JSON.stringify(nodes.inventory()) === JSON.stringify(before));
+    });
 
 test("what a forwarder killed while it makes a tunnel has begun is taken away when it starts again", { skip }, async (t) => {
-  const nodes = await createNodeProcesses(t, Payload.IP);
+  const nodes = await createNodeProcesses(t, { payload: Payload.IP });
   const before = nodes.inventory();
   await Promise.all([nodes.a.start(), nodes.b.start()]);
   const asking = nodes.request("remote").catch(() => undefined);
@@ -135,7 +143,7 @@ test("what a forwarder killed while it makes a tunnel has begun is taken away wh
 });
 
 test("close ends the processes and removes their sockets and UDP ports; each had an owner in the report", { skip }, async (t) => {
-  const nodes = await createNodes(t);
+  const nodes = await createNodes(t, { backend: "program" });
   nodes.mesh.endpoint.context = context(pair.src, pair.dst);
   const answer = await nodes.mesh.request("a", "remote", { payload: "IP" });
   const devices = await devicesOf(nodes);
@@ -156,7 +164,7 @@ test("close ends the processes and removes their sockets and UDP ports; each had
 });
 
 test("a process that dies is reported as a broken connection, and the next request mends it", { skip }, async (t) => {
-  const nodes = await createNodes(t);
+  const nodes = await createNodes(t, { backend: "program" });
   nodes.mesh.endpoint.context = context(pair.src, pair.dst);
   const stop = new AbortController();
   t.after(() => stop.abort());

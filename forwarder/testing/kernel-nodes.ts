@@ -15,10 +15,11 @@ import { silentLog } from "../../sdk/telemetry/log.js";
 import { joinNetns, type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
 import type { DataPlane } from "../dataplane/dataplane.js";
 import { createKernelDataPlane } from "../dataplane/kernel/kernel.js";
+import type { TunnelBackend } from "../dataplane/kernel/tuns.js";
 import { createMesh } from "./two-nodes.js";
 
 type Test = Parameters<typeof temporaryNetns>[0];
-type NodeOptions = NonNullable<Parameters<typeof createMesh>[1]>;
+type NodeOptions = NonNullable<Parameters<typeof createMesh>[1]> & { readonly backend?: TunnelBackend };
 
 export function context(src: readonly string[], dst: readonly string[]): Partial<ConnectionContext> {
   return { ip_context: IPContext.fromPartial({ src_ip_addrs: [...src], dst_ip_addrs: [...dst] }) };
@@ -34,7 +35,7 @@ export async function createNodes(t: Test, options: NodeOptions = {}) {
     { netns: a, name: "under", addresses: [`${tunnels.a}/${length}`] },
     { netns: b, name: "under", addresses: [`${tunnels.b}/${length}`] },
   );
-  const planes = { a: planeIn(t, a), b: planeIn(t, b) };
+  const planes = { a: planeIn(t, a, options.backend), b: planeIn(t, b, options.backend) };
   const netns = { client: client.url, endpoint: endpoint.url };
   const mesh = await createMesh(t, { ...options, planes, netns });
   const linkOf = (where: TestNetns, name: string) => inside(where, (socket) => getLink(socket, name));
@@ -91,9 +92,9 @@ export async function createNodes(t: Test, options: NodeOptions = {}) {
 }
 
 /** A kernel data plane that lives on a node: it keeps the sockets that it opens in the node's namespace. */
-function planeIn(t: Test, node: TestNetns): DataPlane {
+function planeIn(t: Test, node: TestNetns, tunnels: TunnelBackend | undefined): DataPlane {
   const stateDir = mkdtempSync(join(tmpdir(), "wt-state-"));
-  const plane = withNetns(node, () => createKernelDataPlane({ stateDir, log: silentLog }));
+  const plane = withNetns(node, () => createKernelDataPlane({ stateDir, log: silentLog, tunnels }));
   t.after(async () => {
     for (const { id } of plane.list()) await plane.remove(id, new AbortController().signal);
     await plane.close();

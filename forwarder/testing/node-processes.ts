@@ -32,15 +32,27 @@ import {
   monitorService,
   serviceRegistryService,
 } from "../../sdk/transport/services.js";
+import type { TunnelBackend } from "../dataplane/kernel/tuns.js";
 
 type Test = Parameters<typeof temporaryNetns>[0];
 
 interface Forwarder {
+  readonly pid: number | undefined;
   start(): Promise<void>;
   kill(signal: "SIGKILL" | "SIGTERM"): Promise<void>;
 }
 
-export async function createNodeProcesses(t: Test, payload: Payload = Payload.ETHERNET) {
+export interface NodeProcessOptions {
+  readonly payload?: Payload;
+  readonly backend?: TunnelBackend;
+  /** Of what flows through the remote connection. */
+  readonly family?: 4 | 6;
+  /** More of the forwarders' environment. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export async function createNodeProcesses(t: Test, options: NodeProcessOptions = {}) {
+  const { payload = Payload.ETHERNET, family = 4 } = options;
   const [a, b] = [temporaryNetns(t, "a"), temporaryNetns(t, "b")];
   const [client, endpoint] = [temporaryNetns(t, "cl"), temporaryNetns(t, "ep")];
   joinNetns({ netns: a, name: "under", addresses: ["198.18.0.1/24"] }, { netns: b, name: "under", addresses: ["198.18.0.2/24"] });
@@ -48,19 +60,23 @@ export async function createNodeProcesses(t: Test, payload: Payload = Payload.ET
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   const dialer = createDialer({ dialTimeoutMs: 2_000 });
   t.after(() => dialer.close());
-  const endpointUrl = await serveEndpoint(t, `unix://${dir}/endpoint.sock`, endpoint);
+  const endpointUrl = await serveEndpoint(t, `unix://${dir}/endpoint.sock`, endpoint, family);
   const managers = {
     a: await serveManager(t, `unix://${dir}/a.sock`, { "nse-local": endpointUrl, "nse-remote": "tcp://198.18.0.2:5001" }),
     b: await serveManager(t, `unix://${dir}/b.sock`, { "nse-remote": endpointUrl }),
   };
   const url = `unix://${dir}/forwarder-a.sock`;
   const { signal } = new AbortController();
+  const backend = options.backend === undefined ? "auto" : { kernel: "kernel", program: "wireguard-go" }[options.backend];
+  const more = { WEFT_WIREGUARD: backend, ...options.env };
   return {
     client,
-    a: forwarderProcess(t, dialer, a, { name: "a", dir, tunnelIp: "198.18.0.1", manager: managers.a, listenOn: url }),
+    endpoint,
+    a: forwarderProcess(t, dialer, a, { name: "a", dir, tunnelIp: "198.18.0.1", manager: managers.a, listenOn: url, more }),
     b: forwarderProcess(t, dialer, b, {
       ...{ name: "b", dir, tunnelIp: "198.18.0.2", manager: managers.b },
       listenOn: `unix://${dir}/forwarder-b.sock,tcp://198.18.0.2:5001`,
+      more,
     }),
     /** How many wireguard-go processes there are on a node. */
     tunnelsOn: (node: "a" | "b") => countTunnels({ a, b }[node]),
@@ -93,6 +109,7 @@ interface ForwarderOptions {
   readonly tunnelIp: string;
   readonly manager: string;
   readonly listenOn: string;
+  readonly more: Readonly<Record<string, string>>;
 }
 
 /** `weft forwarder` in the namespace of its node. */
@@ -110,6 +127,9 @@ function forwarderProcess(t: Test, dialer: Dialer, node: TestNetns, options: For
   t.after(() => kill("SIGTERM"));
   return {
     kill,
+    get pid() {
+      return child?.pid;
+    },
     async start() {
       const env = {
         PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -118,6 +138,7 @@ function forwarderProcess(t: Test, dialer: Dialer, node: TestNetns, options: For
         NSM_LISTEN_ON: options.listenOn,
         NSM_TUNNEL_IP: options.tunnelIp,
         WEFT_STATE_DIR: join(options.dir, `state-${options.name}`),
+        ...options.more,
       };
       let log = "";
       const started = spawnInNetns(node, process.execPath, [weft, "forwarder", "--insecure"], {
@@ -159,13 +180,14 @@ async function serveManager(t: Test, url: string, urls: Readonly<Record<string, 
 }
 
 /** An endpoint whose interfaces are in a namespace of its own: one pair of addresses for each kind of connection. */
-async function serveEndpoint(t: Test, url: string, netns: TestNetns): Promise<string> {
+async function serveEndpoint(t: Test, url: string, netns: TestNetns, family: 4 | 6): Promise<string> {
   const handler: Handler<ConnectionApi> = {
     async request({ connection = Connection.fromPartial({}) }) {
       const to = connection.network_service_endpoint_name;
       const net = to === "nse-local" ? "172.16.1" : "172.16.2";
       const mechanism = kernelMechanism({ netnsUrl: netns.url, interfaceName: to });
-      const ip_context = IPContext.fromPartial({ src_ip_addrs: [`${net}.1/32`], dst_ip_addrs: [`${net}.2/32`] });
+      const [src, dst] = family === 6 ? ["2001:db8:2::1/128", "2001:db8:2::2/128"] : [`${net}.1/32`, `${net}.2/32`];
+      const ip_context = IPContext.fromPartial({ src_ip_addrs: [src], dst_ip_addrs: [dst] });
       const context = { MTU: 0, extra_context: {}, ...connection.context, ip_context };
       return { ...connection, mechanism, context };
     },
