@@ -11,7 +11,7 @@ import { exchangeTokens } from "../sdk/elements/exchange-tokens.js";
 import type { Expire } from "../sdk/elements/expire.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import { forward } from "../sdk/elements/forward.js";
-import { resolveAnsweredNamespace } from "../sdk/elements/resolve-namespace.js";
+import { answeredNamespaces } from "../sdk/elements/resolve-namespace.js";
 import type { Serialize } from "../sdk/elements/serialize.js";
 import { undo } from "../sdk/elements/undo.js";
 import { validateRequest } from "../sdk/elements/validate-request.js";
@@ -59,6 +59,7 @@ export interface ForwarderChainDeps {
 export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi> {
   const { name, clock, log, hub, journal, dialer, services, endpoints, connections, signal, maxTokenLifetimeMs } = deps;
   const { dataPlane, kinds, vnis, mechanismPriority: priority } = deps;
+  const answered = answeredNamespaces();
   return (
     chain<ConnectionApi>("forwarder", ["request", "close"], deps.observer)
       // Who asks, and may they?
@@ -76,8 +77,9 @@ export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi>
       .use(undo({ log }))
       .use(findEndpoint({ endpoints, connections, clock, log }))
       // How is it built?
+      .use(answered.release)
       .use(crossConnect({ dataPlane, kinds, connections, vnis, priority, clock, maxTokenLifetimeMs, log, journal }))
-      .use(resolveAnsweredNamespace())
+      .use(answered.resolve)
       .use(watchNeighbours({ name, dialer, hub, log, signal }))
       .end(forward({ dialer, log }))
   );

@@ -107,7 +107,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     () => {
       const inspect = inspectForwarder({ ...parts, journal });
       const services = [
-        connectionService(handler),
+        connectionService(handler, "call"),
         monitorService(policies?.monitor(parts.hub) ?? parts.hub),
         healthService(health),
         inspectService(policies?.inspect(inspect) ?? inspect),

@@ -20,7 +20,7 @@ import { matchesEndpoint, matchesService } from "../../sdk/registry/match.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
 import { silentLog } from "../../sdk/telemetry/log.js";
 import { createFakeRegistry } from "../../sdk/testing/fake-registry.js";
-import { joinNetns, type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
+import { joinNetns, namelessNetns, type TestNetns, temporaryNetns } from "../../sdk/testing/netns.js";
 import { until } from "../../sdk/testing/until.js";
 import { timestampOf } from "../../sdk/timestamp.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
@@ -47,6 +47,10 @@ export interface NodeProcessOptions {
   readonly backend?: TunnelBackend;
   /** Of what flows through the remote connection. */
   readonly family?: 4 | 6;
+  /** Forwarders in PID namespaces of their own, and workloads whose namespaces only descriptors lead to. */
+  readonly isolated?: boolean;
+  /** Instead of `node`: a program that starts it with these arguments. */
+  readonly launcher?: readonly string[];
   /** More of the forwarders' environment. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -54,7 +58,8 @@ export interface NodeProcessOptions {
 export async function createNodeProcesses(t: Test, options: NodeProcessOptions = {}) {
   const { payload = Payload.ETHERNET, family = 4 } = options;
   const [a, b] = [temporaryNetns(t, "a"), temporaryNetns(t, "b")];
-  const [client, endpoint] = [temporaryNetns(t, "cl"), temporaryNetns(t, "ep")];
+  const workload = (purpose: string) => (options.isolated === true ? namelessNetns(t) : temporaryNetns(t, purpose));
+  const [client, endpoint] = [workload("cl"), workload("ep")];
   joinNetns({ netns: a, name: "under", addresses: ["198.18.0.1/24"] }, { netns: b, name: "under", addresses: ["198.18.0.2/24"] });
   const dir = mkdtempSync(join(tmpdir(), "wt-"));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
@@ -68,15 +73,16 @@ export async function createNodeProcesses(t: Test, options: NodeProcessOptions =
   const url = `unix://${dir}/forwarder-a.sock`;
   const { signal } = new AbortController();
   const backend = options.backend === undefined ? "auto" : { kernel: "kernel", program: "wireguard-go" }[options.backend];
-  const more = { WEFT_WIREGUARD: backend, ...options.env };
+  const launcher = [...(options.isolated === true ? ownPids : []), ...(options.launcher ?? [])];
+  const more = { launcher, more: { WEFT_WIREGUARD: backend, ...options.env } };
   return {
     client,
     endpoint,
-    a: forwarderProcess(t, dialer, a, { name: "a", dir, tunnelIp: "198.18.0.1", manager: managers.a, listenOn: url, more }),
+    a: forwarderProcess(t, dialer, a, { name: "a", dir, tunnelIp: "198.18.0.1", manager: managers.a, listenOn: url, ...more }),
     b: forwarderProcess(t, dialer, b, {
       ...{ name: "b", dir, tunnelIp: "198.18.0.2", manager: managers.b },
       listenOn: `unix://${dir}/forwarder-b.sock,tcp://198.18.0.2:5001`,
-      more,
+      ...more,
     }),
     /** How many wireguard-go processes there are on a node. */
     tunnelsOn: (node: "a" | "b") => countTunnels({ a, b }[node]),
@@ -109,8 +115,11 @@ interface ForwarderOptions {
   readonly tunnelIp: string;
   readonly manager: string;
   readonly listenOn: string;
+  readonly launcher: readonly string[];
   readonly more: Readonly<Record<string, string>>;
 }
+
+const ownPids = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 /** `weft forwarder` in the namespace of its node. */
 function forwarderProcess(t: Test, dialer: Dialer, node: TestNetns, options: ForwarderOptions): Forwarder {
@@ -141,7 +150,8 @@ function forwarderProcess(t: Test, dialer: Dialer, node: TestNetns, options: For
         ...options.more,
       };
       let log = "";
-      const started = spawnInNetns(node, process.execPath, [weft, "forwarder", "--insecure"], {
+      const [program = "", ...args] = [...options.launcher, process.execPath, weft, "forwarder", "--insecure"];
+      const started = spawnInNetns(node, program, args, {
         env,
         stdio: ["ignore", "ignore", "pipe"],
       });

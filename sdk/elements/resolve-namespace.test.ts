@@ -7,7 +7,7 @@ import { Connection, type Mechanism } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import type { Peer } from "../peer.js";
 import { Code } from "../status.js";
-import { resolveAnsweredNamespace, resolveNamespace } from "./resolve-namespace.js";
+import { answeredNamespaces, resolveNamespace } from "./resolve-namespace.js";
 
 const own = statSync("/proc/self/ns/net", { bigint: true });
 const ownUrl = `inode://${own.dev}/${own.ino}`;
@@ -29,7 +29,7 @@ test("the caller's own process is found by its pid", async () => {
 });
 
 test("what an endpoint answers with is turned into a path, and back for the endpoint on refresh and close", async () => {
-  const hop = start(resolveAnsweredNamespace({ find }));
+  const hop = start(answeredNamespaces({ find }).resolve);
   hop.answer = kernel("inode://4/7");
   const answer = await hop.request(kernel(""));
   assert.equal(urlOf(answer), "file:///proc/77/ns/net");

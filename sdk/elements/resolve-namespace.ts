@@ -2,7 +2,7 @@
  * resolve-namespace — turns the network namespace that a neighbour names by inode into a path that others can open.
  * Does:   `resolveNamespace` (towards the next hop): inode://DEV/INO in preferences and mechanism becomes
  *         file:///proc/PID/ns/net, found by the caller's pid, then among mounts and processes; answers get the caller's url
- *         back. `resolveAnsweredNamespace` (towards the caller): the same for the mechanism that the next hop answers with.
+ *         back. `answeredNamespaces` (towards the caller): the same for the mechanism that the next hop answers with.
  *         A namespace whose descriptor has come over the connection has a path already (sdk/transport/descriptors).
  * Fails:  NOT_FOUND the namespace cannot be seen from here; PERMISSION_DENIED an ordinary user names a namespace that its
  *         own process is not in
@@ -57,23 +57,24 @@ export function resolveNamespace({ find = findNetns }: ResolveNamespaceOptions =
   };
 }
 
-export function resolveAnsweredNamespace({ find = findNetns }: ResolveNamespaceOptions = {}): Element<ConnectionApi> {
+export interface AnsweredNamespaces {
+  /** Stands where the answer comes in. */
+  readonly resolve: Element<ConnectionApi>;
+  /** Stands before those who use it, and closes what came as a descriptor when they are done. */
+  readonly release: Element<ConnectionApi>;
+}
+
+export function answeredNamespaces({ find = findNetns }: ResolveNamespaceOptions = {}): AnsweredNamespaces {
   const resolved = new Map<string, Renaming>();
-  /** By connection: what came as a descriptor is open until the connection is closed. */
+  /** By connection: what came as a descriptor is open until the request ends. */
   const open = new Map<string, HeldFile>();
 
-  /** A url for the namespace whose descriptor came with the answer; while it is the same one, so is the url. */
-  function keep(id: string, file: HeldFile): string {
-    const known = open.get(id);
-    if (known !== undefined && sameFile(known, file)) {
-      file.close();
-      return `file://${known.path}`;
-    }
+  /** Can be opened by its name on the wire from now on; that name stays the same when the descriptor does not. */
+  function keep(id: string, file: HeldFile): void {
     forget(id);
     open.set(id, file);
     rememberFile(inodeUrl(file), file.path);
     rememberNetns(file.dev, file.ino, file.path);
-    return `file://${file.path}`;
   }
 
   function forget(id: string): void {
@@ -84,7 +85,19 @@ export function resolveAnsweredNamespace({ find = findNetns }: ResolveNamespaceO
     file.close();
   }
 
-  return {
+  const release: Element<ConnectionApi> = {
+    name: "release-answered-namespace",
+    steps: {
+      async request(request, _context, rest) {
+        try {
+          return await rest.request(request);
+        } finally {
+          forget(request.connection?.id ?? "");
+        }
+      },
+    },
+  };
+  const resolve: Element<ConnectionApi> = {
     name: "resolve-answered-namespace",
     steps: {
       async request(request, _context, rest) {
@@ -96,22 +109,23 @@ export function resolveAnsweredNamespace({ find = findNetns }: ResolveNamespaceO
         const url = namespaceOf(answer.mechanism);
         if (url === undefined) return answer;
         const file = takeAnswered(answer.mechanism);
-        const path = file === undefined ? pathUrl(url, { kind: "self" }, find) : keep(connection.id, file);
-        const renaming = new Map([[url, path]]);
+        if (file !== undefined) {
+          keep(connection.id, file);
+          resolved.delete(connection.id);
+          return answer;
+        }
+        const renaming = new Map([[url, pathUrl(url, { kind: "self" }, find)]]);
         resolved.set(connection.id, renaming);
         return rename(answer, renaming);
       },
       async close(connection, _context, rest) {
         const renaming = resolved.get(connection.id);
         resolved.delete(connection.id);
-        try {
-          await rest.close(renaming === undefined ? connection : rename(connection, inverse(renaming)));
-        } finally {
-          forget(connection.id);
-        }
+        await rest.close(renaming === undefined ? connection : rename(connection, inverse(renaming)));
       },
     },
   };
+  return { resolve, release };
 }
 
 /** Undefined for a mechanism without one; a bare name is for who opens it. */

@@ -5,7 +5,7 @@ import { parsePrefix } from "../linux/netlink/ip-address.js";
 import { createVeth, getLink, setLink } from "../linux/netlink/links.js";
 import { randomMac } from "../linux/netlink/mac-address.js";
 import { openNetlinkSocket } from "../linux/netlink/socket.js";
-import { createNamedNetns, deleteNamedNetns, type NetnsHandle, openNetns } from "../linux/netns.js";
+import { createNamedNetns, deleteNamedNetns, type NetnsHandle, openNetns, openNewNetns } from "../linux/netns.js";
 import type { CleanUp } from "./cleanup.js";
 
 export interface TestNetns extends NetnsHandle {
@@ -25,6 +25,14 @@ export function temporaryNetns(t: CleanUp, purpose: string): TestNetns {
   t.after(() => handle.close());
   bringUp(handle, "lo");
   return { ...handle, name, url: `file:///run/netns/${name}` };
+}
+
+/** One that no path leads to but a descriptor of this process, which is all that keeps it: as a pod seen from a container. */
+export function namelessNetns(t: CleanUp): TestNetns {
+  const handle = openNewNetns();
+  t.after(() => handle.close());
+  bringUp(handle, "lo");
+  return { ...handle, name: "", url: `file:///proc/${process.pid}/fd/${handle.fd}` };
 }
 
 /** One end of a pair: an interface in a namespace, with addresses (CIDR). */

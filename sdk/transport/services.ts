@@ -14,16 +14,19 @@ import {
 } from "../gen/registry.js";
 import { Code, statusError } from "../status.js";
 import { type Health, ServingStatus } from "../telemetry/health.js";
-import { exchangeFiles, receiveSockets, sendSockets } from "./descriptors/server-calls.js";
+import { exchangeFiles, type FileKeeping, receiveSockets, sendSockets } from "./descriptors/server-calls.js";
 import type { ServiceBinding } from "./edge.js";
 import { methods, serviceNames } from "./methods.js";
 import { sharedEncoder } from "./shared-encoder.js";
 
 const empty: Empty = {};
 
-/** Request and Close. A request without a connection is given an empty one: the chain says what it misses. */
-export function connectionService(chain: Handler<ConnectionApi>): ServiceBinding {
-  const handler = exchangeFiles(chain);
+/**
+ * Request and Close. A request without a connection is given an empty one: the chain says what it misses.
+ * @param keeping  of the files that come as descriptors
+ */
+export function connectionService(chain: Handler<ConnectionApi>, keeping?: FileKeeping): ServiceBinding {
+  const handler = exchangeFiles(chain, keeping);
   return {
     name: serviceNames.connection,
     bind(edge) {

@@ -144,6 +144,7 @@ function decodeLinks(value: unknown): BuiltLink[] | undefined {
       (link["role"] === "client" || link["role"] === "endpoint") &&
       ["netnsUrl", "dev", "ino", "name", "macAddress"].every((key) => typeof link[key] === "string") &&
       (link["pingGroups"] === undefined || /^\d+ \d+$/.test(String(link["pingGroups"]))) &&
+      (link["number"] === undefined || Number.isInteger(link["number"])) &&
       isTun(link["tun"]) &&
       isTun(link["beside"]) &&
       isCarried(link["carried"]) &&

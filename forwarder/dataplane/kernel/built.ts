@@ -27,6 +27,8 @@ export interface BuiltLink {
   /** Device and inode of the namespace, decimal: an URL with a process id may mean another one later. */
   readonly dev: string;
   readonly ino: string;
+  /** The number under which the forwarder's own namespace knows it; it leads there when no path does. */
+  readonly number?: number;
   readonly name: string;
   readonly macAddress: string;
   /** Of an interface of WireGuard. */
@@ -65,6 +67,8 @@ export interface OwnedTable {
 
 /** What only the namespace itself can say. */
 export interface AskNamespace {
+  /** Undefined: it is the forwarder's own. */
+  number(): number | undefined;
   /** Ids of routing tables that nothing uses there. */
   freeTables(count: number): readonly number[];
   pingGroups(): string | undefined;
@@ -91,12 +95,14 @@ export function buildLink(
   const samePlace = before !== undefined && before.dev === String(netns.dev) && before.ino === String(netns.ino);
   const kept = new Map(samePlace ? before.tables.map((table) => [table.key, table] as const) : []);
   const isTun = plan.medium === "tun";
+  const number = samePlace && before.number !== undefined ? before.number : ask.number();
   const added = ask.freeTables(plan.policies.filter(({ key }) => !kept.has(key)).length)[Symbol.iterator]();
   return {
     role: plan.role,
     netnsUrl: plan.netnsUrl,
     dev: String(netns.dev),
     ino: String(netns.ino),
+    ...(number === undefined ? {} : { number }),
     name: plan.name,
     macAddress: isTun ? "" : plan.macAddress || before?.macAddress || macFrom(`${maker.connectionId}/${plan.role}`),
     group: maker.group,

@@ -1,26 +1,37 @@
 /** What has gone through a connection: the counters of its interfaces, and of those that stood in their places before. */
 import type { LinkStatistics } from "../../../sdk/linux/netlink/link-statistics.js";
 import { getLink } from "../../../sdk/linux/netlink/links.js";
+import { getLinkByNumber } from "../../../sdk/linux/netns-by-number.js";
 import type { Counters } from "../dataplane.js";
 import { type Built, type BuiltLink, counterNames } from "./built.js";
-import { findLink, type Place, withPlaces } from "./places.js";
+import { findLink, findLinkByNumber, type Home, type Place, type Places, withPlaces } from "./places.js";
 import { planOf } from "./plan.js";
 import { findBeside } from "./tunnel.js";
 import { retiredTuns } from "./tuns.js";
 
 /** "rx" is towards the client, whichever side the interface that counts is on. */
-export function countersOf(built: Built | undefined): Promise<Counters | undefined> {
-  return withPlaces((places) => {
-    const link = built?.links[0];
-    const place = link && places.find(link);
-    const index = place && link && findLink(place, link)?.index;
-    const own = place && index && getLink(place.socket, index)?.statistics;
-    if (built === undefined || link === undefined || !place || !own) return undefined;
-    const counted = sum([own, findBeside(place, link.beside)?.statistics, carriedBy(link)]);
-    if (planOf(built.crossConnect).links[0]?.role === "client") return counted;
-    const { rxBytes, txBytes, rxPackets, txPackets, drops } = counted;
-    return { rxBytes: txBytes, txBytes: rxBytes, rxPackets: txPackets, txPackets: rxPackets, drops };
-  });
+export async function countersOf(from: Home, built: Built | undefined): Promise<Counters | undefined> {
+  const link = built?.links[0];
+  if (built === undefined || link === undefined) return undefined;
+  const counted = lookByNumber(from, link) ?? (await withPlaces(from, (places) => lookInside(places, link)));
+  if (counted === undefined || planOf(built.crossConnect).links[0]?.role === "client") return counted;
+  const { rxBytes, txBytes, rxPackets, txPackets, drops } = counted;
+  return { rxBytes: txBytes, txBytes: rxBytes, rxPackets: txPackets, txPackets: rxPackets, drops };
+}
+
+function lookByNumber({ own }: Home, link: BuiltLink): LinkStatistics | undefined {
+  const found = findLinkByNumber(own, link)?.statistics;
+  if (found === undefined) return undefined;
+  const { number, beside } = link;
+  const second = number === undefined || beside === undefined ? undefined : getLinkByNumber(own, number, beside.device);
+  return sum([found, second?.statistics, carriedBy(link)]);
+}
+
+function lookInside(places: Places, link: BuiltLink): LinkStatistics | undefined {
+  const place = places.find(link);
+  const index = place && findLink(place, link)?.index;
+  const found = place && index && getLink(place.socket, index)?.statistics;
+  return place && found ? sum([found, findBeside(place, link.beside)?.statistics, carriedBy(link)]) : undefined;
 }
 
 /** The link with what it will have counted when the tunnels that it loses are gone. */

@@ -5,7 +5,9 @@
  *   replace  note → old one aside → make → commit → old one away   failure: new one away, old one back
  */
 
+import { namespaceId } from "../../../sdk/linux/netlink/namespace-ids.js";
 import type { NetnsHandle } from "../../../sdk/linux/netns.js";
+import { Code, isStatusError } from "../../../sdk/status.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { CrossConnect } from "../dataplane.js";
 import { announceBuilt } from "./announce.js";
@@ -14,6 +16,7 @@ import { type Built, type BuiltLink, buildLink, linkOf, type OwnedTable, parkedN
 import { freeTables } from "./configure.js";
 import { withCarried } from "./counters.js";
 import type { PingGroups } from "./ping-groups.js";
+import type { Place } from "./places.js";
 import { type Plan, planOf } from "./plan.js";
 import { settle } from "./settle.js";
 import { chooseTuns, type TunnelBackend } from "./tuns.js";
@@ -75,15 +78,28 @@ function choose({ shop, pings, underWay }: Job, { plan, crossConnect, before, ba
   const tuns = chooseTuns(plan, before && { built: before, plan: planOf(before.crossConnect) }, backend);
   const maker = { connectionId: crossConnect.id, group: shop.group, tuns };
   const links = plan.links.map((link) => {
-    const place = shop.places.open(link.netnsUrl);
     const earlier = before && linkOf(before, link.role);
+    const place = openOrFind(shop, link.netnsUrl, earlier);
     const ask = {
+      number: () => (place.netns.ino === shop.home.ino ? undefined : namespaceId(shop.own, place.netns)),
       freeTables: (count: number) => freeTables(place.socket, count, tablesUnderWay(underWay, place.netns)),
       pingGroups: () => pings.claim(crossConnect.id, place, link.netnsUrl),
     };
     return withCarried(place, buildLink(link, place.netns, earlier, ask, maker), earlier);
   });
   return { crossConnect, links, leftovers: [] };
+}
+
+/** By its name; when that leads nowhere, where the link of that name was made: its descriptor may not have come again. */
+function openOrFind({ places }: Workshop, netnsUrl: string, earlier: BuiltLink | undefined): Place {
+  try {
+    return places.open(netnsUrl);
+  } catch (error) {
+    const known =
+      earlier?.netnsUrl === netnsUrl && isStatusError(error) && error.code === Code.NOT_FOUND ? places.find(earlier) : undefined;
+    if (known === undefined) throw error;
+    return known;
+  }
 }
 
 interface Choice {

@@ -8,8 +8,8 @@ import type { NetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
 import { type NetnsHandle, withNetns } from "../../../sdk/linux/netns.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { DataPlaneEvent } from "../dataplane.js";
-import type { Built } from "./built.js";
-import { findLink, type Places, withPlaces } from "./places.js";
+import type { Built, BuiltLink } from "./built.js";
+import { findLink, findLinkByNumber, type Home, type Places, withPlaces } from "./places.js";
 
 export interface Health {
   /** Looks at the interfaces of a cross-connect from now on; again after each change. Forgets an earlier break. */
@@ -47,7 +47,7 @@ export function createHealth(needs: HealthNeeds): Health {
     linksById.delete(id);
     broken.delete(id);
   };
-  const suspect = (id: string): void => needs.inTurn(id, async (built) => report(id, await breakOf(built)));
+  const suspect = (id: string): void => needs.inTurn(id, async (built) => report(id, await breakOf(needs, built)));
   const report = (id: string, reason: string | undefined): void => {
     const known = broken.has(id);
     if (reason === undefined) broken.delete(id);
@@ -81,13 +81,12 @@ export function createHealth(needs: HealthNeeds): Health {
     const keys: string[] = [];
     const namespaces: number[] = [];
     for (const link of built.links) {
-      const place = places.find(link);
-      const index = place && findLink(place, link)?.index;
-      if (place === undefined || index === undefined) {
+      const seen = whereabouts(needs, places, link);
+      if (seen === undefined) {
         suspect(id);
         continue;
       }
-      const namespace = place.netns.ino === needs.home.ino ? undefined : namespaceId(needs.own, place.netns);
+      const { namespace, index } = seen;
       if (namespace !== undefined) namespaces.push(namespace);
       keys.push(`${namespace ?? "own"}/${index}`);
     }
@@ -102,9 +101,9 @@ export function createHealth(needs: HealthNeeds): Health {
     watch = withNetns(needs.home, () => watchLinks(handlers));
     for (const { crossConnect } of needs.all()) {
       needs.inTurn(crossConnect.id, (built) =>
-        withPlaces(async (places) => {
+        withPlaces(needs, async (places) => {
           follow(built, places);
-          report(crossConnect.id, await breakOf(built));
+          report(crossConnect.id, await breakOf(needs, built));
         }),
       );
     }
@@ -121,6 +120,20 @@ export function createHealth(needs: HealthNeeds): Health {
       subscribers.clear();
     },
   };
+}
+
+/** The number of its namespace, undefined for the forwarder's own, and its index there. */
+function whereabouts(
+  { home, own }: Home,
+  places: Places,
+  link: BuiltLink,
+): { namespace: number | undefined; index: number } | undefined {
+  const known = findLinkByNumber(own, link);
+  if (known !== undefined) return { namespace: link.number, index: known.index };
+  const place = places.find(link);
+  const index = place && findLink(place, link)?.index;
+  if (place === undefined || index === undefined) return undefined;
+  return { namespace: place.netns.ino === home.ino ? undefined : namespaceId(own, place.netns), index };
 }
 
 async function* listen(subscribers: Set<Subscriber>, start: () => void, signal: AbortSignal): AsyncIterable<DataPlaneEvent> {
@@ -148,13 +161,14 @@ async function* listen(subscribers: Set<Subscriber>, start: () => void, signal: 
 }
 
 /** What is wrong with it in words, or undefined. */
-function breakOf(built: Built): Promise<string | undefined> {
-  return withPlaces((places) => {
+function breakOf(from: Home, built: Built): Promise<string | undefined> {
+  return withPlaces(from, (places) => {
     for (const link of built.links) {
       const what = `${link.role} interface ${link.name} in ${link.netnsUrl}`;
-      const place = places.find(link);
-      if (place === undefined) return `${what}: its network namespace has ended`;
-      const found = findLink(place, link);
+      const known = findLinkByNumber(from.own, link);
+      const place = known === undefined ? places.find(link) : undefined;
+      if (known === undefined && place === undefined) return `${what}: its network namespace has ended`;
+      const found = known ?? (place && findLink(place, link));
       if (found === undefined) return `${what} is gone`;
       if (!found.up) return `${what} was set down`;
       if (!found.carrier) return `${what} has lost its link`;

@@ -97,7 +97,7 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
     }
     pending.set(id, crossConnect);
     try {
-      await withPlaces(async (places) => {
+      await withPlaces(supplies, async (places) => {
         try {
           const after = await bringAbout({ shop: shopOf(places), book, log, pings, underWay }, crossConnect, before);
           built.set(id, after);
@@ -114,7 +114,7 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
     const current = built.get(id);
     if (current === undefined) return;
     health.forget(id);
-    await withPlaces(async (places) => {
+    await withPlaces(supplies, async (places) => {
       await demolish(shopOf(places), [...current.links, ...current.leftovers], { rules: true, renamed: true });
       pings.settle(id, [], places);
     });
@@ -163,7 +163,7 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
         });
       }),
     list: () => [...built.values()].map(({ crossConnect }) => crossConnect),
-    counters: async (id) => await countersOf(built.get(id)),
+    counters: async (id) => await countersOf(supplies, built.get(id)),
     objects: async () => [...built.values()].flatMap(objectsOf),
     async recover(nowMs) {
       const { adopted, reclaimed } = await recoverAll({ book, log, pings, ...supplies, nowMs });
@@ -171,8 +171,8 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
       return { adopted: adopted.map(({ crossConnect }) => crossConnect), reclaimed };
     },
     events: (signal) => health.events(signal),
-    hasRoomBeside: async (id) => hasRoomBeside(built.get(id)),
-    isBesideProven: (id) => isBesideProven(built.get(id)),
+    hasRoomBeside: async (id) => hasRoomBeside(supplies, built.get(id)),
+    isBesideProven: (id) => isBesideProven(supplies, built.get(id)),
     async close() {
       health.close();
       await reaper.idle();

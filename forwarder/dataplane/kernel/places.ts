@@ -5,6 +5,7 @@
 import { getLink, type Link, listLinks } from "../../../sdk/linux/netlink/links.js";
 import { type NetlinkSocket, openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
 import { type NetnsHandle, openNetns } from "../../../sdk/linux/netns.js";
+import { getLinkByNumber, openNetnsByNumber } from "../../../sdk/linux/netns-by-number.js";
 import { isStatusError } from "../../../sdk/status.js";
 import { type BuiltLink, isParkedName } from "./built.js";
 import { kindOfTun } from "./tuns.js";
@@ -21,8 +22,17 @@ export interface Places {
   find(link: BuiltLink): Place | undefined;
 }
 
-/** Runs an operation and closes all it has opened. */
-export async function withPlaces<T>(run: (places: Places) => T | Promise<T>): Promise<T> {
+/** The forwarder's own namespace, and a routing socket in it. */
+export interface Home {
+  readonly home: NetnsHandle;
+  readonly own: NetlinkSocket;
+}
+
+/**
+ * Runs an operation and closes all it has opened.
+ * @param from  whose numbers lead to namespaces that no path leads to
+ */
+export async function withPlaces<T>(from: Home, run: (places: Places) => T | Promise<T>): Promise<T> {
   const byInode = new Map<string, Place>();
   const opened = new Map<string, Place>();
   const adopt = (netns: NetnsHandle): Place => {
@@ -45,7 +55,7 @@ export async function withPlaces<T>(run: (places: Places) => T | Promise<T>): Pr
     find(link) {
       const known = byInode.get(`${link.dev}/${link.ino}`);
       if (known !== undefined) return known;
-      const netns = openBuilt(link);
+      const netns = openBuilt(link, from);
       return netns === undefined ? undefined : adopt(netns);
     },
   };
@@ -78,7 +88,13 @@ function isOurs(link: Link, { macAddress, tun }: Pick<BuiltLink, "macAddress" | 
   return link.macAddress === macAddress && (link.kind === "veth" || link.kind === "vxlan");
 }
 
-function openBuilt(link: BuiltLink): NetnsHandle | undefined {
+/** The interface that is ours, found without opening its namespace; undefined: try the other way. */
+export function findLinkByNumber(own: NetlinkSocket, built: BuiltLink): Link | undefined {
+  const link = built.number === undefined ? undefined : getLinkByNumber(own, built.number, built.name);
+  return link !== undefined && isOurs(link, built) ? link : undefined;
+}
+
+function openBuilt(link: BuiltLink, { home, own }: Home): NetnsHandle | undefined {
   for (const url of [link.netnsUrl, `inode://${link.dev}/${link.ino}`]) {
     try {
       const netns = openNetns(url);
@@ -89,6 +105,9 @@ function openBuilt(link: BuiltLink): NetnsHandle | undefined {
       if (!isStatusError(error)) throw error;
     }
   }
+  const netns = link.number === undefined ? undefined : openNetnsByNumber(home, own, link.number);
+  if (netns === undefined || (String(netns.ino) === link.ino && String(netns.dev) === link.dev)) return netns;
+  netns.close();
   return undefined;
 }
 

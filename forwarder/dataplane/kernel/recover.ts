@@ -7,7 +7,7 @@ import type { OwnedObject } from "../dataplane.js";
 import type { Book, BookEntry } from "./book.js";
 import { type Built, type BuiltLink, isParkedName, objectsOf, sameNamespace } from "./built.js";
 import type { PingGroups } from "./ping-groups.js";
-import { findExactLink, findLink, withPlaces } from "./places.js";
+import { findExactLink, findLink, findLinkByNumber, withPlaces } from "./places.js";
 import { planOf } from "./plan.js";
 import { demolish, unparkLink, updateWire, type Workshop } from "./wire.js";
 
@@ -37,7 +37,7 @@ export async function recoverAll({ book, log, pings, nowMs, ...shop }: RecoverOp
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       const [id, entry] = next;
       try {
-        const result = await withPlaces(async (places) => {
+        const result = await withPlaces(shop, async (places) => {
           const one = await recoverOne({ ...shop, places }, book, entry, nowMs);
           if (one.adopted !== undefined) pings.settle(id, one.adopted.links, places);
           return one;
@@ -52,7 +52,7 @@ export async function recoverAll({ book, log, pings, nowMs, ...shop }: RecoverOp
     }
   };
   await Promise.all(Array.from({ length: maxParallel }, work));
-  await withPlaces((places) => pings.reclaim(noted, places));
+  await withPlaces(shop, (places) => pings.reclaim(noted, places));
   return { adopted, reclaimed };
 }
 
@@ -111,6 +111,7 @@ function changedLives(shop: Workshop, link: BuiltLink, begun: Built | undefined)
 }
 
 function lives(shop: Workshop, link: BuiltLink): boolean {
+  if (findLinkByNumber(shop.own, link) !== undefined) return true;
   const place = shop.places.find(link);
   return place !== undefined && findLink(place, link) !== undefined;
 }

@@ -8,7 +8,7 @@ import { getLink, type Link, setLink } from "../../../sdk/linux/netlink/links.js
 import { type Built, type BuiltLink, linkOf, type Tun } from "./built.js";
 import { configureLink } from "./configure.js";
 import { openPingGroups } from "./ping-groups.js";
-import { type Place, withPlaces } from "./places.js";
+import { type Home, type Place, withPlaces } from "./places.js";
 import type { Plan } from "./plan.js";
 import { isStrictEverywhere, loosenReversePath } from "./reverse-path.js";
 import { configurationOf, configureDevice, endTunnel, lastHandshakeMs, makeDevice, startDevice } from "./tunnel-device.js";
@@ -81,11 +81,11 @@ export function findBeside({ socket }: Place, tun: Tun | undefined): Link | unde
 }
 
 /** Whether the second tunnel of a cross-connect, if it has one, has agreed on session keys with the other end. */
-export async function isBesideProven(built: Built | undefined): Promise<boolean> {
+export async function isBesideProven(from: Home, built: Built | undefined): Promise<boolean> {
   const tunnelled = built?.links.find(({ beside }) => beside !== undefined);
   const tun = tunnelled?.beside;
   if (tunnelled === undefined || tun === undefined) return false;
-  return await withPlaces(async (places) => {
+  return await withPlaces(from, async (places) => {
     const place = places.find(tunnelled);
     const link = place && findBeside(place, tun);
     return place !== undefined && link !== undefined && (await lastHandshakeMs(place, tun, link.index)) > 0;
@@ -93,10 +93,10 @@ export async function isBesideProven(built: Built | undefined): Promise<boolean>
 }
 
 /** Whether two tunnels may change places there: interfaces are renamed while they are up, and receive what leaves by the other. */
-export async function hasRoomBeside(built: Built | undefined): Promise<boolean> {
+export async function hasRoomBeside(from: Home, built: Built | undefined): Promise<boolean> {
   const tunnelled = built?.links.find(({ tun }) => tun !== undefined);
   if (tunnelled === undefined || !renamesWhatIsUp()) return false;
-  return await withPlaces((places) => {
+  return await withPlaces(from, (places) => {
     const place = places.find(tunnelled);
     return place !== undefined && !isStrictEverywhere(place);
   });

@@ -7,6 +7,7 @@ import { rememberNetns } from "../../linux/find-netns.js";
 import type { HeldFile } from "../../peer.js";
 import { timestampMs } from "../../timestamp.js";
 import type { Renaming } from "./names.js";
+import type { FileKeeping } from "./server-calls.js";
 
 /** The files of one request, by the caller's names of them. */
 export interface FileLease {
@@ -42,7 +43,11 @@ const graceMs = 60_000;
 /** For a connection that does not say how long it lives. */
 const defaultMs = 15 * 60_000;
 
-export function createHeldFiles(nowMs: () => number = Date.now, sweepEveryMs = 30_000): HeldFiles {
+export function createHeldFiles(
+  keeping: FileKeeping = "connection",
+  nowMs: () => number = Date.now,
+  sweepEveryMs = 30_000,
+): HeldFiles {
   let armed = false;
   /** Longest untouched first. */
   const held = new Map<string, Held>();
@@ -77,8 +82,9 @@ export function createHeldFiles(nowMs: () => number = Date.now, sweepEveryMs = 3
       const ours = new Map([...files].map(([url, file]) => [url, share(file, known?.get(url))]));
       let kept = false;
       return {
-        renaming: new Map([...ours].map(([url, { file }]) => [url, `file://${file.path}`])),
+        renaming: new Map([...ours].map(([url, { file }]) => [url, keeping === "call" ? url : `file://${file.path}`])),
         keep() {
+          if (keeping === "call") return this.giveUp();
           kept = true;
           if (ours.size === 0) return;
           drop(id);
@@ -87,6 +93,7 @@ export function createHeldFiles(nowMs: () => number = Date.now, sweepEveryMs = 3
         },
         giveUp() {
           if (!kept) for (const shared of ours.values()) leave(shared);
+          kept = true;
         },
       };
     },

@@ -24,8 +24,15 @@ export function cameAsDescriptor(mechanism: Mechanism | undefined): boolean {
 }
 const given = new WeakSet<Mechanism>();
 
-export function exchangeFiles(handler: Handler<ConnectionApi>): Handler<ConnectionApi> {
-  const held = createHeldFiles();
+/**
+ * How long files that came as descriptors stay open: until the connection that they came with is closed or has expired, or
+ * only until the call ends, for who finds namespaces again by himself. Then they keep their names of the wire, because a
+ * path would mean another file later.
+ */
+export type FileKeeping = "connection" | "call";
+
+export function exchangeFiles(handler: Handler<ConnectionApi>, keeping: FileKeeping = "connection"): Handler<ConnectionApi> {
+  const held = createHeldFiles(keeping);
   return {
     async request(request, context) {
       const descriptors = descriptorsOf(context.peer);
@@ -154,8 +161,11 @@ function renameIn(connection: Connection, renaming: Renaming): Connection {
 }
 
 function marked(mechanism: Mechanism, renaming: Renaming): Mechanism {
-  const renamed = renameMechanism(mechanism, renaming);
-  if (renamed !== mechanism) given.add(renamed);
+  const url = fileUrlOf(mechanism);
+  if (url === undefined || !renaming.has(url)) return mechanism;
+  // A mechanism object of its own, also where the name stays: what came with this call is known by it.
+  const renamed = { ...renameMechanism(mechanism, renaming) };
+  given.add(renamed);
   return renamed;
 }
 
