@@ -17,7 +17,7 @@ for (const to of ["local", "remote"] as const) {
     await Promise.all([nodes.a.start(), nodes.b.start()]);
     let connection = await nodes.request(to);
     const [source, destination] = pairs[to];
-    const flow = pingAlong(nodes.client.url, source, destination);
+    const flow = pingAlong(t, nodes.client.url, source, destination);
     for (const forwarder of [nodes.a, nodes.b]) {
       await flow.more(5);
       await forwarder.kill("SIGKILL");

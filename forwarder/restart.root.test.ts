@@ -8,8 +8,8 @@ test("forwarders of both nodes are killed with -9 and started again while packet
   const before = nodes.inventory();
   await Promise.all([nodes.a.start(), nodes.b.start()]);
   const connections = { local: await nodes.request("local"), remote: await nodes.request("remote") };
-  const local = pingAlong(nodes.client.url, "172.16.1.1", "172.16.1.2");
-  const remote = pingAlong(nodes.client.url, "172.16.2.1", "172.16.2.2");
+  const local = pingAlong(t, nodes.client.url, "172.16.1.1", "172.16.1.2");
+  const remote = pingAlong(t, nodes.client.url, "172.16.2.1", "172.16.2.2");
   for (const forwarder of [nodes.a, nodes.b]) {
     await local.more(5);
     await remote.more(5);

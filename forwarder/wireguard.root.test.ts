@@ -110,7 +110,7 @@ for (const { backend, by, skip } of backends)
       const first = keys();
       const [source, destination] =
         family === 4 ? (["172.16.2.1", "172.16.2.2"] as const) : (["2001:db8:2::1", "2001:db8:2::2"] as const);
-      const flow = pingAlong(nodes.client.url, source, destination);
+      const flow = pingAlong(t, nodes.client.url, source, destination);
       for (const forwarder of [nodes.a, nodes.b]) {
         await flow.more(5);
         await forwarder.kill("SIGKILL");

@@ -130,7 +130,8 @@ function forwarderProcess(t: Test, dialer: Dialer, node: TestNetns, options: For
     child = undefined;
     if (dying === undefined || dying.exitCode !== null || dying.signalCode !== null) return;
     const exited = once(dying, "exit");
-    dying.kill(signal);
+    // What starts it in a PID namespace of its own passes nothing on, and takes it along.
+    dying.kill(options.launcher[0] === ownPids[0] ? "SIGKILL" : signal);
     await exited;
   };
   t.after(() => kill("SIGTERM"));
@@ -210,8 +211,9 @@ async function serveEndpoint(t: Test, url: string, netns: TestNetns, family: 4 |
 }
 
 /** Echo requests one after another until it is stopped. */
-export function pingAlong(netnsUrl: string, source: string, destination: string) {
+export function pingAlong(t: Test, netnsUrl: string, source: string, destination: string) {
   const stopped = new AbortController();
+  t.after(() => stopped.abort());
   let sent = 0;
   let lost = 0;
   const running = (async () => {

@@ -12,13 +12,22 @@ import { statSync } from "node:fs";
 import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
 import type { Connection } from "../gen/connection.js";
+import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import { findNetns, rememberNetns } from "../linux/find-netns.js";
 import { inodeUrl, type NetnsUrl, parseNetnsUrl } from "../linux/netns-url.js";
+import { sharedParameter, withParameters } from "../mechanisms/parameters.js";
 import type { HeldFile, Inode, Peer } from "../peer.js";
 import { describePeer } from "../peer.js";
 import { Code, statusError } from "../status.js";
 import { takeAnswered } from "../transport/descriptors/client-calls.js";
-import { fileUrlOf, inverse, type Renaming, rememberFile, renameMechanism } from "../transport/descriptors/names.js";
+import {
+  fileUrlOf,
+  inverse,
+  parseInodeUrl,
+  type Renaming,
+  rememberFile,
+  renameMechanism,
+} from "../transport/descriptors/names.js";
 import { cameAsDescriptor } from "../transport/descriptors/server-calls.js";
 
 export interface ResolveNamespaceOptions {
@@ -105,7 +114,7 @@ export function answeredNamespaces({ find = findNetns }: ResolveNamespaceOptions
         if (connection === undefined) return rest.request(request);
         const known = resolved.get(connection.id);
         const asked = known === undefined ? request : { ...request, connection: rename(connection, inverse(known)) };
-        const answer = await rest.request(asked);
+        const answer = await rest.request(withoutLost(asked, find));
         const url = namespaceOf(answer.mechanism);
         if (url === undefined) return answer;
         const file = takeAnswered(answer.mechanism);
@@ -164,6 +173,22 @@ function refuseForeign(url: string, parsed: NetnsUrl, peer: Peer): void {
     Code.PERMISSION_DENIED,
     `${describePeer(peer)} is not in network namespace ${url}; ask from inside it, or as root`,
   );
+}
+
+/**
+ * Without the name of a namespace that we cannot open: who answers would wait for its descriptor until the call ends, and it
+ * is he who says where his interface is to be.
+ */
+function withoutLost(request: NetworkServiceRequest, find: typeof findNetns): NetworkServiceRequest {
+  const { connection } = request;
+  const mechanism = connection?.mechanism;
+  const inode = parseInodeUrl(namespaceOf(mechanism) ?? "");
+  if (connection === undefined || mechanism === undefined || inode === undefined) return request;
+  if (find(inode.dev, inode.ino) !== undefined) return request;
+  return {
+    ...request,
+    connection: { ...connection, mechanism: withParameters(mechanism, { [sharedParameter.inodeUrl]: undefined }) },
+  };
 }
 
 function inodeOf(path: string): { dev: bigint; ino: bigint } | undefined {

@@ -5,13 +5,15 @@
  * The kernel has no call for it. It moves an interface into a namespace by number, and tells the namespace of a TUN interface
  * by its descriptor (TUNGETDEVNETNS, linux/if_tun.h, since Linux 5.2); so an interface is sent ahead. About 40 ms.
  */
+import { randomBytes } from "node:crypto";
 import { closeSync, constants, openSync, statSync } from "node:fs";
+import { Code, statusError } from "../status.js";
 import * as libc from "./libc.js";
 import * as codec from "./netlink/codec.js";
 import { decodeLink, getLink, type Link } from "./netlink/links.js";
 import type { NetlinkRequest, NetlinkSocket } from "./netlink/socket.js";
 import { type NetnsHandle, withNetns } from "./netns.js";
-import { isSystemError } from "./system-error.js";
+import { hasErrno } from "./system-error.js";
 
 const device = "/dev/net/tun";
 const TUNSETIFF = 0x400454ca;
@@ -28,7 +30,8 @@ const headerBytes = 16;
 /**
  * @param home  the namespace whose numbers they are
  * @param own  a routing socket in it
- * @returns undefined: no namespace has that number any more, or this machine has no TUN interfaces
+ * @returns undefined: no namespace has that number any more
+ * @throws FAILED_PRECONDITION this machine, or this process, has no TUN interfaces; SystemError
  */
 export function openNetnsByNumber(
   home: Pick<NetnsHandle, "fd" | "ino">,
@@ -41,7 +44,8 @@ export function openNetnsByNumber(
   try {
     tun = withNetns(home, () => openSync(device, constants.O_RDWR));
     const request = Buffer.alloc(40); // struct ifreq
-    request.write("weftlook%d", "latin1");
+    // Somebody else may look into the same namespace at the same time.
+    request.write(`weft${randomBytes(4).toString("hex")}`, "latin1");
     request.writeUInt16LE(IFF_TUN | IFF_NO_PI, nameBytes);
     libc.ioctl(tun, TUNSETIFF, request, "make an interface to look with");
     const name = request.toString("latin1", 0, nameBytes).split("\0")[0] ?? "";
@@ -49,8 +53,13 @@ export function openNetnsByNumber(
     own.perform([moveByNumber(index, number)]);
     return handleOf(libc.ioctl(tun, TUNGETDEVNETNS, null, `open network namespace number ${number}`));
   } catch (error) {
-    if (isSystemError(error) || (error instanceof Error && "code" in error)) return undefined;
-    throw error;
+    if (getLinkByNumber(own, number, "lo") === undefined) return undefined;
+    if (!hasErrno(error, "ENOENT", "ENODEV", "EACCES", "EPERM", "ENXIO")) throw error;
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `network namespace number ${number}: no path leads to it, and to find it by number takes ${device} and CAP_NET_ADMIN`,
+      error,
+    );
   } finally {
     if (tun !== undefined) closeSync(tun);
   }

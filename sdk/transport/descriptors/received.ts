@@ -2,8 +2,8 @@
  * The descriptors that have come over one connection, by the inode of what they refer to.
  *
  * Only network namespaces and unix sockets are kept; a descriptor of anything else, and the second of the same thing, is
- * closed at once. Everything that is kept is closed with the connection, and earlier when there are too many or nobody has
- * asked for it in a while: who refers to a file sends it again with each message, and a namespace must not outlive its pod
+ * closed at once. Everything that is kept is closed with the connection, and earlier when who asked for it has closed it,
+ * there are too many, or nobody has asked for it in a while: who refers to a file sends it again with each message, and a namespace must not outlive its pod
  * because a connection between two managers lives for weeks.
  */
 
@@ -30,6 +30,8 @@ export interface ReceivedOptions {
 interface Kept {
   readonly descriptor: number;
   sinceMs: number;
+  /** How often it has come and was not done with yet. */
+  uses: number;
 }
 
 interface Waiter {
@@ -66,7 +68,14 @@ export function createReceived({ max = 256, keepMs = 120_000 }: ReceivedOptions 
 
   function take(inode: Inode): HeldFile | undefined {
     const entry = kept.get(keyOf(inode));
-    return entry === undefined ? undefined : hold(entry.descriptor, inode);
+    return entry === undefined ? undefined : hold(entry.descriptor, inode, () => leave(inode));
+  }
+
+  /** It comes once for each message that names it: when all of them are done with it, nothing of ours keeps it. */
+  function leave(inode: Inode): void {
+    const key = keyOf(inode);
+    const entry = kept.get(key);
+    if (entry !== undefined && --entry.uses <= 0) drop(key);
   }
 
   return {
@@ -86,13 +95,13 @@ export function createReceived({ max = 256, keepMs = 120_000 }: ReceivedOptions 
         close(descriptor);
         // moved to the end: it is the youngest again
         kept.delete(key);
-        kept.set(key, { ...known, sinceMs: performance.now() });
+        kept.set(key, { ...known, sinceMs: performance.now(), uses: known.uses + 1 });
         return;
       }
-      kept.set(key, { descriptor, sinceMs: performance.now() });
+      kept.set(key, { descriptor, sinceMs: performance.now(), uses: 1 });
       for (const waiter of waiting.get(key) ?? []) {
         try {
-          waiter.give(hold(descriptor, facts));
+          waiter.give(hold(descriptor, facts, () => leave(facts)));
         } catch (error) {
           waiter.fail(error);
         }
@@ -152,7 +161,7 @@ function wanted(descriptor: number): FileFacts | undefined {
   }
 }
 
-function hold(descriptor: number, { dev, ino }: Inode): HeldFile {
+function hold(descriptor: number, { dev, ino }: Inode, left: () => void): HeldFile {
   const own = duplicate(descriptor);
   let open = true;
   return {
@@ -160,8 +169,10 @@ function hold(descriptor: number, { dev, ino }: Inode): HeldFile {
     ino,
     path: `/proc/${process.pid}/fd/${own}`,
     close() {
-      if (open) close(own);
+      if (!open) return;
       open = false;
+      close(own);
+      left();
     },
   };
 }
