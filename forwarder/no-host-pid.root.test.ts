@@ -41,12 +41,11 @@ for (const to of ["local", "remote"] as const) {
 test("row 1.29: what nobody refreshes is reclaimed by a restarted forwarder although no descriptor comes again", async (t) => {
   const nodes = await createNodeProcesses(t, isolated);
   const before = nodes.inventory();
-  await Promise.all([nodes.a.start(), nodes.b.start()]);
+  await nodes.a.start();
   await nodes.request("local", undefined, 4_000);
-  await nodes.request("remote", undefined, 4_000);
   assert.notDeepEqual(nodes.inventory(), before);
-  await Promise.all([nodes.a.kill("SIGKILL"), nodes.b.kill("SIGKILL")]);
-  await Promise.all([nodes.a.start(), nodes.b.start()]);
+  await nodes.a.kill("SIGKILL");
+  await nodes.a.start();
   await until("all interfaces are gone", () => JSON.stringify(nodes.inventory()) === JSON.stringify(before), 20_000);
 });
 
