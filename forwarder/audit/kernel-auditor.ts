@@ -66,7 +66,7 @@ function seenLink({ url, netns }: SeenNetns, link: Link, marks: Marks): Seen {
   const vni = link.vxlan === undefined ? "" : ` (VNI ${link.vxlan.vni}, UDP port ${link.vxlan.udpPort})`;
   const key = isDeviceName(link.name) ? `device ${link.name}` : linkKey(dev, ino, link);
   const reclaim = async (): Promise<void> =>
-    withPlaces((places) => {
+    withPlaces(undefined, (places) => {
       const { socket } = places.open(url);
       const now = getLink(socket, link.index);
       if (now === undefined) return;
@@ -93,7 +93,8 @@ function emptyRules({ url, netns }: SeenNetns, socket: NetlinkSocket, strangers:
     .filter((rule) => rule.protocol === weftProtocol)
     .map((rule) => {
       const empty = isTableEmpty(socket, rule.family, rule.table);
-      const reclaim = async (): Promise<void> => withPlaces((places) => void places.open(url).socket.perform([deleteRule(rule)]));
+      const reclaim = async (): Promise<void> =>
+        withPlaces(undefined, (places) => void places.open(url).socket.perform([deleteRule(rule)]));
       return {
         key: ruleKey(netns.dev, netns.ino, rule),
         instance: "",

@@ -30,9 +30,9 @@ export interface Home {
 
 /**
  * Runs an operation and closes all it has opened.
- * @param from  whose numbers lead to namespaces that no path leads to
+ * @param from  whose numbers lead to namespaces that no path leads to; undefined: only paths do
  */
-export async function withPlaces<T>(from: Home, run: (places: Places) => T | Promise<T>): Promise<T> {
+export async function withPlaces<T>(from: Home | undefined, run: (places: Places) => T | Promise<T>): Promise<T> {
   const byInode = new Map<string, Place>();
   const opened = new Map<string, Place>();
   const adopt = (netns: NetnsHandle): Place => {
@@ -94,7 +94,7 @@ export function findLinkByNumber(own: NetlinkSocket, built: BuiltLink): Link | u
   return link !== undefined && isOurs(link, built) ? link : undefined;
 }
 
-function openBuilt(link: BuiltLink, { home, own }: Home): NetnsHandle | undefined {
+function openBuilt(link: BuiltLink, from: Home | undefined): NetnsHandle | undefined {
   for (const url of [link.netnsUrl, `inode://${link.dev}/${link.ino}`]) {
     try {
       const netns = openNetns(url);
@@ -105,7 +105,7 @@ function openBuilt(link: BuiltLink, { home, own }: Home): NetnsHandle | undefine
       if (!isStatusError(error)) throw error;
     }
   }
-  const netns = link.number === undefined ? undefined : openNetnsByNumber(home, own, link.number);
+  const netns = link.number === undefined || from === undefined ? undefined : openNetnsByNumber(from.home, from.own, link.number);
   if (netns === undefined || (String(netns.ino) === link.ino && String(netns.dev) === link.dev)) return netns;
   netns.close();
   return undefined;

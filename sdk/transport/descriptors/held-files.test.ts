@@ -8,7 +8,7 @@ import { createHeldFiles } from "./held-files.js";
 
 test("what a connection held is closed when it has ended, though nobody ever asks for anything again", async () => {
   let nowMs = 1_000_000;
-  const held = createHeldFiles(() => nowMs, 5);
+  const held = createHeldFiles("connection", () => nowMs, 5);
   const closed: string[] = [];
   const file = (path: string): HeldFile => ({ path, dev: 1n, ino: 2n, close: () => void closed.push(path) });
   const connection = (id: string, endsMs: number): Connection =>
