@@ -73,6 +73,12 @@ export const forwarderSettings = {
     "how old the static keys of a WireGuard tunnel become; the first refresh after it rotates them, none is lost; 0s = for ever",
     { default: "1h" },
   ),
+  pathMtuIntervalMs: setting(
+    "WEFT_PATH_MTU_INTERVAL",
+    durationMs,
+    "how often the largest packet that reaches each other node is measured; 0s = never, only the MTU of the own link counts",
+    { default: "10s" },
+  ),
   mechanismPriority: setting(
     "NSM_MECHANISM_PRIORITY",
     list(oneOf(...Object.values(MechanismType))),

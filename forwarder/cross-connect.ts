@@ -162,7 +162,10 @@ async function onwardRequest(options: CrossConnectOptions, asked: Asked, agreed:
     priority: options.priority,
     buildsNothing: options.dataPlane.name === "none",
   });
-  const mtuBytes = lowestMtuBytes(connection.context?.MTU, await asker.kind.mtuBytes(connection, asker.mechanism));
+  const agreedKind = options.kinds.find(({ type }) => type === agreed?.type);
+  // What the next hop hears of is also what our tunnel to it can carry by now.
+  const onwardMtu = agreed && (await agreedKind?.mtuBytes(connection, agreed));
+  const mtuBytes = lowestMtuBytes(connection.context?.MTU, await asker.kind.mtuBytes(connection, asker.mechanism), onwardMtu);
   const mechanism = agreed && ((await kindOf(options, agreed)?.renew?.(connection, agreed)) ?? agreed);
   const onward: Connection = { ...connection, mechanism, context: withMtu(connection.context, mtuBytes ?? 0) };
   const mechanism_preferences =

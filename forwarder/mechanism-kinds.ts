@@ -26,7 +26,7 @@ export async function mechanismKinds(options: KindOptions): Promise<MechanismKin
   if (dataPlane.name !== "none") known.push(memifKind());
   if (tunnelAddress !== undefined) known.push(vxlanKind({ ...options, tunnelAddress }));
   if (tunnelAddress !== undefined && dataPlane.name !== "none") {
-    known.push(wireguardKind({ tunnelAddress, ends, rotation, dataPlane }));
+    known.push(wireguardKind({ tunnelAddress, ends, rotation, dataPlane, pathMtus: options.pathMtus }));
   }
   if (dataPlane.name === "none") known.push(...unbuiltKinds(tunnelAddress ?? "127.0.0.1"));
   const available = await dataPlane.mechanisms();

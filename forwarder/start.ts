@@ -26,6 +26,7 @@ import type { DataPlane } from "./dataplane/dataplane.js";
 import { mechanismKinds } from "./mechanism-kinds.js";
 import type { KeyRotation } from "./mechanisms/wireguard-rotation.js";
 import { openDataPlane } from "./open-data-plane.js";
+import { type FollowPathMtus, followPathMtus, type PathMtus } from "./path-mtu.js";
 import { capabilityTable, inspectForwarder } from "./report.js";
 import { restoreConnections } from "./restore.js";
 import { tunnelAddressOf } from "./tunnel-address.js";
@@ -98,7 +99,12 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     (opened) => opened?.close(),
   );
   const hub = createMonitorHub();
-  const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub, signal, tunnelAddress };
+  const pathMtus = await phases.run(
+    "path MTU",
+    () => followPaths({ dataPlane, hub, clock, log }, config.pathMtuIntervalMs, signal),
+    (following) => following?.stop(),
+  );
+  const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub, signal, tunnelAddress, pathMtus };
   const journal = createJournal();
   const handler = await createHandler({ ...parts, journal });
   const health = deps.health ?? createHealth();
@@ -177,6 +183,7 @@ async function createHandler(
     readonly vnis: ReturnType<typeof createVniPool>;
     readonly wireguardEnds: WireguardEnds;
     readonly keyRotation: KeyRotation;
+    readonly pathMtus: PathMtus | undefined;
     readonly journal: ReturnType<typeof createJournal>;
   },
 ) {
@@ -189,6 +196,7 @@ async function createHandler(
     vnis,
     wireguardEnds: parts.wireguardEnds,
     keyRotation: parts.keyRotation,
+    pathMtus: parts.pathMtus,
   });
   const timers = expire(clock, signal);
   const handler = forwarderChain({
@@ -222,6 +230,22 @@ async function createHandler(
     });
   }
   return handler;
+}
+
+/** How long an echo of another node may take. */
+const pathTimeoutMs = 500;
+
+function followPaths(
+  parts: Pick<Parts, "dataPlane" | "hub" | "clock" | "log">,
+  intervalMs: number,
+  signal: AbortSignal,
+): FollowPathMtus | undefined {
+  if (intervalMs === 0 || parts.dataPlane.name === "none") return undefined;
+  const measure: Parameters<typeof followPathMtus>[0]["measure"] = async (path) => {
+    const { measurePathMtu } = await import("../sdk/linux/path-mtu.js");
+    return await measurePathMtu({ ...path, timeoutMs: pathTimeoutMs, signal });
+  };
+  return followPathMtus({ ...parts, measure, intervalMs });
 }
 
 /** Registers in the background: the manager may come up after us. */

@@ -10,6 +10,7 @@ import { parseVxlan, vxlanOffer, vxlanParameter } from "../../sdk/mechanisms/vxl
 import { Code, statusError } from "../../sdk/status.js";
 import type { DataPlane, VxlanPort } from "../dataplane/dataplane.js";
 import { lowestMtuBytes } from "../mtu.js";
+import type { PathMtus } from "../path-mtu.js";
 import { type VniPool, vniIsEven } from "../vni.js";
 import type { MechanismKind } from "./mechanism.js";
 import { ownTunnelMtu } from "./own-mtu.js";
@@ -19,11 +20,13 @@ export interface VxlanOptions {
   readonly udpPort: number;
   readonly vnis: VniPool;
   readonly dataPlane: Pick<DataPlane, "underlayMtuBytes">;
+  /** What is known of the paths to other nodes; absent = only the link counts. */
+  readonly pathMtus?: PathMtus | undefined;
 }
 
 export function vxlanKind(options: VxlanOptions): MechanismKind {
   const { tunnelAddress, udpPort, vnis, dataPlane } = options;
-  const ownMtuBytes = ownTunnelMtu(MechanismType.VXLAN, tunnelAddress, dataPlane);
+  const ownMtuBytes = ownTunnelMtu(MechanismType.VXLAN, tunnelAddress, dataPlane, options.pathMtus);
   return {
     type: MechanismType.VXLAN,
     classes: [MechanismClass.REMOTE],
@@ -36,13 +39,16 @@ export function vxlanKind(options: VxlanOptions): MechanismKind {
         [vxlanParameter.dstIp]: tunnelAddress,
         [vxlanParameter.dstPort]: udpPort,
         [vxlanParameter.vni]: vni,
-        [vxlanParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes()),
+        [vxlanParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes(srcIp)),
       });
     },
     async offer() {
       return vxlanOffer({ srcIp: tunnelAddress, srcPort: udpPort, mtuBytes: await ownMtuBytes() });
     },
-    mtuBytes: async (connection, mechanism) => lowestMtuBytes(parseVxlan(mechanism, connection.id).mtuBytes, await ownMtuBytes()),
+    async mtuBytes(connection, mechanism) {
+      const { mtuBytes, srcIp, dstIp } = parseVxlan(mechanism, connection.id);
+      return lowestMtuBytes(mtuBytes, await ownMtuBytes(srcIp === tunnelAddress ? dstIp : srcIp));
+    },
     clientPort(connection, mechanism) {
       const { srcIp, srcPort, vni } = parseVxlan(mechanism, connection.id);
       return port(connection, vni, checkPeer(connection.id, srcIp, srcPort, "asks", options), options);

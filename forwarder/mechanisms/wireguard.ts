@@ -11,6 +11,7 @@ import { defaultWireguardPort, parseWireguard, wireguardOffer, wireguardParamete
 import { Code, statusError } from "../../sdk/status.js";
 import type { DataPlane, WireguardPort, WireguardTunnel } from "../dataplane/dataplane.js";
 import { lowestMtuBytes } from "../mtu.js";
+import type { PathMtus } from "../path-mtu.js";
 import type { RemoteEnd, WireguardEnd } from "../wireguard-ends.js";
 import type { MechanismKind } from "./mechanism.js";
 import { ownTunnelMtu } from "./own-mtu.js";
@@ -19,6 +20,8 @@ import { answerKeys, awaitsProof, proposeKeys, type RotationOptions, takeAnswer 
 export interface WireguardOptions extends RotationOptions {
   readonly tunnelAddress: string;
   readonly dataPlane: RotationOptions["dataPlane"] & Pick<DataPlane, "underlayMtuBytes">;
+  /** What is known of the paths to other nodes; absent = only the link counts. */
+  readonly pathMtus?: PathMtus | undefined;
 }
 
 /** The end of another forwarder. */
@@ -28,7 +31,7 @@ interface Remote extends RemoteEnd {
 
 export function wireguardKind(options: WireguardOptions): MechanismKind {
   const { tunnelAddress, ends, dataPlane } = options;
-  const ownMtuBytes = ownTunnelMtu(MechanismType.WIREGUARD, tunnelAddress, dataPlane);
+  const ownMtuBytes = ownTunnelMtu(MechanismType.WIREGUARD, tunnelAddress, dataPlane, options.pathMtus);
   return {
     type: MechanismType.WIREGUARD,
     classes: [MechanismClass.REMOTE],
@@ -39,7 +42,7 @@ export function wireguardKind(options: WireguardOptions): MechanismKind {
       const answered = await answerKeys(connection.id, mechanism, remote, options);
       return withParameters(answered, {
         [wireguardParameter.dstIp]: tunnelAddress,
-        [wireguardParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes()),
+        [wireguardParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes(remote.address)),
       });
     },
     async offer(connection) {
@@ -48,8 +51,10 @@ export function wireguardKind(options: WireguardOptions): MechanismKind {
     },
     renew: (connection, agreed) => proposeKeys(connection.id, agreed, options),
     wantsAnotherRound: (connection) => awaitsProof(connection.id, options),
-    mtuBytes: async (connection, mechanism) =>
-      lowestMtuBytes(parseWireguard(mechanism, connection.id).mtuBytes, await ownMtuBytes()),
+    async mtuBytes(connection, mechanism) {
+      const { mtuBytes, srcIp, dstIp } = parseWireguard(mechanism, connection.id);
+      return lowestMtuBytes(mtuBytes, await ownMtuBytes(srcIp === tunnelAddress ? dstIp : srcIp));
+    },
     clientPort: (connection, mechanism) => port(connection, remoteOf(connection, mechanism, "asks", options), options),
     endpointPort(connection, mechanism) {
       const remote = remoteOf(connection, mechanism, "answers", options);

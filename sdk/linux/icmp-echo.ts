@@ -21,6 +21,8 @@ export interface EchoOptions {
   readonly timeoutMs: number;
   /** Bytes behind the ICMP header, at least 16; default 16. With 28 (IPv4) or 48 (IPv6) less than the MTU a packet is full. */
   readonly payloadBytes?: number;
+  /** Nobody on the way may cut it in pieces, and what is remembered about the path does not count. */
+  readonly unfragmented?: boolean;
   readonly signal: AbortSignal;
 }
 
@@ -44,6 +46,7 @@ export async function icmpEcho(options: EchoOptions): Promise<{ rttMs: number } 
     const startMs = performance.now();
     try {
       if (options.interfaceName !== undefined) libc.bindToDevice(fd, options.interfaceName);
+      if (options.unfragmented === true) forbidFragments(fd, destination);
       if (source !== undefined) libc.bindSocket(fd, socketAddress(source, 0), `bind ${options.source}`);
       libc.sendTo(
         fd,
@@ -60,6 +63,12 @@ export async function icmpEcho(options: EchoOptions): Promise<{ rttMs: number } 
   } finally {
     libc.closeDescriptor(fd);
   }
+}
+
+/** IP_PMTUDISC_PROBE (ip(7), ipv6(7)). */
+function forbidFragments(fd: number, { family }: IpAddress): void {
+  const [level, option] = family === libc.AF_INET ? [0, 10] : [41, 23];
+  libc.setSocketOption(fd, level, option, 3, "forbid fragments");
 }
 
 function openEchoSocket(netnsUrl: string | undefined, destination: IpAddress): { fd: number; raw: boolean } {

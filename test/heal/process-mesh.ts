@@ -30,6 +30,8 @@ export interface ProcessMesh {
   readonly registry: ComponentProcess;
   readonly nodes: readonly MeshNode[];
   readonly dialer: Dialer;
+  /** Namespaces of the nodes. */
+  readonly hosts: readonly string[];
   /** An endpoint in a pod of its own (a namespace with the kernel data plane), started. */
   endpoint(
     node: number,
@@ -54,11 +56,14 @@ export interface ProcessMesh {
 export interface MeshOptions {
   readonly nodes: number;
   readonly dataplane: "none" | "kernel";
+  /** scripts/weft.mjs of the build that registry, managers and forwarders run; default this one. */
+  readonly program?: string;
 }
 
 let count = 0;
 
-export async function startProcessMesh(t: TestContext, { nodes: nodeCount, dataplane }: MeshOptions): Promise<ProcessMesh> {
+export async function startProcessMesh(t: TestContext, options: MeshOptions): Promise<ProcessMesh> {
+  const { nodes: nodeCount, dataplane, program } = options;
   const label = `wt-heal-${process.pid}-${++count}`;
   const folder = mkdtempSync(join(tmpdir(), "wt-heal-"));
   const dialer = createDialer({ dialTimeoutMs: 2_000 });
@@ -94,13 +99,14 @@ export async function startProcessMesh(t: TestContext, { nodes: nodeCount, datap
       env: { WEFT_STATE_DIR: `${folder}/registry` },
       netns: "",
       dialer,
+      program,
     }),
   );
   const hosts = Array.from({ length: nodeCount }, (_, index) => netnsOf(`n${index + 1}`));
   if (dataplane === "kernel") giveUnderlay(hosts);
   const nodes: MeshNode[] = [];
   for (const [index, host] of hosts.entries()) {
-    const node = await nodeProcesses({ index, netns: host, dataplane, folder, registryUrl, dialer });
+    const node = await nodeProcesses({ index, netns: host, dataplane, folder, registryUrl, dialer, program });
     await started(node.nsmgr);
     await started(node.forwarder);
     const serves = async (): Promise<boolean> =>
@@ -117,6 +123,7 @@ export async function startProcessMesh(t: TestContext, { nodes: nodeCount, datap
     registry,
     nodes,
     dialer,
+    hosts,
     async endpoint(node, name, service, cidrs, labels = {}, place = name) {
       const netns = netnsOf(place);
       const listenOn = `unix://${folder}/${place}.sock`;
@@ -165,6 +172,7 @@ interface NodeParts {
   readonly folder: string;
   readonly registryUrl: string;
   readonly dialer: Dialer;
+  readonly program: string | undefined;
 }
 
 interface ForwarderParts {
@@ -176,18 +184,11 @@ interface ForwarderParts {
   readonly netns: string;
   readonly folder: string;
   readonly dialer: Dialer;
+  readonly program?: string | undefined;
 }
 
-function forwarderProcess({
-  name,
-  node,
-  managerUrl,
-  underlay,
-  dataplane,
-  netns,
-  folder,
-  dialer,
-}: ForwarderParts): ComponentProcess {
+function forwarderProcess({ name, node, managerUrl, underlay, dataplane, ...place }: ForwarderParts): ComponentProcess {
+  const { netns, folder, dialer, program } = place;
   return componentProcess({
     name,
     component: "forwarder",
@@ -196,15 +197,17 @@ function forwarderProcess({
       NSM_CONNECT_TO: managerUrl,
       NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
       WEFT_DATAPLANE: dataplane,
+      WEFT_PATH_MTU_INTERVAL: "500ms",
       WEFT_STATE_DIR: `${folder}/${name}`,
       NODE_NAME: node,
     },
     netns,
     dialer,
+    program,
   });
 }
 
-async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dialer }: NodeParts): Promise<MeshNode> {
+async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dialer, program }: NodeParts): Promise<MeshNode> {
   const name = `node-${index + 1}`;
   const url = `unix://${folder}/${name}.sock`;
   const underlay = `198.18.77.${index + 1}`;
@@ -216,6 +219,7 @@ async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dia
     env: { NSM_LISTEN_ON: `${url},tcp://${address}`, NSM_REGISTRY_URL: registryUrl, NODE_NAME: name },
     netns,
     dialer,
+    program,
   });
   const forwarderName = `forwarder-${index + 1}`;
   const forwarder = forwarderProcess({
@@ -227,6 +231,7 @@ async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dia
     netns,
     folder,
     dialer,
+    program,
   });
   return { name, url, nsmgr, forwarder };
 }

@@ -10,8 +10,11 @@ export interface ComponentProcess {
   readonly name: string;
   /** The unix socket on which it tells its health. */
   readonly url: string;
-  /** Starts it and waits until it serves. */
-  start(): Promise<void>;
+  /**
+   * Starts it and waits until it serves.
+   * @param program  another build's scripts/weft.mjs; it stays the one for later starts
+   */
+  start(program?: string): Promise<void>;
   /** Sends the signal and waits until the process has gone. Does nothing when it is not running. */
   kill(signal?: NodeJS.Signals): Promise<void>;
   /** Only sends the signal: SIGSTOP, SIGCONT. */
@@ -31,9 +34,12 @@ export interface ProcessOptions {
   /** Name of the namespace it runs in; empty = this one. */
   readonly netns: string;
   readonly dialer: Dialer;
+  /** scripts/weft.mjs of the build it runs; default this one. */
+  readonly program?: string | undefined;
 }
 
-const weft = fileURLToPath(new URL("../../scripts/weft.mjs", import.meta.url));
+/** What `start` runs unless told otherwise. */
+export const thisBuild = fileURLToPath(new URL("../../scripts/weft.mjs", import.meta.url));
 const endpointProcess = fileURLToPath(new URL("endpoint-process.ts", import.meta.url));
 /** A start reads and compiles sources on a machine that may be busy. */
 const startTimeoutMs = 40_000;
@@ -44,11 +50,13 @@ export function componentProcess(options: ProcessOptions): ComponentProcess {
   const { name, component, url, dialer } = options;
   let child: ChildProcess | undefined;
   let written = "";
+  let weft = options.program ?? thisBuild;
   return {
     name,
     url,
     log: () => written,
-    async start() {
+    async start(program = weft) {
+      weft = program;
       const args =
         typeof component === "string" ? [weft, component] : ["--import", "tsx", endpointProcess, ...component.endpoint];
       const env = { PATH: process.env["PATH"] ?? "", NSM_NAME: name, NSM_LISTEN_ON: url, ...common, ...options.env };
