@@ -1,10 +1,12 @@
 /** The command line of `weft`: names, options and help. What each command does is in commands/. */
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { AuditOptions } from "./commands/audit.js";
 import type { ChaosOptions } from "./commands/chaos.js";
 import type { ConnectOptions } from "./commands/connect.js";
+import type { DemoOptions } from "./commands/demo.js";
 import type { DrainOptions } from "./commands/drain.js";
 import type { GetOptions } from "./commands/get.js";
+import type { MemifOptions, MemifTool } from "./commands/memif.js";
 import type { PingOptions } from "./commands/ping.js";
 import type { ServeOptions } from "./commands/serve.js";
 import { components } from "./components.js";
@@ -35,6 +37,7 @@ export async function runCommand(argv: readonly string[], context: CliContext): 
   addMeshCommands(program, context, act);
   addWorkloads(program, context, act);
   addPing(program, context, act);
+  addMemif(program, context, act);
   addQuestions(program, context, act);
   addAudit(program, context, act);
   try {
@@ -61,9 +64,11 @@ function addMeshCommands(program: Command, context: CliContext, act: Act): void 
     .description("build a mesh, send packets through it, prove what it promises, remove it (no root needed)")
     .option("--json", "one object on standard output: {ok, proofs: [{name, ok, detail}]}")
     .option("--keep", "leave the mesh up to explore; `weft down` removes it")
-    .action(
-      act(async (options: { json?: boolean; keep?: boolean }) => (await import("./commands/demo.js")).demo(options, context)),
-    );
+    .option(
+      "--fast",
+      "the fast path: memif at full rate across two nodes, through a worker that is killed; needs no right at all",
+    )
+    .action(act(async (options: DemoOptions) => (await import("./commands/demo.js")).demo(options, context)));
   program
     .command("up")
     .description("start a local mesh: a registry, and on each node an nsmgr and a forwarder")
@@ -169,6 +174,27 @@ function addWorkloads(program: Command, context: CliContext, act: Act): void {
     .argument("<command...>", "program and arguments")
     .passThroughOptions()
     .action(act(async (pod: string, command: string[]) => (await import("./commands/exec.js")).exec(pod, command, context)));
+}
+
+function addMemif(program: Command, context: CliContext, act: Act): void {
+  program
+    .command("memif")
+    .description("try memif without a program of your own: ping or blast a service, or be an endpoint that echoes or counts")
+    .addArgument(
+      new Argument("<what>", "as a client: ping, blast; as an endpoint: echo, sink").choices(["ping", "blast", "echo", "sink"]),
+    )
+    .argument("<service>", "name of the network service")
+    .option("--nsmgr <url>", "node manager to ask (default: the socket that every node of a mesh has)")
+    .option("--cidr <prefix>", "echo, sink: pool of addresses for clients", "10.60.0.0/24")
+    .option("--size <bytes>", "ping, blast: bytes of a packet")
+    .option("--rate <packets>", "blast: packets a second (default: as many as go)")
+    .option("--seconds <number>", "ping, blast: how long")
+    .option("--count <number>", "ping, blast: how many packets")
+    .action(
+      act(async (what: MemifTool, service: string, options: MemifOptions) =>
+        (await import("./commands/memif.js")).memif(what, service, options, context),
+      ),
+    );
 }
 
 function addPing(program: Command, context: CliContext, act: Act): void {

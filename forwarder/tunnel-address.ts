@@ -81,6 +81,10 @@ export function tunnelAddressOf(setting: string, dataPlaneName: string, log: Pic
     log.warn("this node has no address for tunnels: connections to other nodes are refused; set NSM_TUNNEL_IP");
     return undefined;
   }
+  // Every address of 127.0.0.0/8 is this machine's, though its interface shows one of them (RFC 1122 3.2.1.3).
+  const given = parseAddress(setting);
+  if (given?.family === 4 && isLoopback(formatAddress(given)) && local.some(({ address }) => isLoopback(address)))
+    return formatAddress(given);
   return chooseTunnelAddress(setting, local);
 }
 

@@ -6,7 +6,7 @@ import { play } from "../demo/play.js";
 import { closedCleanly } from "../demo/proofs.js";
 import { type Record, startRecord } from "../demo/record.js";
 import { openStage } from "../demo/stage.js";
-import { isInside, mayMakeNamespaces, prepareInside, runInside } from "../demo/unprivileged.js";
+import { isInside, mayMakeNamespaces, mayMakeUserNamespaces, prepareInside, runInside } from "../demo/unprivileged.js";
 import { meshNamespaces } from "../mesh/clean.js";
 import { launchMesh } from "../mesh/launch.js";
 import { runFolder } from "../mesh/plan.js";
@@ -18,15 +18,22 @@ import { takeDown } from "./down.js";
 export interface DemoOptions {
   readonly json?: boolean;
   readonly keep?: boolean;
+  /** The fast path instead: memif, without namespaces. */
+  readonly fast?: boolean;
 }
 
 const nodes = 2;
 
 /** @returns 0 when every proof holds */
 export async function demo(options: DemoOptions, context: CliContext): Promise<number> {
+  if (options.fast === true) return (await import("../fast/demo.js")).fastDemo(options, context);
   if (isInside(context.env)) prepareInside();
   else if (!mayMakeNamespaces()) {
-    return demoInside(options, context);
+    // A plain container allows neither root's rights nor a user namespace; what needs none of them runs there all the same.
+    if (mayMakeUserNamespaces()) return demoInside(options, context);
+    const why =
+      "\n(this place allows neither root's rights nor user namespaces: the memif mesh is shown instead of the kernel's)";
+    return (await import("../fast/demo.js")).fastDemo(options, context, why);
   }
   const show = options.json === true ? context.err : context.out;
   const record = startRecord(context, show);

@@ -21,6 +21,11 @@ export function mayMakeNamespaces(): boolean {
   return (BigInt(`0x${effective}`) & needed) === needed;
 }
 
+/** Whether an ordinary user may have a user namespace here. */
+export function mayMakeUserNamespaces(): boolean {
+  return spawnSync("unshare", ["--user", "--map-root-user", "--net", "--mount", "true"], { stdio: "ignore" }).status === 0;
+}
+
 export function isInside(env: CliContext["env"]): boolean {
   return env[insideMark] === "1";
 }

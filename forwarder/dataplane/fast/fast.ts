@@ -203,7 +203,8 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       const tunnels = shaping.coreTunnels || known.includes(MechanismType.VXLAN) ? [MechanismType.VXLAN] : [];
       return [...first, MechanismType.MEMIF, ...tunnels, ...rest];
     },
-    underlayMtuBytes: kernel.underlayMtuBytes,
+    // The loopback interface shows one address of its network (forwarder/tunnel-address.ts).
+    underlayMtuBytes: (address) => kernel.underlayMtuBytes(/^127\./.test(address) ? "127.0.0.1" : address),
     async usedVnis(udpPort) {
       const ports = [...held.values()].flatMap(({ crossConnect }) => [crossConnect.client, crossConnect.endpoint]);
       const own = ports.flatMap((port) => (port.kind === "vxlan" && port.udpPort === udpPort ? [port.vni] : []));
