@@ -350,6 +350,7 @@ static uint32_t from_memif(struct worker *w, struct port *s) {
       if (free == 0) {
         /* The receiver is slower: what it cannot take is lost, as on any wire. */
         x->full += n - used;
+        w->congested = true;
         r->index = (uint16_t)(r->index + (n - used));
         used = n;
         break;

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -266,6 +267,7 @@ static int blast_or_sink(const struct tool *t, bool blast, bool echo) {
     }
     if (n > 0) { wm_release(m); did = true; }
     idle = did ? 0 : idle + 1;
+    if (!did) sched_yield(); /* the one that we wait for may share this core */
     if (idle > 1000 || !wm_is_up(m)) {
       wm_wait(m, blast && wm_is_up(m) ? 0 : 20);
       idle = 0;

@@ -5,6 +5,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -247,17 +248,24 @@ int worker_run(int orders, uint8_t *board) {
   bool good = prepare(w);
   w->head->worker_pid = (uint32_t)getpid();
   w->head->worker_starts++;
-  uint64_t passes = 0;
+  uint64_t passes = 0, empty = 0;
   while (good && !w->end) {
     if (__atomic_load_n(&w->head->sent, __ATOMIC_ACQUIRE) != w->head->applied) take_orders(w);
     if (passes % 8 == 0) read_clock(w);
+    uint32_t moved = 0;
+    w->congested = false;
     for (uint32_t i = 0; i < w->hot_count;) {
       struct port *p = w->hot[i];
-      if (poll_port(w, p) > 0) p->idle = 0;
+      uint32_t count = poll_port(w, p);
+      moved += count;
+      if (count > 0) p->idle = 0;
       else if (++p->idle >= (is_ring(p) ? MEMIF_PATIENCE : DESCRIPTOR_PATIENCE) && i < w->hot_count && w->hot[i] == p) cool_at(w, i);
       if (i < w->hot_count && w->hot[i] == p) i++;
     }
     w->head->passes = ++passes;
+    empty = moved > 0 ? 0 : empty + 1;
+    /* Whoever shares this core may be the one that we wait for: the sender, or the receiver that has to make room. */
+    if (w->hot_count > 0 && (w->congested || empty % 16 == 15)) sched_yield();
     if (w->hot_count == 0) {
       w->head->sleeps++;
       look(w, -1);

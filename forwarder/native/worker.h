@@ -82,6 +82,7 @@ struct worker {
   struct mmsghdr in_messages[BURST];
   struct iovec in_parts[BURST];
   struct sockaddr_in6 in_from[BURST];
+  bool congested; /* a receiver had no room in this pass */
   bool end;
 };
 
