@@ -2,7 +2,7 @@
 // Builds the packet core (forwarder/native, C11, no dependency) into dist/native: libweft_fast.so and the program weft-fast.
 //   build-native.mjs            if a source is newer than what is there
 //   build-native.mjs --dpdk     into dist/native-dpdk, with libdpdk (apt-get install libdpdk-dev)
-//   build-native.mjs --asan     into dist/native-asan, with AddressSanitizer and UndefinedBehaviorSanitizer
+//   build-native.mjs --asan     into dist/native-asan, with AddressSanitizer and UndefinedBehaviorSanitizer, and weft-fuzz
 // Without a compiler it says so and exits 0: the kernel data plane needs none. --required makes that an error.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs";
@@ -23,7 +23,7 @@ const fuzzOnly = /^fuzz/;
 const files = readdirSync(source).filter((name) => /\.[ch]$/.test(name));
 const sources = files.filter((name) => name.endsWith(".c") && !fuzzOnly.test(name) && (variant === "-dpdk" || name !== "dpdk.c"));
 const newest = Math.max(...files.map((name) => statSync(join(source, name)).mtimeMs));
-const targets = ["libweft_fast.so", "weft-fast"].map((name) => join(out, name));
+const targets = ["libweft_fast.so", "weft-fast", ...(variant === "-asan" ? ["weft-fuzz"] : [])].map((name) => join(out, name));
 if (targets.every((target) => existsSync(target) && statSync(target).mtimeMs > newest)) process.exit(0);
 
 const compiler = [process.env.CC, "cc", "gcc", "clang"].find((name) => name && spawnSync(name, ["--version"]).status === 0);
@@ -46,6 +46,7 @@ compile(
   ["-shared", "-Wl,-z,nodelete"],
 );
 compile(targets[1], sources, []);
+if (targets[2] !== undefined) compile(targets[2], [...sources.filter((name) => !programOnly.includes(name)), "fuzz.c"], []);
 
 function compile(target, names, extra) {
   const part = `${target}.${process.pid}`;
