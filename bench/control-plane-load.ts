@@ -170,7 +170,7 @@ async function measure(load: Load, target: Target, roundMs: number, count = Numb
 
 let made = 0;
 
-function requestFor(live: Connection | undefined): NetworkServiceRequest {
+export function requestFor(live: Connection | undefined): NetworkServiceRequest {
   const endMs = Date.now() + tokenLifeMs;
   const expires = { seconds: Math.floor(endMs / 1000), nanos: 0 };
   if (live?.path !== undefined) {

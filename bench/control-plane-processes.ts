@@ -25,47 +25,78 @@ const weft = fileURLToPath(new URL("../scripts/weft.mjs", import.meta.url));
 const bareHop = fileURLToPath(new URL("bare-hop.ts", import.meta.url));
 const startTimeoutMs = 30_000;
 
-/**
- * Registry, nsmgr, forwarder without a data plane and one endpoint of the service "bench".
- * @param secure  their Workload API, and who waits for them; absent = --insecure
- */
-export async function startMesh(
-  folder: string,
-  started: Process[],
-  secure?: { readonly socket: string; readonly identity: Identity },
-): Promise<Servers> {
+export interface MeshOptions {
+  /** The Workload API of its parts, and who waits for them; absent = --insecure. */
+  readonly secure?: { readonly socket: string; readonly identity: Identity } | undefined;
+  /** Manager and forwarder in one process (`weft node`). */
+  readonly joined?: boolean | undefined;
+  /** The endpoint is on a second node. */
+  readonly twoNodes?: boolean | undefined;
+  /** Flags of Node for each process. */
+  readonly flags?: readonly string[] | undefined;
+}
+
+/** Registry, nodes without a data plane and one endpoint of the service "bench". */
+export async function startMesh(folder: string, started: Process[], options: MeshOptions = {}): Promise<Servers> {
   await mkdir(folder, { recursive: true });
+  const { secure, flags = [] } = options;
   const registry = `tcp://127.0.0.1:${await freePort()}`;
-  const tcp = `tcp://127.0.0.1:${await freePort()}`;
-  const nsmgr = `unix://${folder}/nsmgr.sock`;
   // one identity makes all the load: it is not to be held back
   const trust =
     secure === undefined ? { WEFT_INSECURE: "true" } : { SPIFFE_ENDPOINT_SOCKET: secure.socket, WEFT_TENANT_RATE: "0" };
-  const common = { WEFT_STATE_DIR: folder, NSM_LOG_LEVEL: "WARN", ...trust };
-  const component = (name: string, args: string[], env: Record<string, string>): Process => {
-    const child = spawn(process.execPath, [weft, name, ...args], {
-      env: { ...process.env, ...common, NSM_NAME: `bench-${name}`, ...env },
+  const common = { NSM_LOG_LEVEL: "WARN", ...trust };
+  const component = (kind: string, name: string, env: Record<string, string>): Process => {
+    const child = spawn(process.execPath, [...flags, weft, kind], {
+      env: { ...process.env, ...common, NSM_NAME: name, WEFT_STATE_DIR: `${folder}/${name}`, ...env },
       stdio: ["ignore", "ignore", "inherit"],
     });
-    return keep(name, child, started);
+    return keep(kind, child, started);
   };
-  const servers = [
-    component("registry", ["--store", "memory"], { NSM_LISTEN_ON: registry }),
-    component("nsmgr", [], { NSM_LISTEN_ON: `${nsmgr},${tcp}`, NSM_REGISTRY_URL: registry }),
-    component("forwarder", ["--dataplane", "none"], {
-      NSM_CONNECT_TO: nsmgr,
-      NSM_LISTEN_ON: `unix://${folder}/forwarder.sock`,
-      NSM_TUNNEL_IP: "127.0.0.1",
-    }),
-    component("endpoint", [], {
-      NSM_CONNECT_TO: nsmgr,
+  const servers = [component("registry", "bench-registry", { NSM_LISTEN_ON: registry, WEFT_STORE: "memory" })];
+  const names = options.twoNodes ? ["", "-2"] : [""];
+  const sockets: string[] = [];
+  for (const suffix of names) {
+    const node = await startNode({ folder, suffix, registry, joined: options.joined ?? false, component });
+    sockets.push(node.socket);
+    servers.push(...node.servers);
+  }
+  servers.push(
+    component("endpoint", "bench-endpoint", {
+      NSM_CONNECT_TO: sockets.at(-1) ?? "",
       NSM_SERVICE_NAMES: "bench",
       NSM_CIDR_PREFIX: "10.0.0.0/8",
       NSM_BASE_DIR: folder,
     }),
-  ];
-  await waitForEndpoints(registry, ["bench-forwarder", "bench-endpoint"], secure?.identity);
-  return { url: nsmgr, servers };
+  );
+  const awaited = [...names.map((suffix) => `bench-forwarder${suffix}`), "bench-endpoint"];
+  await waitForEndpoints(registry, awaited, secure?.identity);
+  return { url: sockets[0] ?? "", servers };
+}
+
+async function startNode(options: {
+  readonly folder: string;
+  readonly suffix: string;
+  readonly registry: string;
+  readonly joined: boolean;
+  readonly component: (kind: string, name: string, env: Record<string, string>) => Process;
+}): Promise<{ readonly socket: string; readonly servers: readonly Process[] }> {
+  const { folder, suffix, registry, joined, component } = options;
+  const socket = `unix://${folder}/nsmgr${suffix}.sock`;
+  const forwarder = `unix://${folder}/forwarder${suffix}.sock`;
+  const listenOn = `${socket},tcp://127.0.0.1:${await freePort()}`;
+  const manager = { NSM_LISTEN_ON: listenOn, NSM_REGISTRY_URL: registry };
+  const plane = { WEFT_DATAPLANE: "none", NSM_TUNNEL_IP: "127.0.0.1" };
+  if (joined) {
+    const names = { WEFT_FORWARDER_NAME: `bench-forwarder${suffix}`, WEFT_FORWARDER_LISTEN_ON: forwarder };
+    return { socket, servers: [component("node", `bench-nsmgr${suffix}`, { ...manager, ...plane, ...names })] };
+  }
+  return {
+    socket,
+    servers: [
+      component("nsmgr", `bench-nsmgr${suffix}`, manager),
+      component("forwarder", `bench-forwarder${suffix}`, { NSM_CONNECT_TO: socket, NSM_LISTEN_ON: forwarder, ...plane }),
+    ],
+  };
 }
 
 /** Three bare grpc-js processes in a row. */

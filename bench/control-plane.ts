@@ -11,9 +11,9 @@ import { buildGoPeer, goPeerName, plainTokenHeaders, startGoMesh } from "./go-pe
 import type { Bench } from "./table.js";
 
 const loads: readonly Load[] = [
-  { operation: "cycle", clients: 1, gates: { cpuMs: { of: "value", atMost: 5 } } },
+  { operation: "cycle", clients: 1, gates: { cpuMs: { of: "value", atMost: 5 }, p50Ms: { of: "value", atMost: 4 } } },
   { operation: "cycle", clients: 8, gates: { cpuMs: { of: "value", atMost: 3 } } },
-  { operation: "cycle", clients: 64, gates: { cpuMs: { of: "value", atMost: 3 } } },
+  { operation: "cycle", clients: 64, gates: { cpuMs: { of: "value", atMost: 3 }, p99Ms: { of: "value", atMost: 200 } } },
   { operation: "refresh", clients: 1, gates: { cpuMs: { of: "value", atMost: 2.5 } } },
   { operation: "refresh", clients: 64, gates: { cpuMs: { of: "value", atMost: 1.5 } } },
 ];

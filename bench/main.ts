@@ -9,11 +9,14 @@ import { parseArgs } from "node:util";
 import { bench as controlPlane } from "./control-plane.js";
 import { bench as kernel } from "./kernel.js";
 import { bench as throughput } from "./kernel-throughput.js";
+import { bench as live } from "./live.js";
+import { joinedBench, remoteBench } from "./node.js";
 import { bench as registry } from "./registry.js";
+import { regressions } from "./regressions.js";
 import { bench as secure } from "./secure.js";
 import { type Bench, type BenchTable, gateMet, renderTable } from "./table.js";
 
-const benches: readonly Bench[] = [controlPlane, secure, registry, kernel, throughput];
+const benches: readonly Bench[] = [controlPlane, joinedBench, remoteBench, secure, live, registry, kernel, throughput];
 const resultsUrl = new URL("results/latest.json", import.meta.url);
 const performanceUrl = new URL("../docs/performance.md", import.meta.url);
 
@@ -60,6 +63,8 @@ async function record(fresh: readonly BenchTable[]): Promise<void> {
     (text) => (JSON.parse(text) as { tables: BenchTable[] }).tables,
     () => [],
   );
+  const worse = regressions(fresh, old);
+  for (const line of worse) console.error(`worse than the last recorded run: ${line}`);
   const kept = benches.flatMap(({ name }) =>
     [fresh, old].flatMap((list) => list.filter((table) => table.name === name)).slice(0, 1),
   );

@@ -80,7 +80,7 @@ async function runWith(
   const dialer = createDialer({ dialTimeoutMs: 5000, identity });
   try {
     progress("starting registry, nsmgr, forwarder and endpoint, of Weft and of the Go SDK's chains");
-    const mesh = await startMesh(folder, processes, { socket, identity });
+    const mesh = await startMesh(folder, processes, { secure: { socket, identity } });
     const targets: [Target, ...Target[]] = [{ name: "Weft", client: dialer.connections(mesh.url), servers: mesh.servers }];
     const built = await buildGoPeer(folder);
     if ("program" in built) {

@@ -30,7 +30,6 @@ import { expireEndpoints } from "./expire.js";
 import { createFinder, type Finder } from "./find.js";
 import { type Entry, endpointKind, serviceKind } from "./kind.js";
 import { markStale } from "./mark-stale.js";
-import { publishFigures } from "./metrics.js";
 import { openStores, sizesOf } from "./open-stores.js";
 import { inspectRegistry } from "./report.js";
 import type { Stores } from "./store/store.js";
@@ -79,7 +78,10 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const services = createFinder(stores.services.table, serviceKind, finderOptions);
     const endpoints = createFinder(stores.endpoints.table, endpointKind, finderOptions);
     undo.push(services.close, endpoints.close);
-    if (deps.metrics !== undefined) publishFigures(deps.metrics.registry, { stores, services, endpoints });
+    if (deps.metrics !== undefined) {
+      const { publishFigures } = await import("./metrics.js");
+      publishFigures(deps.metrics.registry, { stores, services, endpoints });
+    }
     const health = deps.health ?? createHealth();
     const policies = await policiesFor(deps.identity, masksOf(config), {
       limits: limitsOf(config),

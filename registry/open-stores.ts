@@ -2,14 +2,11 @@
 import { readFileSync } from "node:fs";
 import type { Clock } from "../sdk/clock.js";
 import { resolveStateDir } from "../sdk/config/state-dir.js";
-import { findApiConnection } from "../sdk/kubernetes/connection.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { RegistryConfig } from "./config.js";
 import { renewLease } from "./expire.js";
 import type { EtcdOptions } from "./store/etcd/client.js";
 import { openEtcdStores } from "./store/etcd/stores.js";
-import { openKubernetesStores } from "./store/kubernetes/stores.js";
-import { openLmdbStores } from "./store/lmdb.js";
 import { createMemoryStores } from "./store/memory.js";
 import type { Stores } from "./store/store.js";
 
@@ -29,7 +26,10 @@ export async function openStores(config: RegistryConfig, deps: StoreDeps): Promi
   if (config.store === "etcd") {
     return openEtcdStores({ ...etcdOptions(config), prefix: config.etcdPrefix, leasePeriodMs, clock, log, signal });
   }
+  // a store is loaded when it is chosen: memory is what an idle registry costs
   if (config.store === "kubernetes") {
+    const { findApiConnection } = await import("../sdk/kubernetes/connection.js");
+    const { openKubernetesStores } = await import("./store/kubernetes/stores.js");
     const connection = await findApiConnection({ env, kubeconfig: config.kubeconfig });
     const namespace = config.namespace || connection.namespace;
     const onlyNamespace = config.storeScope === "namespace";
@@ -40,6 +40,7 @@ export async function openStores(config: RegistryConfig, deps: StoreDeps): Promi
     });
     return openKubernetesStores({ connection, name: config.name, namespace, onlyNamespace, leasePeriodMs, clock, log, signal });
   }
+  const { openLmdbStores } = await import("./store/lmdb.js");
   return openLmdbStores({
     dir: resolveStateDir(config.stateDir, config.name, env),
     log,

@@ -113,6 +113,7 @@ async function filesOf({ certFile, keyFile, caBundleFile }: WebhookConfig) {
 }
 
 function meter({ metrics }: Telemetry): (durationMs: number, allowed: boolean) => void {
+  if (metrics === undefined) return () => {};
   const duration = new Histogram({
     name: "weft_webhook_review_duration_seconds",
     help: "Time to answer an admission review",

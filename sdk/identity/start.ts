@@ -2,11 +2,8 @@
 import { systemClock } from "../clock.js";
 import { chooseIdentity, type IdentityChoice, type IdentitySettings } from "../config/identity.js";
 import { Code, statusError } from "../status.js";
-import { identityFromCa } from "./ca-client.js";
-import { identityFromFiles } from "./files.js";
 import { type Identity, identityOver } from "./identity.js";
 import type { IdentitySource, SourceOptions } from "./source.js";
-import { identityFromWorkloadApi } from "./workload-api-client.js";
 
 const defaultTokenLifetimeMs = 10 * 60_000;
 
@@ -27,13 +24,17 @@ export async function startIdentity(
   return identityOver(source, { clock: systemClock, maxTokenLifetimeMs });
 }
 
-function openSource(choice: Exclude<IdentityChoice, { kind: "insecure" }>, options: SourceOptions): Promise<IdentitySource> {
+/** Only what is asked for is loaded: grpc-js alone takes ten megabytes. */
+async function openSource(
+  choice: Exclude<IdentityChoice, { kind: "insecure" }>,
+  options: SourceOptions,
+): Promise<IdentitySource> {
   switch (choice.kind) {
     case "workload-api":
-      return identityFromWorkloadApi(choice.url, options);
+      return (await import("./workload-api-client.js")).identityFromWorkloadApi(choice.url, options);
     case "files":
-      return identityFromFiles(choice, options);
+      return (await import("./files.js")).identityFromFiles(choice, options);
     case "ca":
-      return identityFromCa(choice, options);
+      return (await import("./ca-client.js")).identityFromCa(choice, options);
   }
 }

@@ -50,7 +50,7 @@ test("row 10.3: a Prometheus scrape works without a collector, counts calls by c
   });
   try {
     await assert.rejects(handler.request(request, backgroundCall(AbortSignal.timeout(5000))), { code: Code.NOT_FOUND });
-    telemetry.metrics.recordConnection(
+    telemetry.metrics?.recordConnection(
       Connection.fromPartial({
         id: "c1",
         network_service: "svc",
@@ -61,7 +61,7 @@ test("row 10.3: a Prometheus scrape works without a collector, counts calls by c
     const text = await scrape();
     assert.ok(/^weft_call_duration_seconds_count\{.*code="NOT_FOUND".*\} 1$/m.test(text), "the refused call is not counted");
     assert.ok(/^weft_connection_metric\{.*segment="fwd",metric="rx_bytes".*\} 42$/m.test(text), "the path metric is missing");
-    telemetry.metrics.forgetConnection("c1");
+    telemetry.metrics?.forgetConnection("c1");
     assert.ok(!(await scrape()).includes(`connection="c1"`));
   } finally {
     await telemetry.stop();

@@ -6,7 +6,7 @@ import type { ChainObserver } from "../chain.js";
 import { createHealth, type Health } from "./health.js";
 import { createLog, type Log, type LogDestination, type LogLevel } from "./log.js";
 import { followLogSignals } from "./log-signals.js";
-import { collectProcessMetrics, createMetrics, type Metrics, serveMetrics } from "./metrics.js";
+import type { Metrics } from "./metrics.js";
 import { createObserver, type Tracer } from "./observe.js";
 import { serveHealth } from "./serve-health.js";
 
@@ -26,7 +26,8 @@ export interface Telemetry {
   readonly log: Log;
   /** For every chain of the component. */
   readonly observer: ChainObserver;
-  readonly metrics: Metrics;
+  /** Undefined when nobody asks for them: neither a scrape nor a collector. */
+  readonly metrics: Metrics | undefined;
   /** What probes are told; the component sets it. */
   readonly health: Health;
   /** Where metrics can be scraped; undefined = not served. */
@@ -46,7 +47,9 @@ export async function startTelemetry(options: {
 }): Promise<Telemetry> {
   const { name, settings, destination } = options;
   const log = createLog({ name, level: settings.logLevel, ...(destination === undefined ? {} : { destination }) });
-  const metrics = createMetrics(name);
+  // loaded only when somebody looks: it takes three megabytes
+  const counting = settings.telemetry || settings.prometheus ? await import("./metrics.js") : undefined;
+  const metrics = counting?.createMetrics(name);
   const health = createHealth();
   const stops: (() => void | Promise<void>)[] = [followLogSignals(log)];
   const stop = async (): Promise<void> => {
@@ -60,8 +63,8 @@ export async function startTelemetry(options: {
       stops.push(server.stop);
       log.info("health is served", { url: server.url });
     }
-    if (settings.telemetry || settings.prometheus) collectProcessMetrics(metrics);
-    if (settings.telemetry) {
+    if (metrics !== undefined) counting?.collectProcessMetrics(metrics);
+    if (settings.telemetry && metrics !== undefined) {
       const { startOtlpTraces } = await import("./otlp-traces.js");
       const { startOtlpMetrics } = await import("./otlp-metrics.js");
       const endpoint = settings.openTelemetryEndpoint;
@@ -70,8 +73,8 @@ export async function startTelemetry(options: {
       stops.push(traces.stop);
       stops.push(startOtlpMetrics({ metrics, service: name, endpoint, intervalMs: settings.metricsExportIntervalMs }).stop);
     }
-    if (settings.prometheus) {
-      const server = await serveMetrics(metrics, settings.prometheusListenOn);
+    if (settings.prometheus && metrics !== undefined && counting !== undefined) {
+      const server = await counting.serveMetrics(metrics, settings.prometheusListenOn);
       metricsUrl = server.url;
       stops.push(server.stop);
       log.info("metrics are served", { url: server.url });
@@ -80,6 +83,5 @@ export async function startTelemetry(options: {
     await stop();
     throw error;
   }
-  const meter = settings.telemetry || settings.prometheus ? metrics.calls : undefined;
-  return { log, observer: createObserver({ log, tracer, meter }), metrics, health, metricsUrl, stop };
+  return { log, observer: createObserver({ log, tracer, meter: metrics?.calls }), metrics, health, metricsUrl, stop };
 }
