@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { resolveStateDir } from "../sdk/config/state-dir.js";
+import { missingCapabilities } from "../sdk/linux/process-capabilities.js";
 import { Code, statusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { ForwarderConfig } from "./config.js";
@@ -11,12 +12,33 @@ import { createNoDataPlane } from "./dataplane/none.js";
 type Settings = Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir" | "wireguardBackend"> &
   Partial<Pick<ForwarderConfig, "directMemif" | "coreHost" | "dpdkDevice">>;
 
+/** What the kernel's data plane does with each capability (capabilities(7)). Without one of the first two nothing works. */
+const purposes = {
+  CAP_NET_ADMIN: "to make and configure interfaces",
+  CAP_SYS_ADMIN: "to enter the network namespaces of workloads",
+  CAP_SYS_PTRACE: "to open the network namespaces of other users' processes",
+  CAP_NET_BROADCAST: "to hear of interfaces that vanish in other network namespaces",
+} as const;
+
+function checkCapabilities(log: Log): void {
+  const missing = missingCapabilities(Object.keys(purposes) as (keyof typeof purposes)[]);
+  const told = missing.map((name) => `${name} (${purposes[name]})`).join(" and ");
+  if (missing.includes("CAP_NET_ADMIN") || missing.includes("CAP_SYS_ADMIN")) {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `this process lacks ${told}; give it, or run as root, or negotiate without building by --dataplane none`,
+    );
+  }
+  if (missing.length > 0) log.warn(`this process lacks ${told}; it goes on without`);
+}
+
 /** @throws FAILED_PRECONDITION when it cannot work on this machine, or no directory for its ledger can be written */
 export async function openDataPlane(
   config: Settings,
   { log, env }: { readonly log: Log; readonly env: Readonly<Record<string, string | undefined>> },
 ): Promise<DataPlane> {
   if (config.dataPlane === "none") return createNoDataPlane();
+  checkCapabilities(log);
   const { createKernelDataPlane } = await import("./dataplane/kernel/kernel.js");
   const { WEFT_MESH: mark } = env;
   const processEnv = mark === undefined ? undefined : { WEFT_MESH: mark };
