@@ -13,10 +13,10 @@ const bits = {
 export type CapabilityName = keyof typeof bits;
 
 /** Those of `wanted` that it lacks; in a user namespace: lacks there. None where it cannot be told. */
-export function missingCapabilities(
-  wanted: readonly CapabilityName[],
+export function missingCapabilities<Name extends CapabilityName>(
+  wanted: readonly Name[],
   status: string = readFileSync("/proc/thread-self/status", "latin1"),
-): CapabilityName[] {
+): Name[] {
   const effective = /^CapEff:\s*([0-9a-fA-F]{1,16})$/m.exec(status)?.[1];
   if (effective === undefined) return [];
   const has = BigInt(`0x${effective}`);
