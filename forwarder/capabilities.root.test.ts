@@ -37,7 +37,11 @@ for (const payload of [Payload.ETHERNET, Payload.IP]) {
   test(`the forwarder needs ${forwarderCapabilities.join(", ")} and no other capability: payload ${payload} between nodes`, {
     skip,
   }, async (t) => {
-    const nodes = await createNodeProcesses(t, { payload, launcher: only(forwarderCapabilities) });
+    const nodes = await createNodeProcesses(t, {
+      payload,
+      launcher: only(forwarderCapabilities),
+      env: { WEFT_DATAPLANE: "kernel" },
+    });
     const before = nodes.inventory();
     await Promise.all([nodes.a.start(), nodes.b.start()]);
     let connection = await nodes.request("remote");
@@ -57,7 +61,7 @@ for (const payload of [Payload.ETHERNET, Payload.IP]) {
 for (const missing of ["net_admin", "sys_admin"]) {
   test(`without CAP_${missing.toUpperCase()} the forwarder does not start, and says what is missing and what it is for`, async (t) => {
     const others = forwarderCapabilities.filter((name) => name !== missing);
-    const nodes = await createNodeProcesses(t, { launcher: only(others) });
+    const nodes = await createNodeProcesses(t, { launcher: only(others), env: { WEFT_DATAPLANE: "kernel" } });
     await assert.rejects(nodes.a.start(), new RegExp(`lacks CAP_${missing.toUpperCase()} \\(to `));
   });
 }

@@ -20,10 +20,11 @@ const purposes = {
   CAP_NET_BROADCAST: "to hear of interfaces that vanish in other network namespaces",
 } as const;
 
-function checkCapabilities(log: Log): void {
+/** A data plane of its own programs can do without all of them; the kernel's cannot. */
+function checkCapabilities(dataPlane: ForwarderConfig["dataPlane"], log: Log): void {
   const missing = missingCapabilities(Object.keys(purposes) as (keyof typeof purposes)[]);
   const told = missing.map((name) => `${name} (${purposes[name]})`).join(" and ");
-  if (missing.includes("CAP_NET_ADMIN") || missing.includes("CAP_SYS_ADMIN")) {
+  if (dataPlane === "kernel" && (missing.includes("CAP_NET_ADMIN") || missing.includes("CAP_SYS_ADMIN"))) {
     throw statusError(
       Code.FAILED_PRECONDITION,
       `this process lacks ${told}; give it, or run as root, or negotiate without building by --dataplane none`,
@@ -38,7 +39,7 @@ export async function openDataPlane(
   { log, env }: { readonly log: Log; readonly env: Readonly<Record<string, string | undefined>> },
 ): Promise<DataPlane> {
   if (config.dataPlane === "none") return createNoDataPlane();
-  checkCapabilities(log);
+  checkCapabilities(config.dataPlane, log);
   const { createKernelDataPlane } = await import("./dataplane/kernel/kernel.js");
   const { WEFT_MESH: mark } = env;
   const processEnv = mark === undefined ? undefined : { WEFT_MESH: mark };

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Payload } from "../sdk/api.js";
 import type { Connection } from "../sdk/gen/connection.js";
 import { openCapture } from "../sdk/linux/packet-capture.js";
 import { startUdpFlow } from "../sdk/testing/udp-flow.js";
 import { until } from "../sdk/testing/until.js";
 import type { CrossConnect, WireguardPort } from "./dataplane/dataplane.js";
 import { context, createNodes } from "./testing/kernel-nodes.js";
+import { createNodeProcesses, pingAlong } from "./testing/node-processes.js";
 import { tunnelBackends } from "./testing/tunnel-backends.js";
 
 const rounds = 3;
@@ -40,7 +42,8 @@ const cases = [
   },
 ];
 
-for (const { backend, by, skip } of await tunnelBackends())
+const backends = await tunnelBackends();
+for (const { backend, by, skip } of backends)
   for (const { what, tunnels, src, dst, mtu } of cases) {
     test(`rows 1.3, 8.7: static keys are rotated ${rounds} times under ${perSecond} packets a second, ${what} by ${by}: none is lost, none in clear`, {
       skip,
@@ -88,6 +91,50 @@ for (const { backend, by, skip } of await tunnelBackends())
       assert.deepEqual(nodes.inventory(), before);
     });
   }
+
+for (const { backend, by, skip } of backends) {
+  test(`row 8.7: forwarders killed with -9 in the middle of rotations asked for by a signal go on where they were, by ${by}: none is lost`, {
+    skip: skip || (backend === "kernel" && "counts processes; the kernel has none"),
+  }, async (t) => {
+    const nodes = await createNodeProcesses(t, { payload: Payload.IP, backend, env: { WEFT_WIREGUARD_KEY_PERIOD: "0s" } });
+    const before = nodes.inventory();
+    await Promise.all([nodes.a.start(), nodes.b.start()]);
+    let connection = await nodes.request("remote");
+    const flow = pingAlong(t, nodes.client.url, "172.16.2.1", "172.16.2.2");
+    const tunnels = () => [nodes.tunnelsOn("a"), nodes.tunnelsOn("b")].join();
+    const refreshUntil = async (wanted: string): Promise<void> =>
+      await until(
+        `${wanted} tunnels`,
+        async () => {
+          connection = await nodes.request("remote", connection);
+          return tunnels() === wanted;
+        },
+        60_000,
+      );
+    assert.equal(tunnels(), "1,1");
+    for (const killed of [nodes.a, nodes.b]) {
+      process.kill(nodes.a.pid ?? 0, "SIGUSR2");
+      await refreshUntil("2,2");
+      await killed.kill("SIGKILL");
+      await flow.more(5);
+      await killed.start();
+      await refreshUntil("1,1");
+      await flow.more(5);
+    }
+    process.kill(nodes.a.pid ?? 0, "SIGUSR2");
+    const asking = nodes.request("remote", connection).catch(() => undefined);
+    await until("a second tunnel is being built", () => tunnels() !== "1,1", 20_000);
+    await nodes.a.kill("SIGKILL");
+    await asking;
+    await nodes.a.start();
+    await refreshUntil("1,1");
+    const { sent, lost } = await flow.stop();
+    assert.ok(sent >= 30, `${sent} sent`);
+    assert.equal(lost, 0, `of ${sent}`);
+    await nodes.close(connection);
+    await until("all links are gone", () => JSON.stringify(nodes.inventory()) === JSON.stringify(before));
+  });
+}
 
 async function refresh(nodes: Nodes, connection: Connection): Promise<Connection> {
   return await nodes.mesh.request("a", "remote", { payload: "IP", connection });

@@ -203,8 +203,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       const tunnels = shaping.coreTunnels || known.includes(MechanismType.VXLAN) ? [MechanismType.VXLAN] : [];
       return [...first, MechanismType.MEMIF, ...tunnels, ...rest];
     },
-    // The loopback interface shows one address of its network (forwarder/tunnel-address.ts).
-    underlayMtuBytes: (address) => kernel.underlayMtuBytes(/^127\./.test(address) ? "127.0.0.1" : address),
+    underlayMtuBytes: kernel.underlayMtuBytes,
     async usedVnis(udpPort) {
       const ports = [...held.values()].flatMap(({ crossConnect }) => [crossConnect.client, crossConnect.endpoint]);
       const own = ports.flatMap((port) => (port.kind === "vxlan" && port.udpPort === udpPort ? [port.vni] : []));
@@ -231,6 +230,8 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
     },
     recover,
     events: (signal) => events.merge(kernel.events(signal), signal),
+    hasRoomBeside: async (id) => (await kernel.hasRoomBeside?.(id)) === true,
+    isBesideProven: async (id) => (await kernel.isBesideProven?.(id)) === true,
     async close() {
       events.close();
       const empty = held.size === 0;
