@@ -1,5 +1,6 @@
 /** The command line of `weft`: names, options and help. What each command does is in commands/. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { addCluster } from "./cluster/commands.js";
 import type { AuditOptions } from "./commands/audit.js";
 import type { ChaosOptions } from "./commands/chaos.js";
 import type { ConnectOptions } from "./commands/connect.js";
@@ -38,6 +39,7 @@ export async function runCommand(argv: readonly string[], context: CliContext): 
   addWorkloads(program, context, act);
   addPing(program, context, act);
   addMemif(program, context, act);
+  addCluster(program, context, act);
   addQuestions(program, context, act);
   addAudit(program, context, act);
   try {

@@ -1,10 +1,11 @@
 /** The chart: rendered with every kind of values, refused with wrong ones, and taken by a real API server. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { parseAllDocuments } from "yaml";
-import { chart, helm, noHelm, template } from "./helm.js";
+import { chart, findHelm, helm, noHelm, template } from "./helm.js";
 import { noApiServer, startApiServer } from "./rig/api-server.js";
 
 interface Manifest {
@@ -22,6 +23,8 @@ interface PodSpec {
   readonly hostNetwork?: boolean;
   readonly containers: readonly { readonly name: string; readonly securityContext: Record<string, unknown> }[];
 }
+
+const deploy = join(chart, "../..");
 
 const good = [
   "",
@@ -111,6 +114,39 @@ test("a real API server takes every manifest", { skip: noHelm() || noApiServer()
     const said = await server.kubectl(["apply", "--dry-run=server", "-f", "-"], JSON.stringify(list));
     assert.equal(said.trim().split("\n").length, known.length, values);
   }
+});
+
+test("row 9.6: Kustomize base and overlay are up to date, and a real API server takes them", {
+  skip: noHelm() || noApiServer(),
+}, async (t) => {
+  const PATH = `${dirname(findHelm() ?? "")}:${process.env["PATH"] ?? ""}`;
+  execFileSync("bash", [join(deploy, "kustomize/render.sh"), "--check"], { env: { ...process.env, PATH } });
+  const server = await startApiServer();
+  t.after(() => server.stop());
+  await server.kubectl(["create", "namespace", "weft-system"]);
+  for (const folder of ["base", "mode-node"]) {
+    const built = await server.kubectl(["kustomize", join(deploy, "kustomize", folder)]);
+    const said = await server.kubectl(["apply", "--dry-run=server", "-f", "-"], built);
+    assert.equal(said.trim().split("\n").length, parseAllDocuments(built).length, folder);
+    assert.match(built, folder === "base" ? /name: WEFT_MODE\s+value: sidecar/ : /name: WEFT_MODE\s+value: node/);
+  }
+});
+
+test("the Argo CD Application and the Terraform example can be read, and speak of the chart", () => {
+  const [application] = parseAllDocuments(readFileSync(join(deploy, "argocd/application.yaml"), "utf8"));
+  assert.ok(application !== undefined && application.errors.length === 0);
+  const { source } = (application.toJS() as { spec: { source: { path: string } } }).spec;
+  assert.ok(existsSync(join(deploy, "..", source.path, "Chart.yaml")));
+  assert.match(readFileSync(join(deploy, "terraform/main.tf"), "utf8"), /path\.module\}\/\.\.\/helm\/weft/);
+});
+
+const hclfmt = join(dirname(findHelm() ?? ""), "hclfmt");
+test("the Terraform example is HCL", {
+  skip:
+    !existsSync(hclfmt) && "hclfmt is missing: GOBIN=~/.cache/weft/bin go install github.com/hashicorp/hcl/v2/cmd/hclfmt@v2.24.0",
+}, () => {
+  execFileSync(hclfmt, ["-check", join(deploy, "terraform/main.tf")]);
+  assert.throws(() => execFileSync(hclfmt, ["-check"], { input: 'resource "x" {', stdio: ["pipe", "ignore", "ignore"] }));
 });
 
 async function manifests(values: string): Promise<Manifest[]> {

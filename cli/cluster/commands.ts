@@ -1,0 +1,50 @@
+/** The commands that go to a Kubernetes cluster. */
+import { type Command, Option } from "commander";
+import type { CliContext } from "../context.js";
+import type { InstallOptions } from "./install.js";
+import type { ClusterOptions } from "./open.js";
+
+type Act = <A extends (...args: never[]) => Promise<number>>(action: A) => (...args: Parameters<A>) => Promise<void>;
+
+export function addCluster(program: Command, context: CliContext, act: Act): void {
+  program.commandsGroup("A Kubernetes cluster (through the kubeconfig; as `kubectl weft`, too):");
+  const reaching = (command: Command): Command =>
+    command
+      .option("--kubeconfig <file>", "default: as kubectl does")
+      .option("--context <name>", "of the kubeconfig")
+      .option("-n, --namespace <name>", "of the release", "weft-system");
+  reaching(program.command("install"))
+    .description("install or upgrade the chart, after a look at the cluster; what follows -- goes to helm")
+    .argument("[helm...]", "for example -- --set webhook.mode=node")
+    .option("--chart <path>", "default: the one of this checkout")
+    .option("--dry-run", "render and let the cluster check it, change nothing")
+    .action(
+      act(async (more: string[], options: InstallOptions) => (await import("./install.js")).install(more, options, context)),
+    );
+  reaching(program.command("bundle"))
+    .description("collect what a report of a problem needs into a folder, with secrets removed")
+    .option("--out <folder>", "default: weft-bundle-TIME")
+    .action(act(async (options: ClusterOptions & { out?: string }) => (await import("./bundle.js")).bundle(options, context)));
+  const cluster = program.command("cluster").description("questions to a cluster: get, describe, doctor");
+  reaching(cluster.command("get"))
+    .argument("<kind>", "services | endpoints | connections | pods")
+    .addOption(new Option("-o, --output <format>", "instead of a table").choices(["json", "yaml"]))
+    .action(
+      act(async (kind: string, options: ClusterOptions & { output?: "json" | "yaml" }) =>
+        (await import("./get.js")).clusterGet(kind, options, context),
+      ),
+    );
+  reaching(cluster.command("describe"))
+    .argument("<kind>", "service | endpoint | connection | pod")
+    .argument("<name>", "its name (connection: or its pod's)")
+    .action(
+      act(async (kind: string, name: string, options: ClusterOptions) =>
+        (await import("./get.js")).clusterDescribe(kind, name, options, context),
+      ),
+    );
+  reaching(cluster.command("doctor"))
+    .option("--json", "one JSON object")
+    .action(
+      act(async (options: ClusterOptions & { json?: boolean }) => (await import("./doctor.js")).clusterDoctor(options, context)),
+    );
+}
