@@ -102,7 +102,7 @@ for (const { backend, by, skip } of backends) {
     let connection = await nodes.request("remote");
     const flow = pingAlong(t, nodes.client.url, "172.16.2.1", "172.16.2.2");
     const tunnels = () => [nodes.tunnelsOn("a"), nodes.tunnelsOn("b")].join();
-    const refreshUntil = async (wanted: string): Promise<void> =>
+    const refreshUntil = async (wanted: string): Promise<void> => {
       await until(
         `${wanted} tunnels`,
         async () => {
@@ -111,6 +111,7 @@ for (const { backend, by, skip } of backends) {
         },
         60_000,
       );
+    };
     assert.equal(tunnels(), "1,1");
     for (const killed of [nodes.a, nodes.b]) {
       process.kill(nodes.a.pid ?? 0, "SIGUSR2");
