@@ -3,6 +3,7 @@ import { after, before, describe } from "node:test";
 import { clusterJourneys } from "./journeys/cluster.js";
 import { faultJourneys } from "./journeys/faults.js";
 import { installJourney, uninstallJourney } from "./journeys/install.js";
+import { podJourneys } from "./journeys/pods.js";
 import { type Cluster, noCluster, startCluster } from "./rig/cluster/cluster.js";
 
 const skip = noCluster();
@@ -21,6 +22,7 @@ describe("on a real cluster", { skip }, () => {
   clusterJourneys(theCluster);
   // from here on Weft is installed
   installJourney(theCluster);
+  podJourneys(theCluster);
   faultJourneys(theCluster);
   uninstallJourney(theCluster);
 });

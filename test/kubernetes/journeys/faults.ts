@@ -106,4 +106,8 @@ async function crashNode(cluster: Cluster, t: TestContext): Promise<void> {
   t.diagnostic(`re-homed ${Math.round(performance.now() - startedMs)} ms after the crash`);
   await other.start();
   await cluster.untilReady(other);
+  // the node has its parts again
+  for (const name of (await cluster.kubectl(["get", "ds", "-n", systemNamespace, "-o", "name"])).trim().split("\n")) {
+    await cluster.kubectl(["rollout", "status", name, "-n", systemNamespace, "--timeout=180s"]);
+  }
 }

@@ -32,7 +32,17 @@ export function uninstallJourney(cluster: () => Cluster): void {
     await helm(["uninstall", "weft", "--namespace", systemNamespace, "--wait", "--timeout", "3m"], cluster().kubeconfig);
     const selector = ["-l", "app.kubernetes.io/instance=weft", "-o", "name"];
     const kinds = "all,serviceaccounts,configmaps,secrets,networkpolicies,poddisruptionbudgets";
-    await eventually("the pods to end", async () => (await cluster().kubectl(["get", kinds, "-A", ...selector])) === "");
+    let left = "";
+    await eventually(
+      "all of the release to go",
+      async () => {
+        left = await cluster().kubectl(["get", kinds, "-A", ...selector]);
+        return left === "";
+      },
+      150_000,
+    ).catch((error: Error) => {
+      throw new Error(`${error.message}: ${left}`, { cause: error });
+    });
     const global = "clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations";
     assert.equal(await cluster().kubectl(["get", global, ...selector]), "");
     assert.match(await cluster().kubectl(["get", "crd", "-o", "name"]), /networkservices\.networkservicemesh\.io/);
