@@ -7,6 +7,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { arch, cpus, release } from "node:os";
 import { parseArgs } from "node:util";
 import { bench as controlPlane } from "./control-plane.js";
+import { bench as fastpath } from "./fastpath.js";
 import { bench as kernel } from "./kernel.js";
 import { bench as throughput } from "./kernel-throughput.js";
 import { bench as live } from "./live.js";
@@ -16,7 +17,7 @@ import { regressions } from "./regressions.js";
 import { bench as secure } from "./secure.js";
 import { type Bench, type BenchTable, gateMet, renderTable } from "./table.js";
 
-const benches: readonly Bench[] = [controlPlane, joinedBench, remoteBench, secure, live, registry, kernel, throughput];
+const benches: readonly Bench[] = [controlPlane, joinedBench, remoteBench, secure, live, registry, kernel, throughput, fastpath];
 const resultsUrl = new URL("results/latest.json", import.meta.url);
 const performanceUrl = new URL("../docs/performance.md", import.meta.url);
 
