@@ -1,9 +1,10 @@
 /** The processes that the control-plane benches measure. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import { createDialer } from "../sdk/transport/dial.js";
@@ -22,6 +23,7 @@ export interface Servers {
 }
 
 const weft = fileURLToPath(new URL("../scripts/weft.mjs", import.meta.url));
+const bundler = fileURLToPath(new URL("../deploy/images/bundle.mjs", import.meta.url));
 const bareHop = fileURLToPath(new URL("bare-hop.ts", import.meta.url));
 const startTimeoutMs = 30_000;
 
@@ -34,6 +36,8 @@ export interface MeshOptions {
   readonly twoNodes?: boolean | undefined;
   /** Flags of Node for each process. */
   readonly flags?: readonly string[] | undefined;
+  /** The bundles of the images instead of the command `weft`. */
+  readonly shipped?: boolean | undefined;
 }
 
 /** Registry, nodes without a data plane and one endpoint of the service "bench". */
@@ -45,8 +49,10 @@ export async function startMesh(folder: string, started: Process[], options: Mes
   const trust =
     secure === undefined ? { WEFT_INSECURE: "true" } : { SPIFFE_ENDPOINT_SOCKET: secure.socket, WEFT_TENANT_RATE: "0" };
   const common = { NSM_LOG_LEVEL: "WARN", ...trust };
+  const programs = options.shipped ? await bundles(`${folder}/images`) : undefined;
   const component = (kind: string, name: string, env: Record<string, string>): Process => {
-    const child = spawn(process.execPath, [...flags, weft, kind], {
+    const program = programs?.get(kind);
+    const child = spawn(process.execPath, [...flags, ...(program === undefined ? [weft, kind] : [program])], {
       env: { ...process.env, ...common, NSM_NAME: name, WEFT_STATE_DIR: `${folder}/${name}`, ...env },
       stdio: ["ignore", "ignore", "inherit"],
     });
@@ -71,6 +77,16 @@ export async function startMesh(folder: string, started: Process[], options: Mes
   const awaited = [...names.map((suffix) => `bench-forwarder${suffix}`), "bench-endpoint"];
   await waitForEndpoints(registry, awaited, secure?.identity);
   return { url: sockets[0] ?? "", servers };
+}
+
+/** What the images contain, by component. */
+async function bundles(folder: string): Promise<ReadonlyMap<string, string>> {
+  const programs = new Map<string, string>();
+  for (const name of ["registry", "nsmgr", "forwarder", "endpoint"]) {
+    await promisify(execFile)(process.execPath, [bundler, name, `${folder}/${name}`], { timeout: 120_000 });
+    programs.set(name, `${folder}/${name}/main.mjs`);
+  }
+  return programs;
 }
 
 async function startNode(options: {

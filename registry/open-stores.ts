@@ -6,7 +6,6 @@ import type { Log } from "../sdk/telemetry/log.js";
 import type { RegistryConfig } from "./config.js";
 import { renewLease } from "./expire.js";
 import type { EtcdOptions } from "./store/etcd/client.js";
-import { openEtcdStores } from "./store/etcd/stores.js";
 import { createMemoryStores } from "./store/memory.js";
 import type { Stores } from "./store/store.js";
 
@@ -23,10 +22,11 @@ export async function openStores(config: RegistryConfig, deps: StoreDeps): Promi
   const { leasePeriodMs } = config;
   const { log, signal, clock, env = {} } = deps;
   if (config.store === "memory") return createMemoryStores();
+  // a store is loaded when it is chosen: memory is what an idle registry costs
   if (config.store === "etcd") {
+    const { openEtcdStores } = await import("./store/etcd/stores.js");
     return openEtcdStores({ ...etcdOptions(config), prefix: config.etcdPrefix, leasePeriodMs, clock, log, signal });
   }
-  // a store is loaded when it is chosen: memory is what an idle registry costs
   if (config.store === "kubernetes") {
     const { findApiConnection } = await import("../sdk/kubernetes/connection.js");
     const { openKubernetesStores } = await import("./store/kubernetes/stores.js");

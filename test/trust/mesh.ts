@@ -8,6 +8,8 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { forwarderSettings } from "../../forwarder/config.js";
 import { startForwarder } from "../../forwarder/start.js";
+import { nodeSettings } from "../../node/config.js";
+import { startNode } from "../../node/start.js";
 import { nodeLabels, nsmgrSettings } from "../../nsmgr/config.js";
 import { startNsmgr } from "../../nsmgr/main.js";
 import { registrySettings } from "../../registry/config.js";
@@ -58,6 +60,8 @@ const deadline = () => Date.now() + 15_000;
 export interface TrustedMeshOptions {
   /** The managers are processes of their own, which can be killed. */
   readonly managerProcesses?: boolean;
+  /** Manager and forwarder of each node are one process (`weft node`), with one identity: that of the manager. */
+  readonly joined?: boolean;
 }
 
 export async function startTrustedMesh(
@@ -104,6 +108,17 @@ export async function startTrustedMesh(
       NSM_REGISTRY_URL: registryUrl,
       WEFT_STATE_DIR: join(folder, `nsmgr-${name}`),
     };
+    if (options.joined) {
+      const names = { WEFT_FORWARDER_NAME: `forwarder-${name}`, WEFT_FORWARDER_LISTEN_ON: `unix://${folder}/f-${name}.sock` };
+      const plane = { NSM_TUNNEL_IP: "127.0.0.1", WEFT_DATAPLANE: "none" };
+      const joined = await startNode(
+        { ...read(nodeSettings, { ...managerEnv, ...names, ...plane }), nodeLabels: nodeLabels({}) },
+        { log: logOf(`node-${name}`), identity: await identity(`/nsmgr-${name}`) },
+      );
+      stops.push(() => joined.stop());
+      await joined.forwarder.registered;
+      return url;
+    }
     if (options.managerProcesses) {
       const files = await identityFiles(`/nsmgr-${name}`);
       const where = { dialer: health, url, signal };

@@ -8,24 +8,38 @@ import { startTrustedMesh, type TrustedMesh, wanted } from "./mesh.js";
 
 const denied = { code: Code.PERMISSION_DENIED };
 
-test("row 8.2: with identities a connection is made, refreshed and closed, on one node and over two", async (t) => {
-  const mesh = await startTrustedMesh(t);
-  await mesh.serve({ name: "near" });
-  await mesh.serve({ name: "far", node: 1, services: ["service"] });
-  const alice = await mesh.workload("/alice");
-  for (const [endpoint, hops] of [
-    ["near", 4],
-    ["far", 6],
-  ] as const) {
-    const first = await alice.request({ ...wanted(`c-${endpoint}`), network_service_endpoint_name: endpoint });
-    const tokens = first.path?.path_segments.map(({ token }) => readClaims(token)) ?? [];
-    assert.equal(tokens.length, hops);
-    // each hop's token is for the next
-    for (let i = 1; i < tokens.length; i++) assert.deepEqual(tokens[i - 1]?.aud, [tokens[i]?.sub]);
-    const second = await alice.request(first);
-    await alice.close(second);
-  }
-  assert.deepEqual(mesh.audit, []);
+for (const joined of [false, true]) {
+  const shape = joined ? "manager and forwarder in one process" : "each part a process";
+  test(`row 8.2: with identities a connection is made, refreshed and closed, on one node and over two: ${shape}`, async (t) => {
+    const mesh = await startTrustedMesh(t, {}, { joined });
+    await mesh.serve({ name: "near" });
+    await mesh.serve({ name: "far", node: 1, services: ["service"] });
+    const alice = await mesh.workload("/alice");
+    for (const [endpoint, hops] of [
+      ["near", 4],
+      ["far", 6],
+    ] as const) {
+      const first = await alice.request({ ...wanted(`c-${endpoint}`), network_service_endpoint_name: endpoint });
+      const tokens = first.path?.path_segments.map(({ token }) => readClaims(token)) ?? [];
+      assert.equal(tokens.length, hops);
+      // each hop's token is for the next
+      for (let i = 1; i < tokens.length; i++) assert.deepEqual(tokens[i - 1]?.aud, [tokens[i]?.sub]);
+      const second = await alice.request(first);
+      await alice.close(second);
+    }
+    assert.deepEqual(mesh.audit, []);
+  });
+}
+
+test("row 8.3: in a node of one process nobody ends or takes another's connection, at either socket", async (t) => {
+  const mesh = await startTrustedMesh(t, {}, { joined: true });
+  await mesh.serve({ name: "nse" });
+  const [alice, mallory] = [await mesh.workload("/alice"), await mesh.workload("/mallory")];
+  const connection = await alice.request(wanted("c1"));
+  await assert.rejects(mallory.request(connection), denied);
+  await assert.rejects(mallory.close(connection), denied);
+  assert.deepEqual(await mallory.sees(mesh.forwarderUrl), []);
+  await alice.close(await alice.request(connection));
 });
 
 test("row 8.4: others see nothing of a connection; managers and forwarders see those that go through them", async (t) => {
