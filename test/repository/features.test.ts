@@ -52,6 +52,9 @@ const rows: Record<string, string> = {
   "7.1": "forwarder death",
   "7.2": "nsmgr restart",
   "7.3": "endpoint death",
+  "7.4": "registry restart",
+  "7.5": "two faults at once",
+  "7.6": "whole system restart",
   "7.7": "data path cut",
   "7.8": "control plane lost, data path alive",
   "7.14": "liveness check of the user",
@@ -61,6 +64,7 @@ const rows: Record<string, string> = {
   "10.3": "Prometheus scrape",
   "10.6": "log level while running",
   "10.8": "health",
+  "11.4": "no leaks",
 };
 
 test("every promised capability is named by a test", () => {
