@@ -93,6 +93,20 @@ for (const [where, open] of Object.entries(hosts)) {
     assert.ok(dropPolicer > 1_000n && bytes >= 99_000n, `${bytes} bytes passed, ${dropPolicer} packets did not`);
   });
 
+  test(`row 1.11: without packets the worker sleeps, and wakes for the next one ${where}`, { skip }, async (t) => {
+    const core = await start(t);
+    const { a, b } = await joined(core);
+    runTool(t, ["echo", "--socket", b]);
+    for (let round = 0; round < 2; round++) {
+      assert.equal(await runTool(t, pingArgs(a)).ended, 0);
+      for (let before = -1n; core.board.worker().passes !== before; ) {
+        before = core.board.worker().passes;
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    }
+    assert.ok(core.board.worker().sleeps > 0n);
+  });
+
   test(`asking again is the same port; another port of that name, and a joined one, are refused ${where}`, {
     skip,
   }, async (t) => {

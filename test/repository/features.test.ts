@@ -12,6 +12,7 @@ const rows: Record<string, string> = {
   "1.7": "kernel and memif joined on one node",
   "1.8": "memif between nodes, payload ETHERNET",
   "1.9": "memif between nodes, payload IP",
+  "1.11": "memif across network namespaces, asleep without packets",
   "1.22": "tunnel address by address or CIDR",
   "1.23": "VXLAN port",
   "1.24": "MTU per mechanism",
