@@ -11,7 +11,7 @@ import { noApiServer, startApiServer } from "./rig/api-server.js";
 interface Manifest {
   readonly apiVersion: string;
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly annotations?: Record<string, string> };
+  readonly metadata: { readonly name: string; readonly namespace?: string; readonly annotations?: Record<string, string> };
   readonly rules?: readonly {
     readonly resources: readonly string[];
     readonly verbs: readonly string[];
@@ -33,8 +33,7 @@ const good = [
   "identity.kind=files,identity.files.secret=weft-identity,webhook.mode=node",
   "registry.store=etcd,registry.etcd.endpoints={https://etcd:2379},registry.etcd.secret=etcd",
   "registry.store=memory,registry.replicas=1",
-  "forwarder.dataplane=vpp,forwarder.vpp.image=vpp:1",
-  "forwarder.dataplane=dpdk",
+  "forwarder.dataplane=none",
   "metrics.enabled=true,metrics.serviceMonitor.enabled=true",
   "webhook.sidecars=classic,webhook.csi=true,webhook.failurePolicy=Ignore,webhook.excludedNamespaces={a,b}",
   "webhook.enabled=false,agent.enabled=false,crds.install=false",
@@ -47,7 +46,7 @@ test("the chart is clean, and renders with every kind of values", { skip: noHelm
   for (const values of good) {
     const found = await manifests(values);
     assert.ok(found.length > 10, values);
-    const names = found.map(({ kind, metadata }) => `${kind}/${metadata.name}`);
+    const names = found.map(({ kind, metadata }) => `${kind}/${metadata.namespace ?? ""}/${metadata.name}`);
     assert.equal(new Set(names).size, names.length, `${values}: no object twice`);
   }
 });
