@@ -35,6 +35,8 @@ export async function inject(stage: Stage, fault: Fault): Promise<void> {
       for (const pod of targets) stage.addEndpoint(pod);
       return;
     }
+    case "node-down":
+      return nodeDown(stage, targets, fault.holdMs);
     case "interface-down": {
       const [pod = "", name = ""] = targets[0]?.split("/") ?? [];
       setLinkIn(podNetns(pod), name, false);
@@ -84,6 +86,20 @@ async function hold(holdMs: number, begin: () => void, undo: () => void | Promis
 
 function signalAll(stage: Stage, targets: readonly string[], signal: NodeJS.Signals): void {
   for (const name of targets) stage.process(name).kill(signal);
+}
+
+async function nodeDown(stage: Stage, targets: readonly string[], holdMs: number): Promise<void> {
+  const node = stage.mesh.state.nodes.find(({ name }) => name === targets[0]);
+  const pods = stage.topology.endpoints.filter((endpoint) => endpoint.node === node?.name).map(({ pod }) => pod);
+  if (node === undefined) return;
+  setLinkIn(node.netns, nodeLink, false);
+  await Promise.all([
+    strike(stage, [node.nsmgr.name, node.forwarder.name], "SIGKILL"),
+    ...pods.map((pod) => stage.removePod(pod, { kill: true })),
+  ]);
+  await pause(holdMs);
+  setLinkIn(node.netns, nodeLink, true);
+  for (const pod of pods) stage.addEndpoint(pod);
 }
 
 function setClocks(stage: Stage, targets: readonly string[], offsetMs: number): void {

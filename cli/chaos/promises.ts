@@ -21,6 +21,9 @@ const healTimeMs = 3_000;
 /** A dead endpoint is left within so long: found by three probes, asked again, built. */
 const moveTimeMs = 500;
 
+/** All connections of a node that is gone are elsewhere within so long. */
+const rehomeTimeMs = 2_000;
+
 export function promiseOf(fault: Fault, topology: Topology): Promised {
   switch (fault.kind) {
     case "kill":
@@ -44,6 +47,11 @@ export function promiseOf(fault: Fault, topology: Topology): Promised {
             .map(({ stream, outageMs }) => `${stream}: no packets for ${outageMs} ms`),
           ...inTime(outcome),
         ],
+      };
+    case "node-down":
+      return {
+        text: `connections that led there go elsewhere, packets again within ${rehomeTimeMs} ms`,
+        check: (outcome) => outages(outcome, rehomeTimeMs),
       };
     case "interface-down":
       return {

@@ -5,6 +5,7 @@ import { logFolder } from "../mesh/plan.js";
 import { auditAfterClients } from "./audit.js";
 import { playFault, type TimelineEntry } from "./play-fault.js";
 import { controlStream, type ProbeSettings } from "./pods.js";
+import { residentMiB } from "./resident.js";
 import { type Fault, schedule } from "./schedule.js";
 import { openStage, type Stage } from "./stage.js";
 import type { Topology } from "./topology.js";
@@ -34,6 +35,8 @@ export interface RunResult {
   /** The longest that the prober itself was held up. */
   readonly proberLateMs: number;
   readonly orphans: readonly string[];
+  /** Resident memory of each component at the end, by name. */
+  readonly memoryMiB: Readonly<Record<string, number>>;
   readonly timeline: readonly TimelineEntry[];
 }
 
@@ -53,11 +56,12 @@ export async function runChaos(options: RunOptions, context: CliContext, show: (
       for (const line of describeEntry(entry)) show(`          ${line}`);
     }
     const streams = [...stage.prober.streams()];
+    const memoryMiB = memoryOf(stage);
     const orphans = await auditAfterClients(stage);
     show(
       `${clock(startedAtMs)}  audit: ${orphans.length === 0 ? "nothing is left" : `${orphans.length} orphans: ${orphans.slice(0, shownOrphans).join("; ")}`}`,
     );
-    return resultOf(options, stage, streams, timeline, orphans);
+    return { ...resultOf(options, stage, streams, timeline, orphans), memoryMiB };
   } finally {
     if (options.logs !== undefined) cpSync(logFolder, options.logs, { recursive: true });
     await stage.stop();
@@ -70,7 +74,7 @@ function resultOf(
   streams: readonly (readonly [string, { readonly sent: number; readonly duplicates: number }])[],
   timeline: readonly TimelineEntry[],
   orphans: readonly string[],
-): RunResult {
+): Omit<RunResult, "memoryMiB"> {
   const inside = streams.filter(([name]) => name !== controlStream).map(([, stream]) => stream);
   const sent = inside.reduce((sum, stream) => sum + stream.sent, 0);
   const lost = timeline.reduce((sum, entry) => sum + entry.lost, 0);
@@ -96,6 +100,11 @@ function resultOf(
     orphans,
     timeline,
   };
+}
+
+function memoryOf({ mesh }: Stage): Record<string, number> {
+  const components = ["registry", ...mesh.state.nodes.flatMap(({ nsmgr, forwarder }) => [nsmgr.name, forwarder.name])];
+  return Object.fromEntries(components.map((name) => [name, Math.round(residentMiB(mesh.processes.get(name)?.pid))]));
 }
 
 /** Whether payload IP can be carried between nodes here. */

@@ -11,6 +11,8 @@ export type Fault =
   | { readonly kind: "freeze"; readonly targets: readonly string[]; readonly holdMs: number }
   /** An endpoint's process and network namespace go at once; a new pod of the name comes back later. */
   | { readonly kind: "pod-gone"; readonly targets: readonly string[]; readonly holdMs: number }
+  /** A node's processes, endpoints and cable go at once, and come back later. */
+  | { readonly kind: "node-down"; readonly targets: readonly string[]; readonly holdMs: number }
   /** The interface of one connection goes down. */
   | { readonly kind: "interface-down"; readonly targets: readonly string[] }
   /** A node's cable is out. */
@@ -81,6 +83,9 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
           "link-down": () => ({ kind: "link-down", targets: one(nodes), holdMs: hold(500, 4_000) }),
           partition: () => ({ kind: "partition", targets: chance.shuffle(nodes).slice(0, 2).sort(), holdMs: hold(500, 5_000) }),
           "half-open": () => ({ kind: "half-open", targets: one(nodes), holdMs: hold(2_000, 8_000) }),
+          ...(topology.nodes < 3
+            ? {}
+            : { "node-down": (): Fault => ({ kind: "node-down", targets: ["node-2"], holdMs: hold(3_000, 6_000) }) }),
           "bad-cable": () => ({
             kind: "bad-cable",
             targets: one(nodes),

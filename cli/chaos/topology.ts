@@ -29,6 +29,7 @@ export interface ClientPod {
  */
 export function defaultTopology(nodes: number, connections: number, encrypted: boolean): Topology {
   const last = `node-${nodes}`;
+  const second = `node-${Math.min(2, nodes)}`;
   const vault = encrypted ? Math.min(4, Math.max(1, Math.floor(connections / 12))) : 0;
   const quarter = Math.floor((connections - vault) / 4);
   const rest = connections - vault - 3 * quarter;
@@ -37,13 +38,13 @@ export function defaultTopology(nodes: number, connections: number, encrypted: b
     nodes,
     services: [...ethernet, ...(encrypted ? [{ name: "vault", payload: "IP" as const }] : [])],
     endpoints: [
-      { pod: "east-a", node: "node-2", service: "east" },
+      { pod: "east-a", node: second, service: "east" },
       { pod: "east-b", node: last, service: "east" },
       { pod: "west-a", node: "node-1", service: "west" },
       { pod: "west-b", node: "node-1", service: "west" },
       { pod: "home-a", node: "node-1", service: "home" },
       { pod: "home-b", node: last, service: "home" },
-      ...(encrypted ? [{ pod: "vault-a", node: "node-2", service: "vault" }] : []),
+      ...(encrypted ? [{ pod: "vault-a", node: second, service: "vault" }] : []),
     ],
     clients: [
       { pod: "going-east", node: "node-1", service: "east", connections: quarter },

@@ -1,6 +1,7 @@
 /** weft chaos: rehearses faults on a mesh of its own and says what each of them cost. */
 
 import { Code, statusError } from "../../sdk/status.js";
+import { runChurn } from "../chaos/churn.js";
 import { isInPlace, preparePlace, runInPlace } from "../chaos/place.js";
 import { canEncrypt, runChaos } from "../chaos/run.js";
 import { faultKinds } from "../chaos/schedule.js";
@@ -14,6 +15,8 @@ export interface ChaosOptions {
   readonly faults?: number;
   readonly short?: boolean;
   readonly only?: string;
+  /** Churn instead of a schedule of faults. */
+  readonly churn?: number;
   readonly topology?: string;
   readonly probeInterval: number;
   readonly probeTimeout: number;
@@ -41,6 +44,13 @@ export async function chaos(options: ChaosOptions, argv: readonly string[], cont
   const show = options.json === true ? context.err : context.out;
   const faults = options.faults ?? (options.short === true ? shortFaults : ordinaryFaults);
   const settings = { livenessIntervalMs: options.probeInterval, livenessTimeoutMs: options.probeTimeout };
+  if (options.churn !== undefined) {
+    const churn = { seed: options.seed, cycles: options.churn, topology, settings };
+    const result = await runChurn(churn, context, (line) => show.write(`${line}\n`));
+    show.write(`${result.summary}\n`);
+    if (options.json === true) context.out.write(`${JSON.stringify(result)}\n`);
+    return result.ok ? 0 : 1;
+  }
   const run = { seed: options.seed, faults, kinds, topology, settings, logs: options.logs };
   const result = await runChaos(run, context, (line) => show.write(`${line}\n`));
   show.write(`${result.summary}\n`);

@@ -2,14 +2,15 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { test } from "node:test";
+import type { ChurnResult } from "../../cli/chaos/churn.js";
 import type { RunResult } from "../../cli/chaos/run.js";
 import { finish, weftScript } from "../cli/isolated.js";
 
-async function chaos(...argv: string[]): Promise<{ readonly result: RunResult; readonly told: string }> {
+async function chaos<T = RunResult>(...argv: string[]): Promise<{ readonly result: T; readonly told: string }> {
   const child = spawn(process.execPath, [weftScript, "chaos", "--json", ...argv], { stdio: ["ignore", "pipe", "pipe"] });
   const { out, err } = await finish(child);
   assert.notEqual(out, "", err);
-  return { result: JSON.parse(out) as RunResult, told: err };
+  return { result: JSON.parse(out) as T, told: err };
 }
 
 test("rows 7.1, 7.2, 7.4, 7.5, 7.8, 7.12: components killed, restarted and frozen under traffic in IPv4 and IPv6: no packet lost, nothing left", async (t) => {
@@ -23,4 +24,37 @@ test("rows 7.1, 7.2, 7.4, 7.5, 7.8, 7.12: components killed, restarted and froze
   assert.equal(result.timeline.length, 5);
   const unwell = result.timeline.flatMap(({ broken }) => broken.filter((why) => why.startsWith("not well")));
   assert.deepEqual(unwell, [], told);
+});
+
+test("rows 7.3, 7.6, 7.7: an endpoint's pod goes, an interface goes down, everything is killed at once: every connection carries packets again", async (t) => {
+  const kinds = "pod-gone,interface-down,everything";
+  const { result, told } = await chaos("--seed", "21", "--connections", "12", "--faults", "3", "--only", kinds);
+  t.diagnostic(told);
+  assert.equal(result.void, false, "the machine lost packets outside the mesh");
+  assert.deepEqual(result.orphans, []);
+  for (const { fault, broken } of result.timeline) {
+    const unwell = broken.filter((why) => why.startsWith("not well"));
+    assert.deepEqual(unwell, [], `${fault.kind}: ${told}`);
+  }
+});
+
+test("rows 11.2, 11.3: 80 connections on one node, a forwarder killed: nothing lost, components stay below upstream's limits", async (t) => {
+  const { result, told } = await chaos("--seed", "4", "--nodes", "1", "--connections", "80", "--faults", "1", "--only", "kill");
+  t.diagnostic(`${told}\n${JSON.stringify(result.memoryMiB)}`);
+  assert.equal(result.lost, 0, told);
+  assert.deepEqual(result.orphans, []);
+  const { registry = 0, "nsmgr-1": nsmgr = 0, "forwarder-1": forwarder = 0 } = result.memoryMiB;
+  assert.ok(
+    nsmgr > 0 && nsmgr < 200 && forwarder > 0 && forwarder < 500 && registry > 0 && registry < 260,
+    JSON.stringify(result.memoryMiB),
+  );
+});
+
+test("rows 11.1, 11.4: clients come and go while components are killed: no orphan, no address twice, memory and descriptors flat", async (t) => {
+  const { result, told } = await chaos<ChurnResult>("--seed", "2", "--connections", "12", "--churn", "24");
+  t.diagnostic(`${told}\n${JSON.stringify(result.growth)}`);
+  assert.deepEqual(result.orphans, []);
+  assert.deepEqual(result.addressesTwice, []);
+  assert.equal(result.unhealed, "");
+  assert.equal(result.kills, 2);
 });
