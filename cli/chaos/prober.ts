@@ -84,6 +84,8 @@ export async function probe(planFile: string, { signal, out }: Pick<CliContext, 
   };
   const report = (): void => {
     const atMs = Date.now();
+    // what came in during a pause of this process came in time
+    for (const pod of pods) read(pod, all);
     out.write(
       `${JSON.stringify({ atMs, lateMs, streams: all.map((stream) => reportOf(stream, atMs)) } satisfies ProbeReport)}\n`,
     );
@@ -123,7 +125,7 @@ function openPod({ netns, streams }: ProbePlan["pods"][number], all: Stream[]): 
 
 function work(pod: Pod, all: readonly Stream[], nowMs: number): void {
   // first what has come in: it may have waited through a pause of this process
-  for (const socket of pod.sockets) socket.read((stream, sequence) => all[stream]?.tally.answer(sequence));
+  read(pod, all);
   if (nowMs - pod.lookedAtMs >= lookMs) look(pod, nowMs);
   for (const stream of pod.streams) {
     if (stream.startMs === undefined) continue;
@@ -132,6 +134,10 @@ function work(pod: Pod, all: readonly Stream[], nowMs: number): void {
     const due = Math.floor((nowMs - stream.startMs) * stream.perMs) + 1;
     while (stream.tally.sent < due) send(pod, stream, nowMs);
   }
+}
+
+function read(pod: Pod, all: readonly Stream[]): void {
+  for (const socket of pod.sockets) socket.read((stream, sequence) => all[stream]?.tally.answer(sequence));
 }
 
 /** Refused by the kernel: the way may have changed, so it is looked up and tried once more, as a program would. */

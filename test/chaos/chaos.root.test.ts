@@ -20,7 +20,7 @@ test("rows 7.1, 7.2, 7.4, 7.5, 7.8, 7.12: components killed, restarted and froze
   assert.equal(result.void, false, "the machine lost packets outside the mesh");
   assert.equal(result.lost, 0, told);
   assert.deepEqual(result.orphans, []);
-  assert.ok(result.sent > 10_000, `only ${result.sent} packets were sent`);
+  assert.ok(result.sent > 2_000, `only ${result.sent} packets were sent`);
   assert.equal(result.timeline.length, 5);
   const unwell = result.timeline.flatMap(({ broken }) => broken.filter((why) => why.startsWith("not well")));
   assert.deepEqual(unwell, [], told);

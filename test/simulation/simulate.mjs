@@ -67,8 +67,6 @@ await inParallel(mutants, async (mutant) => {
   });
 });
 verdicts.sort((a, b) => mutants.findIndex(({ name }) => name === a.name) - mutants.findIndex(({ name }) => name === b.name));
-for (const { name, caughtBySeed, how } of verdicts)
-  say(caughtBySeed === undefined ? `  NOT CAUGHT: ${name}` : `  caught by seed ${caughtBySeed}: ${name} (${how.split("\n")[0]})`);
 const escaped = verdicts.filter(({ caughtBySeed }) => caughtBySeed === undefined).length;
 const ok = broken.length === 0 && escaped === 0;
 const tookMs = Math.round(performance.now() - startedMs);
