@@ -67,9 +67,32 @@ function writePage(results) {
   const entries = runs.flatMap(({ timeline }) => timeline);
   const churns = results.filter(({ cycles }) => cycles !== undefined);
   const simulations = results.filter(({ mutants }) => mutants !== undefined);
+  const rows = rowsOf(entries, churns, simulations);
+  const text = [
+    marks[0],
+    "",
+    `${runs.length} chaos runs, ${entries.length} faults, ${sum(runs.map(({ sent }) => sent))} packets on ${Math.max(0, ...runs.map(({ connections }) => connections))} connections at most; ${voids} runs void; ${sum(runs.map(({ orphans }) => orphans.length))} orphans.`,
+    "",
+    "| fault | times | measured | goal |",
+    "|---|---|---|---|",
+    ...rows.map((row) => `| ${row.join(" | ")} |`),
+    "",
+    ...brokenPromises(entries),
+    ...simulations.slice(0, 1).flatMap(mutantList),
+    marks[1],
+  ].join("\n");
+  const before = readFileSync(page, "utf8");
+  const [head, rest] = before.split(marks[0]);
+  const tail = rest?.split(marks[1])[1] ?? "\n";
+  writeFileSync(page, `${head}${text}${tail}`);
+  console.log(`${page}: ${rows.length} rows`);
+}
+
+/** Fault, times, measured, goal. */
+function rowsOf(entries, churns, simulations) {
   const of = (...kinds) => entries.filter(({ fault }) => kinds.includes(fault.kind));
   const aimed = (list, pattern) => list.filter(({ fault }) => fault.targets.length === 1 && pattern.test(fault.targets[0]));
-  const rows = [
+  return [
     lossRow("planned restart (SIGTERM) of a component", of("restart"), "0 lost, 100 of 100"),
     lossRow("kill -9 of nsmgr or registry", aimed(of("kill"), /^(nsmgr-|registry)/), "0 lost"),
     lossRow("kill -9 of a forwarder", aimed(of("kill"), /^forwarder-/), "0 lost"),
@@ -116,24 +139,6 @@ function writePage(results) {
       "0 broken, all caught",
     ]),
   ].filter((row) => row !== undefined);
-  const text = [
-    marks[0],
-    "",
-    `${runs.length} chaos runs, ${entries.length} faults, ${sum(runs.map(({ sent }) => sent))} packets on ${Math.max(0, ...runs.map(({ connections }) => connections))} connections at most; ${voids} runs void; ${sum(runs.map(({ orphans }) => orphans.length))} orphans.`,
-    "",
-    "| fault | times | measured | goal |",
-    "|---|---|---|---|",
-    ...rows.map((row) => `| ${row.join(" | ")} |`),
-    "",
-    ...brokenPromises(entries),
-    ...simulations.slice(0, 1).flatMap(mutantList),
-    marks[1],
-  ].join("\n");
-  const before = readFileSync(page, "utf8");
-  const [head, rest] = before.split(marks[0]);
-  const tail = rest?.split(marks[1])[1] ?? "\n";
-  writeFileSync(page, `${head}${text}${tail}`);
-  console.log(`${page}: ${rows.length} rows`);
 }
 
 function lossRow(name, entries, goal) {
