@@ -186,6 +186,18 @@ const faultMakers: Readonly<Record<string, (state: Playing) => Promise<void>>> =
     await world.sleep(chance.between(500, 5_000));
     part.start();
   },
+  async endpointAway(state) {
+    const { domain, chance, world, faults, broken } = state;
+    const part = chance.pick(domain.endpoints);
+    faults.push(`pod of ${part.name} is gone until nobody misses it`);
+    state.dataFault = true;
+    if (part.process !== undefined) world.kill(part.process);
+    removePod(domain.kernels, part.netnsUrl);
+    if (!(await untilNone(world, () => unhealed(domain), limits.healed))) {
+      broken.push(...unhealed(domain).map((what) => `${limits.healed} ms after ${part.name} went: ${what}`));
+    }
+    part.start();
+  },
   async interfaceDown(state) {
     const client = state.chance.pick(state.domain.clients);
     state.faults.push(`interface of ${client.name} goes down`);

@@ -65,7 +65,11 @@ await inParallel(mutants, async (mutant) => {
     how: caught?.broken[0]?.split("\n")[0],
     ran: total !== undefined,
   });
-  say(caught === undefined ? `  NOT CAUGHT: ${mutant.name}` : `  caught by seed ${caught.seed}: ${mutant.name} (${caught.broken[0]})`);
+  say(
+    caught === undefined
+      ? `  NOT CAUGHT: ${mutant.name}`
+      : `  caught by seed ${caught.seed}: ${mutant.name} (${caught.broken[0]})`,
+  );
 });
 verdicts.sort((a, b) => mutants.findIndex(({ name }) => name === a.name) - mutants.findIndex(({ name }) => name === b.name));
 const escaped = verdicts.filter(({ caughtBySeed }) => caughtBySeed === undefined).length;
