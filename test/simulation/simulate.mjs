@@ -23,8 +23,6 @@ const { values } = parseArgs({
   },
 });
 const say = (text) => (values.json ? process.stderr : process.stdout).write(`${text}\n`);
-/** Seeds that one process plays before the next one takes over. */
-const portion = 250;
 /** Seeds that a mutant is given to be caught: from the one that caught it last. */
 const chances = { quick: 60, all: 250 };
 
@@ -36,6 +34,8 @@ if (values.trace !== undefined) {
 const startedMs = performance.now();
 const count = Number(values.schedules);
 const first = Number(values.from);
+/** Seeds that one process plays before the next one takes over. */
+const portion = Math.max(1, Math.min(250, Math.ceil(count / Number(values.workers))));
 const portions = Array.from({ length: Math.ceil(count / portion) }, (_, i) => [
   first + i * portion,
   Math.min(portion, count - i * portion),
