@@ -36,6 +36,23 @@ for (const nodes of [1, 2] as const) {
   });
 }
 
+test("rows 7.1, 7.2, 7.8: two nodes, each one process: killed and restarted, no packet is lost", async (t) => {
+  const mesh = await startProcessMesh(t, { nodes: 2, dataplane: "kernel", joined: true });
+  await mesh.endpoint(1, "nse-1", service, "172.16.1.0/24");
+  const connection = await mesh.client(0, { url, ...probe, livenessTimeoutMs: 2_000 });
+  for (const node of mesh.nodes) {
+    const heard = listenTo(connection);
+    const traffic = trafficOf(connection);
+    await node.nsmgr.kill();
+    await node.nsmgr.start();
+    await until("healing", () => heard.at(-1) === "healed", 20_000);
+    const { sent, lost, longestGapMs } = await traffic.stop();
+    t.diagnostic(`${node.name}: ${sent} echoes, ${lost} lost, longest gap ${longestGapMs} ms; ${heard.join(" ")}`);
+    assert.equal(lost, 0, node.name);
+    assert.equal(connection.connection.network_service_endpoint_name, "nse-1");
+  }
+});
+
 for (const { where, first, second } of [
   { where: "local", first: 0, second: 0 },
   { where: "remote", first: 1, second: 0 },

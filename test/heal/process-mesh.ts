@@ -58,12 +58,14 @@ export interface MeshOptions {
   readonly dataplane: "none" | "kernel";
   /** scripts/weft.mjs of the build that registry, managers and forwarders run; default this one. */
   readonly program?: string;
+  /** Manager and forwarder of each node are one process, `weft node`: `nsmgr` and `forwarder` are the same then. */
+  readonly joined?: boolean;
 }
 
 let count = 0;
 
 export async function startProcessMesh(t: TestContext, options: MeshOptions): Promise<ProcessMesh> {
-  const { nodes: nodeCount, dataplane, program } = options;
+  const { nodes: nodeCount, dataplane, program, joined = false } = options;
   const label = `wt-heal-${process.pid}-${++count}`;
   const folder = mkdtempSync(join(tmpdir(), "wt-heal-"));
   const dialer = createDialer({ dialTimeoutMs: 2_000 });
@@ -106,9 +108,9 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
   if (dataplane === "kernel") giveUnderlay(hosts);
   const nodes: MeshNode[] = [];
   for (const [index, host] of hosts.entries()) {
-    const node = await nodeProcesses({ index, netns: host, dataplane, folder, registryUrl, dialer, program });
+    const node = await nodeProcesses({ index, netns: host, dataplane, folder, registryUrl, dialer, program, joined });
     await started(node.nsmgr);
-    await started(node.forwarder);
+    if (!joined) await started(node.forwarder);
     const serves = async (): Promise<boolean> =>
       (await dialer.health(node.url, "", AbortSignal.timeout(1_000))) === ServingStatus.SERVING;
     await until(`${node.name} to serve`, serves);
@@ -173,6 +175,7 @@ interface NodeParts {
   readonly registryUrl: string;
   readonly dialer: Dialer;
   readonly program: string | undefined;
+  readonly joined: boolean;
 }
 
 interface ForwarderParts {
@@ -207,21 +210,31 @@ function forwarderProcess({ name, node, managerUrl, underlay, dataplane, ...plac
   });
 }
 
-async function nodeProcesses({ index, netns, dataplane, folder, registryUrl, dialer, program }: NodeParts): Promise<MeshNode> {
+async function nodeProcesses(parts: NodeParts): Promise<MeshNode> {
+  const { index, netns, dataplane, folder, registryUrl, dialer, program, joined } = parts;
   const name = `node-${index + 1}`;
   const url = `unix://${folder}/${name}.sock`;
   const underlay = `198.18.77.${index + 1}`;
   const address = dataplane === "kernel" ? `${underlay}:5001` : `127.0.0.1:${await freePort()}`;
+  const forwarderName = `forwarder-${index + 1}`;
+  const ofForwarder = {
+    WEFT_FORWARDER_NAME: forwarderName,
+    WEFT_FORWARDER_LISTEN_ON: `unix://${folder}/${forwarderName}.sock`,
+    NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
+    WEFT_DATAPLANE: dataplane,
+    WEFT_STATE_DIR: `${folder}/${name}`,
+  };
+  const ofManager = { NSM_LISTEN_ON: `${url},tcp://${address}`, NSM_REGISTRY_URL: registryUrl, NODE_NAME: name };
   const nsmgr = componentProcess({
     name: `nsmgr-${index + 1}`,
-    component: "nsmgr",
+    component: joined ? "node" : "nsmgr",
     url,
-    env: { NSM_LISTEN_ON: `${url},tcp://${address}`, NSM_REGISTRY_URL: registryUrl, NODE_NAME: name },
+    env: { ...ofManager, ...(joined && ofForwarder) },
     netns,
     dialer,
     program,
   });
-  const forwarderName = `forwarder-${index + 1}`;
+  if (joined) return { name, url, nsmgr, forwarder: nsmgr };
   const forwarder = forwarderProcess({
     name: forwarderName,
     node: name,

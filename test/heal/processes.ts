@@ -28,7 +28,7 @@ export interface ComponentProcess {
 export interface ProcessOptions {
   readonly name: string;
   /** The component as `weft` calls it, or an endpoint with its arguments. */
-  readonly component: "registry" | "nsmgr" | "forwarder" | { readonly endpoint: readonly string[] };
+  readonly component: "registry" | "nsmgr" | "forwarder" | "node" | { readonly endpoint: readonly string[] };
   readonly url: string;
   readonly env: Readonly<Record<string, string>>;
   /** Name of the namespace it runs in; empty = this one. */
