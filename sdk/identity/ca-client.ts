@@ -6,13 +6,14 @@ import { generateKeyPairSync, type KeyObject, X509Certificate } from "node:crypt
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { connect } from "node:tls";
-import { Client, type ServiceError } from "@grpc/grpc-js";
-import { IssueRequest, IssueResponse } from "../gen/authority.js";
+import { IssueRequest, type IssueResponse } from "../gen/authority.js";
 import { Code, type StatusError, statusError, toStatusError } from "../status.js";
-import { dialTarget, parseAddress } from "../transport/address.js";
-import { credentialsOver } from "../transport/grpc-js-credentials.js";
-import { chainOf, contextOf, handshake } from "../transport/tls.js";
-import { caPath, issuePath } from "./ca-server.js";
+import type { Log } from "../telemetry/log.js";
+import { type Address, parseAddress } from "../transport/address.js";
+import { createCaller } from "../transport/call.js";
+import { createChannelPool } from "../transport/channel-pool.js";
+import { type ChannelTls, chainOf, contextOf, handshake } from "../transport/tls.js";
+import { caPath, issueMethod } from "./ca-methods.js";
 import { certificateNames } from "./certificate.js";
 import { fingerprintOf, readJoinToken } from "./join-token.js";
 import { createHolder, type IdentitySource, pause, type SourceOptions } from "./source.js";
@@ -31,6 +32,8 @@ export interface CaClientOptions {
 const firstPauseMs = 200;
 const longestPauseMs = 10_000;
 const callMs = 10_000;
+/** An answer is some certificates. */
+const maxAnswerBytes = 4 * 1024 * 1024;
 
 /**
  * Waits until the authority answers.
@@ -40,10 +43,10 @@ const callMs = 10_000;
 export async function identityFromCa(options: CaClientOptions, { log, signal }: SourceOptions): Promise<IdentitySource> {
   const { url, join } = options;
   const { root } = "file" in join ? join : readJoinToken(join.token);
-  const target = dialTarget(parseAddress(url));
+  const target: Target = { address: parseAddress(url), root, log };
   const holder = createHolder(log);
   const first = await untilIssued(
-    () => issue(target, root, options, undefined),
+    () => issue(target, options, undefined),
     signal,
     (error, pauseMs) => log.warn("the authority gives no certificate yet; trying again", { url, error, pauseMs }),
   );
@@ -61,7 +64,7 @@ export async function identityFromCa(options: CaClientOptions, { log, signal }: 
         if (stopping.signal.aborted) return;
         try {
           // what has ended renews nothing: then only a reusable token helps
-          svid = await issue(target, root, options, svid.notAfterMs > Date.now() ? svid : undefined);
+          svid = await issue(target, options, svid.notAfterMs > Date.now() ? svid : undefined);
           holder.set(svid);
           renewed = true;
         } catch (error) {
@@ -97,12 +100,18 @@ async function untilIssued(
   }
 }
 
+interface Target {
+  readonly address: Address;
+  /** Fingerprint of the authority's own certificate. */
+  readonly root: string;
+  readonly log: Log;
+}
+
 /** @param before  the certificate that vouches for us; undefined = the join token does */
-async function issue(target: string, root: string, options: CaClientOptions, before: X509Svid | undefined): Promise<X509Svid> {
+async function issue(target: Target, options: CaClientOptions, before: X509Svid | undefined): Promise<X509Svid> {
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  const response = await call(
+  const response = await ask(
     target,
-    root,
     before,
     IssueRequest.fromPartial({
       join_token: before === undefined ? await tokenOf(options) : "",
@@ -110,7 +119,7 @@ async function issue(target: string, root: string, options: CaClientOptions, bef
       spiffe_id: options.spiffeId ?? "",
     }),
   );
-  return svidOf(response, privateKey, root);
+  return svidOf(response, privateKey, target.root);
 }
 
 async function tokenOf({ join }: CaClientOptions): Promise<string> {
@@ -135,36 +144,38 @@ function svidOf({ certificates, bundle }: IssueResponse, privateKey: KeyObject, 
   return svid;
 }
 
-function call(target: string, root: string, before: X509Svid | undefined, request: IssueRequest): Promise<IssueResponse> {
-  let refusal: StatusError | undefined;
-  const credentials = credentialsOver(async (socket) => {
-    try {
-      return await greetAuthority(socket, root, before);
-    } catch (error) {
-      refusal = toStatusError(error);
-      throw error;
-    }
+async function ask({ address, root, log }: Target, before: X509Svid | undefined, request: IssueRequest): Promise<IssueResponse> {
+  const pool = createChannelPool({
+    tls: authorityTls(root, before),
+    log,
+    maxMessageBytes: maxAnswerBytes,
+    dialTimeoutMs: callMs,
+    passDescriptors: "never",
   });
-  const client = new Client(target, credentials, {
-    "grpc.use_local_subchannel_pool": 1,
-    "grpc.enable_http_proxy": 0,
-    "grpc.service_config_disable_resolution": 1,
-    "grpc.enable_retries": 0,
-  });
-  return new Promise<IssueResponse>((resolve, reject) => {
-    client.makeUnaryRequest(
-      issuePath,
-      (message: IssueRequest) => Buffer.from(IssueRequest.encode(message).finish()),
-      (bytes: Buffer) => IssueResponse.decode(bytes),
-      request,
-      { deadline: Date.now() + callMs },
-      (error: ServiceError | null, response?: IssueResponse) => {
-        client.close();
-        if (response !== undefined) resolve(response);
-        else reject(refusal ?? toStatusError(error));
-      },
-    );
-  });
+  try {
+    const limits = { signal: AbortSignal.timeout(callMs), deadlineMs: Date.now() + callMs };
+    return await createCaller(pool).unary(issueMethod, address, request, limits);
+  } finally {
+    pool.close();
+  }
+}
+
+/** TLS with the authority, whom we know by its fingerprint, and who may not know us yet. */
+function authorityTls(root: string, before: X509Svid | undefined): ChannelTls {
+  let failure: StatusError | undefined;
+  return {
+    async secure(socket) {
+      try {
+        return await greetAuthority(socket, root, before);
+      } catch (error) {
+        failure = toStatusError(error);
+        throw failure;
+      }
+    },
+    current: () => undefined,
+    failure: () => failure,
+    stale: () => false,
+  };
 }
 
 /** The server must be the authority whose root certificate the token names. */

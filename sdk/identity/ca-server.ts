@@ -2,23 +2,19 @@
 import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import type { CallContext } from "../chain.js";
 import { systemClock } from "../clock.js";
-import { IssueRequest, IssueResponse } from "../gen/authority.js";
+import { type IssueRequest, IssueResponse } from "../gen/authority.js";
 import { describePeer, identityOf } from "../peer.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { ServiceBinding } from "../transport/edge.js";
 import { listen } from "../transport/listen.js";
-import type { Method } from "../transport/methods.js";
 import type { Authority } from "./authority.js";
+import { caPath, issueMethod } from "./ca-methods.js";
 import { identityOver } from "./identity.js";
 import { checkJoinToken, type JoinToken } from "./join-token.js";
 import { createHolder, pause } from "./source.js";
 import { parseSpiffeId } from "./spiffe-id.js";
 import { makeSvid, type X509Svid } from "./svid.js";
-
-export const issuePath = "/weft.Authority/Issue";
-/** Path of the authority's own SPIFFE ID; it is given to nobody else. */
-export const caPath = "/weft/ca";
 
 /** Which tokens have been used, and for which key; survives a restart where there is a folder for it. */
 export interface UsedTokens {
@@ -42,13 +38,6 @@ export interface CaServerOptions {
   readonly log: Log;
   readonly signal: AbortSignal;
 }
-
-const issueMethod: Method<IssueRequest, IssueResponse> = {
-  path: issuePath,
-  responseStream: false,
-  request: IssueRequest,
-  response: IssueResponse,
-};
 
 /** @throws as `listen` */
 export async function serveCa(options: CaServerOptions): Promise<{ readonly urls: readonly string[]; stop(): Promise<void> }> {

@@ -16,7 +16,7 @@ import { identityFromFiles } from "./files.js";
 import type { IdentitySource } from "./source.js";
 import { startIdentity } from "./start.js";
 import type { X509Svid } from "./svid.js";
-import { fetchSvidPath, identityFromWorkloadApi, svidOf } from "./workload-api-client.js";
+import { fetchSvid, identityFromWorkloadApi, svidOf } from "./workload-api-client.js";
 import { serveWorkloadApi } from "./workload-api-server.js";
 
 const never = new AbortController().signal;
@@ -124,7 +124,7 @@ test("garbage of an agent never ends the process and never replaces a good SVID"
     Buffer.from("this is no protobuf message"),
   ];
   const method: Method<X509SVIDRequest, X509SVIDResponse | Buffer> = {
-    path: fetchSvidPath,
+    path: fetchSvid.path,
     responseStream: true,
     request: X509SVIDRequest,
     response: { encode: () => assert.fail(), decode: () => assert.fail() },

@@ -3,15 +3,22 @@
  * each rotation of certificate or bundles. Through an outage of the agent, and through nonsense from it, the last good
  * SVID stays.
  */
-import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { X509SVIDRequest, X509SVIDResponse } from "../gen/workload.js";
-import { Code, codeName, statusError, toStatusError } from "../status.js";
-import { dialTarget, parseAddress } from "../transport/address.js";
+import { Code, codeName, type StatusError, statusError, toStatusError } from "../status.js";
+import { type Address, parseAddress } from "../transport/address.js";
+import { type Caller, createCaller } from "../transport/call.js";
+import { createChannelPool } from "../transport/channel-pool.js";
+import type { Method } from "../transport/methods.js";
 import { createHolder, firstOf, type IdentitySource, pause, type SourceOptions } from "./source.js";
 import { parseSpiffeId } from "./spiffe-id.js";
 import { certificatesOfDer, makeSvid, privateKeyOf, type X509Svid } from "./svid.js";
 
-export const fetchSvidPath = "/SpiffeWorkloadAPI/FetchX509SVID";
+export const fetchSvid: Method<X509SVIDRequest, X509SVIDResponse> = {
+  path: "/SpiffeWorkloadAPI/FetchX509SVID",
+  responseStream: true,
+  request: X509SVIDRequest,
+  response: X509SVIDResponse,
+};
 /** Every call must carry it, so that no web page can make one (standard §5.1). */
 export const workloadHeader = "workload.spiffe.io";
 
@@ -19,6 +26,7 @@ const firstPauseMs = 100;
 const longestPauseMs = 10_000;
 /** An answer is some certificates; a bound on what an agent can make us hold. */
 const maxAnswerBytes = 4 * 1024 * 1024;
+const dialTimeoutMs = 5_000;
 
 /**
  * Waits until the agent gives an SVID: it may come up after us.
@@ -26,11 +34,13 @@ const maxAnswerBytes = 4 * 1024 * 1024;
  * @throws INVALID_ARGUMENT for a malformed url, or when the agent says that the call itself is wrong; the reason of `signal`
  */
 export async function identityFromWorkloadApi(url: string, { log, signal }: SourceOptions): Promise<IdentitySource> {
-  const target = dialTarget(parseAddress(url));
+  const address = parseAddress(url);
+  const pool = createChannelPool({ log, maxMessageBytes: maxAnswerBytes, dialTimeoutMs, passDescriptors: "never" });
+  const caller = createCaller(pool);
   const holder = createHolder(log);
   const stopping = new AbortController();
   let started = false;
-  const following = follow();
+  const following = follow().finally(() => pool.close());
   try {
     await Promise.race([firstOf(holder, signal), following]);
     started = true;
@@ -45,7 +55,7 @@ export async function identityFromWorkloadApi(url: string, { log, signal }: Sour
   async function follow(): Promise<void> {
     let pauseMs = firstPauseMs;
     while (!stopping.signal.aborted) {
-      const { received, error } = await readStream(target, stopping.signal, accept);
+      const { received, error } = await readStream(caller, address, stopping.signal, accept);
       if (stopping.signal.aborted) return;
       if (error.code === Code.INVALID_ARGUMENT && !started && !received) {
         throw statusError(error.code, `${url}: ${error.details}`, error);
@@ -80,44 +90,23 @@ function hint(code: Code, details: string): string {
 }
 
 /** Reads until the stream ends, in whatever way. */
-function readStream(
-  target: string,
+async function readStream(
+  caller: Caller,
+  address: Address,
   signal: AbortSignal,
   onMessage: (response: X509SVIDResponse) => void,
-): Promise<{ received: boolean; error: ServiceError | ReturnType<typeof statusError> }> {
-  return new Promise((resolve) => {
-    const client = new Client(target, credentials.createInsecure(), {
-      "grpc.use_local_subchannel_pool": 1,
-      "grpc.enable_http_proxy": 0,
-      "grpc.service_config_disable_resolution": 1,
-      "grpc.max_receive_message_length": maxAnswerBytes,
-    });
-    const headers = new Metadata();
-    headers.set(workloadHeader, "true");
-    const call = client.makeServerStreamRequest(
-      fetchSvidPath,
-      (message: X509SVIDRequest) => Buffer.from(X509SVIDRequest.encode(message).finish()),
-      (bytes: Buffer) => X509SVIDResponse.decode(bytes),
-      X509SVIDRequest.fromPartial({}),
-      headers,
-    );
-    const cancel = (): void => call.cancel();
-    signal.addEventListener("abort", cancel);
-    let received = false;
-    const end = (error: ServiceError | ReturnType<typeof statusError>): void => {
-      signal.removeEventListener("abort", cancel);
-      client.close();
-      resolve({ received, error });
-    };
-    call.on("data", (response: X509SVIDResponse) => {
+): Promise<{ readonly received: boolean; readonly error: StatusError }> {
+  let received = false;
+  try {
+    const call = { signal, metadata: { [workloadHeader]: "true" } };
+    for await (const response of caller.stream(fetchSvid, address, X509SVIDRequest.fromPartial({}), call)) {
       received = true;
       onMessage(response);
-    });
-    // more than one may come; all but the first change nothing
-    call.on("error", (error: ServiceError) => end(error));
-    call.on("end", () => end(statusError(Code.UNAVAILABLE, "the agent ended the stream")));
-    if (signal.aborted) cancel();
-  });
+    }
+    return { received, error: statusError(Code.UNAVAILABLE, "the agent ended the stream") };
+  } catch (error) {
+    return { received, error: toStatusError(error) };
+  }
 }
 
 /** @throws INVALID_ARGUMENT */

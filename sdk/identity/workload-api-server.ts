@@ -4,15 +4,14 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { CallContext } from "../chain.js";
-import { X509SVIDRequest, X509SVIDResponse } from "../gen/workload.js";
+import { type X509SVIDRequest, X509SVIDResponse } from "../gen/workload.js";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { ServiceBinding } from "../transport/edge.js";
 import { listen } from "../transport/listen.js";
-import type { Method } from "../transport/methods.js";
 import type { Authority } from "./authority.js";
 import { pause } from "./source.js";
-import { fetchSvidPath, workloadHeader } from "./workload-api-client.js";
+import { fetchSvid, workloadHeader } from "./workload-api-client.js";
 
 /** A process as the kernel knows it; zeros when it asks over TCP. */
 export interface Workload {
@@ -40,13 +39,6 @@ export interface WorkloadApiServer {
   federate(trustDomain: string, authorities: readonly X509Certificate[]): void;
   close(): Promise<void>;
 }
-
-const fetchSvid: Method<X509SVIDRequest, X509SVIDResponse> = {
-  path: fetchSvidPath,
-  responseStream: true,
-  request: X509SVIDRequest,
-  response: X509SVIDResponse,
-};
 
 /** @throws as `listen` */
 export async function serveWorkloadApi(options: WorkloadApiOptions): Promise<WorkloadApiServer> {

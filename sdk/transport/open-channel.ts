@@ -13,6 +13,8 @@ import { unixPeer } from "./unix-peer.js";
 export interface OpenOptions {
   /** Absent = plain text. */
   readonly identity?: Identity | undefined;
+  /** How a connection is made secure; default: by the identity. */
+  readonly tls?: ChannelTls | undefined;
   /** Hears of servers that are not trusted. */
   readonly log: Log;
   readonly maxMessageBytes: number;
@@ -37,7 +39,7 @@ export async function openChannel(address: Address, options: OpenOptions): Promi
   const { identity, log, dialTimeoutMs } = options;
   const tls =
     identity === undefined
-      ? undefined
+      ? options.tls
       : channelTls(identity, (why) =>
           log.warn(`refused a server: ${why.details}`, { audit: "authentication", code: "UNAUTHENTICATED", url }),
         );

@@ -13,11 +13,11 @@ import { identityOf } from "../peer.js";
 import { Code, toStatusError } from "../status.js";
 import { createLog } from "../telemetry/log.js";
 import { leafBelow, rsaLeaf, selfSigned } from "../testing/certificates.js";
+import { credentialsOver } from "../testing/grpc-js-credentials.js";
 import { testAuthority, testIdentity } from "../testing/identities.js";
 import { temporaryFolder } from "../testing/test-server.js";
 import { codeOf, dialWith, limit, request, serveWith } from "../testing/tls-server.js";
 import { createDialer } from "./dial.js";
-import { credentialsOver } from "./grpc-js-credentials.js";
 import { handshake } from "./tls.js";
 
 test("row 8.1: bad clients are refused with UNAUTHENTICATED; the reason is in the server's log and not told", async (t) => {

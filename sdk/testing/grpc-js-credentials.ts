@@ -1,4 +1,4 @@
-/** Our TLS under a client of grpc-js, where that is used still. */
+/** TLS of our choice under a client of grpc-js, for tests. */
 import type { Socket } from "node:net";
 import { type CallCredentials, ChannelCredentials, credentials as callCredentials } from "@grpc/grpc-js";
 
