@@ -1,5 +1,7 @@
 /** The command line of `weft`: names, options and help. What each command does is in commands/. */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import type { Act, Action } from "./act.js";
+import { addAuthorCommands } from "./author-commands.js";
 import { addCluster } from "./cluster/commands.js";
 import type { AuditOptions } from "./commands/audit.js";
 import type { ChaosOptions } from "./commands/chaos.js";
@@ -9,15 +11,15 @@ import type { DrainOptions } from "./commands/drain.js";
 import type { GetOptions } from "./commands/get.js";
 import type { MemifOptions, MemifTool } from "./commands/memif.js";
 import type { PingOptions } from "./commands/ping.js";
+import type { RunOptions } from "./commands/run.js";
 import type { ServeOptions } from "./commands/serve.js";
 import { components } from "./components.js";
 import type { CliContext } from "./context.js";
-import { maxNodes } from "./mesh/plan.js";
+import { nodeCount, wholeNumber } from "./numbers.js";
 import { version } from "./version.js";
 import type { SourceOptions } from "./view/sources.js";
 
 type JsonOptions = SourceOptions & { readonly json?: boolean };
-type Action = (...args: never[]) => Promise<number>;
 
 /** @returns the exit code */
 export async function runCommand(argv: readonly string[], context: CliContext): Promise<number> {
@@ -41,6 +43,7 @@ export async function runCommand(argv: readonly string[], context: CliContext): 
   addMemif(program, context, act);
   addCluster(program, context, act);
   addQuestions(program, context, act);
+  addAuthorCommands(program, context, act);
   addAudit(program, context, act);
   try {
     await program.parseAsync(argv.length === 0 ? ["--help"] : [...argv], { from: "user" });
@@ -56,8 +59,6 @@ function addComponents(program: Command): void {
   program.commandsGroup("Components (each: weft NAME --help lists its settings and their environment names):");
   for (const [name, { summary }] of components) program.command(name).description(summary).allowUnknownOption();
 }
-
-type Act = <A extends Action>(action: A) => (...args: Parameters<A>) => Promise<void>;
 
 function addMeshCommands(program: Command, context: CliContext, act: Act): void {
   program.commandsGroup("A local mesh (nodes and pods are network namespaces):");
@@ -81,14 +82,6 @@ function addMeshCommands(program: Command, context: CliContext, act: Act): void 
     .description("take the local mesh down and remove everything it made, also after a crash")
     .action(act(async () => (await import("./commands/down.js")).down(context)));
   addChaos(program, context, act);
-  program
-    .command("new")
-    .description("print the source of a smallest endpoint or client, to start your own from")
-    .argument("<what>", "endpoint | client")
-    .argument("<service>", "name of the network service")
-    .action(
-      act(async (what: string, service: string) => (await import("./commands/new.js")).printSkeleton(what, service, context)),
-    );
   program
     .command("supervise", { hidden: true })
     .requiredOption("--nodes <number>", "number of nodes", nodeCount)
@@ -138,12 +131,6 @@ function flagsOf(command: Command): string[] {
   });
 }
 
-function wholeNumber(text: string): number {
-  const number = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(number)) throw new InvalidArgumentError("it must be a whole number.");
-  return number;
-}
-
 function addWorkloads(program: Command, context: CliContext, act: Act): void {
   program
     .command("serve")
@@ -169,6 +156,20 @@ function addWorkloads(program: Command, context: CliContext, act: Act): void {
     .option("--timeout <duration>", "give up, and remove the pod, when it is not connected by then; 0 = never", "30s")
     .action(
       act(async (url: string, options: ConnectOptions) => (await import("./commands/connect.js")).connect(url, options, context)),
+    );
+  program
+    .command("run")
+    .description("run a program of your own in a pod, with the variables that tell it where its mesh is")
+    .argument("<pod>", "name of the pod; the program finds it in NSM_NAME")
+    .argument("<command...>", "program and arguments")
+    .option("--node <name>", "node of the pod", "node-1")
+    .option("--env <NAME=VALUE...>", "further variables")
+    .option("-d, --detach", "return when it serves or is connected; `weft down` ends it")
+    .passThroughOptions()
+    .action(
+      act(async (pod: string, command: string[], options: RunOptions) =>
+        (await import("./commands/run.js")).run(pod, command, options, context),
+      ),
     );
   program
     .command("exec")
@@ -288,10 +289,4 @@ function addAudit(program: Command, context: CliContext, act: Act): void {
     .option("--fix", "take away what is provably of these ledgers and in none of them")
     .option("--json", "one JSON object")
     .action(act(async (options: AuditOptions) => (await import("./commands/audit.js")).auditCommand(options, context)));
-}
-
-function nodeCount(text: string): number {
-  const count = Number(text);
-  if (!/^\d+$/.test(text) || count < 1 || count > maxNodes) throw new InvalidArgumentError(`it must be 1 … ${maxNodes}.`);
-  return count;
 }

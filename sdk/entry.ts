@@ -11,7 +11,10 @@ export { echoLiveness, type LivenessCheck, type LivenessOptions } from "./client
 export { type ServedConnection, type ServeOptions, type Serving, serve } from "./endpoint/serve.js";
 export type { Connection } from "./gen/connection.js";
 export type { ConnectionContext } from "./gen/connectioncontext.js";
+export { type IdentityOptions, identityFromEnvironment } from "./identity/from-environment.js";
+export type { Identity } from "./identity/identity.js";
 export { parseServiceUrl, parseServiceUrls, type ServiceUrl } from "./mechanisms/service-url.js";
+export { type FollowWireOptions, followWire } from "./passthrough/follow-wire.js";
 export { type Passthrough, type PassthroughOptions, passthrough, type Wire } from "./passthrough/passthrough.js";
 export { Code, isStatusError, type StatusError } from "./status.js";
 export { createLog, type Log } from "./telemetry/log.js";

@@ -1,10 +1,9 @@
 /** The commands that go to a Kubernetes cluster. */
 import { type Command, Option } from "commander";
+import type { Act } from "../act.js";
 import type { CliContext } from "../context.js";
 import type { InstallOptions } from "./install.js";
 import type { ClusterOptions } from "./open.js";
-
-type Act = <A extends (...args: never[]) => Promise<number>>(action: A) => (...args: Parameters<A>) => Promise<void>;
 
 export function addCluster(program: Command, context: CliContext, act: Act): void {
   program.commandsGroup("A Kubernetes cluster (through the kubeconfig; as `kubectl weft`, too):");

@@ -23,6 +23,8 @@ export interface PodSpec {
   readonly role: string;
   /** Arguments to `weft`: ["client"], ["endpoint"], ["firewall"], … */
   readonly args: readonly string[];
+  /** A program of the user's own instead of `weft`: what to run, with its arguments, and in which folder. */
+  readonly program?: { readonly command: readonly string[]; readonly folder: string };
   readonly env: Readonly<Record<string, string>>;
   /** Its process is started again when it ends by itself, as a kubelet would. Default: no. */
   readonly restart?: boolean;
@@ -241,7 +243,8 @@ function podProcess(spec: PodSpec, node: NodePlan, { self, stateRoot = runFolder
     name: spec.name,
     netns: podNetns(spec.name),
     node: spec.node,
-    command: [...self, ...spec.args],
+    command: spec.program?.command ?? [...self, ...spec.args],
+    ...(spec.program === undefined ? {} : { folder: spec.program.folder }),
     env: {
       WEFT_INSECURE: "true",
       NSM_NAME: spec.name,

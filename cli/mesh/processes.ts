@@ -15,6 +15,8 @@ export interface ProcessSpec {
   readonly node: string;
   /** Program and arguments. */
   readonly command: readonly string[];
+  /** Where it runs; default: the supervisor's own folder. */
+  readonly folder?: string;
   readonly env: Readonly<Record<string, string>>;
   /** Started again, with growing pauses, whenever it ends by itself. */
   readonly restart: boolean;
@@ -109,6 +111,7 @@ function spawnLogged(spec: ProcessSpec, base: Readonly<Record<string, string | u
   try {
     return spawnInNetns(netns, command, args, {
       env: { ...base, ...spec.env, WEFT_MESH: meshMark },
+      ...(spec.folder === undefined ? {} : { cwd: spec.folder }),
       stdio: ["ignore", log, log],
       // signals of the terminal are for the supervisor, which then stops its processes in order
       detached: true,

@@ -8,11 +8,12 @@ import koffi from "koffi";
 import { systemError } from "./system-error.js";
 
 const libc = koffi.load(null);
-koffi.struct("iovec", { base: "void *", length: "size_t" });
-koffi.struct("msghdr", {
+// without names: those are one for a whole process, and another copy of this file may run in it (@weft/sdk, @weft/testing)
+const iovec = koffi.struct({ base: "void *", length: "size_t" });
+const msghdr = koffi.struct({
   name: "void *",
   nameLength: "uint32_t",
-  vectors: "iovec *",
+  vectors: koffi.pointer(iovec),
   vectorCount: "size_t",
   control: "void *",
   controlLength: "size_t",
@@ -31,7 +32,7 @@ const bindings = {
   ),
   recv: libc.func("intptr_t recv(int fd, void *data, size_t length, int flags)"),
   recvfrom: libc.func("intptr_t recvfrom(int fd, void *data, size_t length, int flags, void *address, void *addressLength)"),
-  recvmsg: libc.func("intptr_t recvmsg(int fd, _Inout_ msghdr *message, int flags)"),
+  recvmsg: libc.func("recvmsg", "intptr_t", ["int", koffi.inout(koffi.pointer(msghdr)), "int"]),
   setns: libc.func("int setns(int fd, int type)"),
   unshare: libc.func("int unshare(int flags)"),
   mount: libc.func("int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data)"),
