@@ -118,7 +118,7 @@ test("row 8.2: a token ends with the first of its own time and both certificates
   assert.ok(exp > 60_000 && exp <= 120_000, `${exp}`);
 });
 
-test("federation: with the other domain's bundle both sides trust each other", async (t) => {
+test("row 6.4: federation: with the other domain's bundle both sides trust each other", async (t) => {
   const [one, two] = [await testAuthority("one.test"), await testAuthority("two.test")];
   const bundles = new Map([one, two].map(({ trustDomain, certificate }) => [trustDomain, [certificate]]));
   const server = await serveWith(t, await testIdentity(one, "/server", { bundles }));
