@@ -1,8 +1,10 @@
 /** Every frame of one interface, as it lies on the wire (packet(7)), and frames sent again: to prove what others can read. */
+
 import * as libc from "./libc.js";
 import { getLink } from "./netlink/links.js";
 import { openNetlinkSocket } from "./netlink/socket.js";
 import { type NetnsHandle, withNetns } from "./netns.js";
+import { hasErrno } from "./system-error.js";
 
 export interface CapturedFrame {
   readonly bytes: Buffer;
@@ -20,6 +22,7 @@ export interface Capture {
 
 const AF_PACKET = 17;
 const ETH_P_ALL = 3;
+const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 const PACKET_OUTGOING = 4;
 const maxFrame = 65_536;
@@ -34,7 +37,7 @@ export function openCapture(netns: Pick<NetnsHandle, "fd" | "ino">, interfaceNam
   address.writeInt32LE(index, 4);
   const fd = withNetns(netns, () => libc.openSocket(AF_PACKET, libc.SOCK_RAW, ETH_P_ALL << 8, `listen on ${interfaceName}`));
   libc.bindSocket(fd, address, `listen on ${interfaceName}`);
-  libc.setSocketOption(fd, libc.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20, "make room for frames");
+  makeRoom(fd);
   const frames: CapturedFrame[] = [];
   const buffer = Buffer.alloc(maxFrame);
   return {
@@ -49,4 +52,15 @@ export function openCapture(netns: Pick<NetnsHandle, "fd" | "ino">, interfaceNam
     send: (frame) => libc.sendTo(fd, frame, address, "send a captured frame again"),
     close: () => libc.closeDescriptor(fd),
   };
+}
+
+/** As much as it takes; in a user namespace, which may not force it, as much as the machine allows. */
+function makeRoom(fd: number): void {
+  const what = "make room for frames";
+  try {
+    libc.setSocketOption(fd, libc.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20, what);
+  } catch (error) {
+    if (!hasErrno(error, "EPERM")) throw error;
+    libc.setSocketOption(fd, libc.SOL_SOCKET, SO_RCVBUF, 8 << 20, what);
+  }
 }
