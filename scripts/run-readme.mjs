@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 const top = fileURLToPath(new URL("..", import.meta.url));
-const pages = ["README.md"];
+const pages = ["README.md", "docs/first-network-function.md"];
 const elsewhere = process.argv.flatMap((word, i, all) => (all[i - 1] === "--elsewhere" ? [word] : []));
 let passed = 0;
 let skipped = 0;
