@@ -159,13 +159,14 @@ function addWorkloads(program: Command, context: CliContext, act: Act): void {
     );
   program
     .command("run")
-    .description("run a program of your own in a pod, with the variables that tell it where its mesh is")
+    .description(
+      "run a program of your own in a pod, with the variables that tell it where its mesh is: weft run NAME -- PROGRAM …",
+    )
     .argument("<pod>", "name of the pod; the program finds it in NSM_NAME")
     .argument("<command...>", "program and arguments")
     .option("--node <name>", "node of the pod", "node-1")
     .option("--env <NAME=VALUE...>", "further variables")
     .option("-d, --detach", "return when it serves or is connected; `weft down` ends it")
-    .passThroughOptions()
     .action(
       act(async (pod: string, command: string[], options: RunOptions) =>
         (await import("./commands/run.js")).run(pod, command, options, context),

@@ -21,13 +21,12 @@ export interface RunOptions {
 export async function run(pod: string, command: readonly string[], options: RunOptions, context: CliContext): Promise<number> {
   const mesh = requireMesh();
   const dialer = createDialer({ dialTimeoutMs: 1000 });
-  const words = command[0] === "--" ? command.slice(1) : command;
   const spec = {
     name: pod,
     node: options.node,
-    role: words.join(" "),
+    role: command.join(" "),
     args: [],
-    program: { command: words, folder: process.cwd() },
+    program: { command, folder: process.cwd() },
     env: Object.fromEntries((options.env ?? []).map(variable)),
     detach: options.detach === true,
   };

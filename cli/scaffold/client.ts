@@ -5,7 +5,7 @@ export function clientFiles(project: Project): Files {
   return {
     ...projectFiles(project, "client", []),
     "README.md": readme(project),
-    "src/main.ts": `${mainHead(project, [])}
+    "src/main.ts": `${mainHead(project, [], false)}
 const connection = await connectTo({ name, service, nsmgr, identity, log, signal });
 log.info("connected", { interface: connection.interfaceName, addresses: connection.context.ip_context?.src_ip_addrs });
 for await (const change of connection.changes) log.info(change.kind, { endpoint: change.connection.network_service_endpoint_name });

@@ -5,8 +5,8 @@ export function endpointFiles(project: Project): Files {
   return {
     ...projectFiles(project, "endpoint", []),
     "README.md": readme(project),
-    "src/main.ts": `${mainHead(project, [])}
-const endpoint = await serveService({ name, service, nsmgr, identity, log, signal });
+    "src/main.ts": `${mainHead(project, [], true)}
+const endpoint = await serveService({ name, service, nsmgr, identity, log, signal, ...listenOn });
 log.info("serves", { service, url: endpoint.url });
 await endpoint.closed;
 identity?.close();
@@ -26,9 +26,10 @@ export interface Surroundings {
   readonly identity: Identity | undefined;
   readonly log: Log;
   readonly signal: AbortSignal;
+  readonly listenOn?: readonly string[];
 }
 
-export function serveService({ name, service, nsmgr, identity, log, signal }: Surroundings): Promise<Serving> {
+export function serveService({ name, service, nsmgr, identity, log, signal, ...listening }: Surroundings): Promise<Serving> {
   return serve({
     name,
     services: [service],
@@ -41,6 +42,7 @@ export function serveService({ name, service, nsmgr, identity, log, signal }: Su
     identity,
     log,
     signal,
+    ...listening,
   });
 }
 `;

@@ -5,7 +5,7 @@ export function firewallFiles(project: Project): Files {
   return {
     ...projectFiles(project, "firewall", ["NET_ADMIN"]),
     "README.md": readme(project),
-    "src/main.ts": `${mainHead(project, ["followWire", "passthrough"])}
+    "src/main.ts": `${mainHead(project, ["followWire", "passthrough"], true)}
 const hop = await passthrough({
   name,
   services: [service],
@@ -21,6 +21,7 @@ const hop = await passthrough({
   identity,
   log,
   signal,
+  ...listenOn,
 });
 log.info("stands in the chain", { service, url: hop.url });
 await hop.closed;

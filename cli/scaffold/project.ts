@@ -128,12 +128,15 @@ spec:
 }
 
 /** The head of each main.ts: how the program is told to end, who it is, and where its mesh is. */
-export function mainHead({ name, service }: Project, imports: readonly string[]): string {
+export function mainHead({ name, service }: Project, imports: readonly string[], listens: boolean): string {
+  const listening = `// where operators reach it (\`weft why\`); else the SDK chooses
+const listenOn = process.env.NSM_LISTEN_ON === undefined ? {} : { listenOn: [process.env.NSM_LISTEN_ON] };
+`;
   return `import { ${[...imports, "createLog", "identityFromEnvironment"].sort().join(", ")} } from "@weft/sdk";
 
 const { NSM_NAME: name = "${name}", NSM_CONNECT_TO: nsmgr = "unix:///var/lib/networkservicemesh/nsm.io.sock" } = process.env;
 const service = process.env.SERVICE ?? "${service}";
-const stop = new AbortController();
+${listens ? listening : ""}const stop = new AbortController();
 process.once("SIGINT", () => stop.abort()).once("SIGTERM", () => stop.abort());
 const { signal } = stop;
 
