@@ -108,12 +108,6 @@ export const forwarderSettings = {
       default: "keeper",
     },
   ),
-  dpdkDevice: setting(
-    "WEFT_DPDK_DEVICE",
-    optional(text),
-    "DPDK device that carries tunnels of the packet core, such as net_af_packet0,iface=eth1; needs --dataplane fast",
-    { default: "" },
-  ),
   drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", { default: "5s" }),
   publicUrl: setting("WEFT_PUBLIC_URL", optional(text), "URL told to the manager; default: the first of the listen list", {
     default: "",

@@ -10,7 +10,7 @@ import type { DataPlane } from "./dataplane/dataplane.js";
 import { createNoDataPlane } from "./dataplane/none.js";
 
 type Settings = Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir" | "wireguardBackend"> &
-  Partial<Pick<ForwarderConfig, "directMemif" | "coreHost" | "dpdkDevice">>;
+  Partial<Pick<ForwarderConfig, "directMemif" | "coreHost">>;
 
 /** What the kernel's data plane does with each capability (capabilities(7)). Without one of the first two nothing works. */
 const purposes = {
@@ -69,14 +69,13 @@ const maxSocketBytes = 107;
 async function openFast(config: Settings, { kernel, stateDir, log, processEnv = {} }: Parts): Promise<DataPlane> {
   const { createFastDataPlane } = await import("./dataplane/fast/fast.js");
   const { coreProgram, openKeeperCore } = await import("./native/keeper-client.js");
-  const dpdkDevice = config.dpdkDevice ?? "";
-  const program = coreProgram(dpdkDevice === "" ? "" : "-dpdk");
+  const program = coreProgram();
   const socketPath = join(stateDir, "core.sock");
   const obstacle = existsSync(program)
     ? Buffer.byteLength(socketPath) > maxSocketBytes
       ? `the path of the keeper's socket has more than ${maxSocketBytes} bytes: ${socketPath}; set WEFT_STATE_DIR to a shorter one`
       : undefined
-    : `the packet core is not built (${program}); install a C compiler and run "npm run build:native${dpdkDevice === "" ? "" : " -- --dpdk"}"`;
+    : `the packet core is not built (${program}); install a C compiler and run "npm run build:native"`;
   if (obstacle !== undefined && config.dataPlane === "fast")
     throw statusError(Code.FAILED_PRECONDITION, `data plane fast: ${obstacle}`);
   const inKeeper = (): ReturnType<typeof openKeeperCore> => openKeeperCore({ socketPath, program, processEnv });
@@ -89,6 +88,5 @@ async function openFast(config: Settings, { kernel, stateDir, log, processEnv = 
     name: config.dataPlane,
     openCore: config.coreHost === "thread" ? inThread : inKeeper,
     shape: { coreTunnels: config.dataPlane === "fast", directMemif: config.directMemif ?? true, alwaysJoin: false },
-    dpdkDevice,
   });
 }

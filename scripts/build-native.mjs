@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // Builds the packet core (forwarder/native, C11, no dependency) into dist/native: libweft_fast.so and the program weft-fast.
 //   build-native.mjs            if a source is newer than what is there
-//   build-native.mjs --dpdk     into dist/native-dpdk, with libdpdk (apt-get install libdpdk-dev)
 //   build-native.mjs --asan     into dist/native-asan, with AddressSanitizer and UndefinedBehaviorSanitizer, and weft-fuzz
 // Without a compiler it says so and exits 0: the kernel data plane needs none. --required makes that an error.
 import { spawnSync } from "node:child_process";
@@ -12,7 +11,7 @@ import { fileURLToPath } from "node:url";
 const top = fileURLToPath(new URL("..", import.meta.url));
 const source = join(top, "forwarder", "native");
 const flags = new Set(process.argv.slice(2));
-const variant = flags.has("--dpdk") ? "-dpdk" : flags.has("--asan") ? "-asan" : "";
+const variant = flags.has("--asan") ? "-asan" : "";
 const out = join(top, "dist", `native${variant}`);
 const say = (text) => process.stderr.write(`native: ${text}\n`);
 
@@ -21,7 +20,7 @@ const programOnly = ["keeper.c", "main.c", "tools.c"];
 const fuzzOnly = /^fuzz/;
 
 const files = readdirSync(source).filter((name) => /\.[ch]$/.test(name));
-const sources = files.filter((name) => name.endsWith(".c") && !fuzzOnly.test(name) && (variant === "-dpdk" || name !== "dpdk.c"));
+const sources = files.filter((name) => name.endsWith(".c") && !fuzzOnly.test(name));
 const newest = Math.max(...files.map((name) => statSync(join(source, name)).mtimeMs));
 const targets = ["libweft_fast.so", "weft-fast", ...(variant === "-asan" ? ["weft-fuzz"] : [])].map((name) => join(out, name));
 if (targets.every((target) => existsSync(target) && statSync(target).mtimeMs > newest)) process.exit(0);
@@ -31,7 +30,6 @@ if (compiler === undefined)
   leave(
     "no C compiler: the data plane `fast` (memif) is not available; apt-get install gcc libc6-dev, then npm run build:native",
   );
-const dpdk = variant === "-dpdk" ? [packageFlags("--cflags"), packageFlags("--libs")] : [[], []];
 mkdirSync(out, { recursive: true });
 say(`building the packet core into ${out}`);
 const common = ["-std=gnu11", "-g", "-Wall", "-Wextra", "-fPIC", "-fno-strict-aliasing", "-pthread"];
@@ -39,7 +37,6 @@ const kind =
   variant === "-asan"
     ? ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
     : ["-O3"];
-const defines = variant === "-dpdk" ? ["-DWF_DPDK", ...dpdk[0]] : [];
 compile(
   targets[0],
   sources.filter((name) => !programOnly.includes(name)),
@@ -51,17 +48,11 @@ if (targets[2] !== undefined) compile(targets[2], [...sources.filter((name) => !
 function compile(target, names, extra) {
   const part = `${target}.${process.pid}`;
   const paths = names.map((name) => join(source, name));
-  const { status } = spawnSync(compiler, [...common, ...kind, ...defines, ...extra, "-o", part, ...paths, ...dpdk[1]], {
+  const { status } = spawnSync(compiler, [...common, ...kind, ...extra, "-o", part, ...paths], {
     stdio: ["ignore", 2, 2],
   });
   if (status !== 0) leave(`${compiler} failed: the data plane \`fast\` (memif) is not available`);
   renameSync(part, target);
-}
-
-function packageFlags(which) {
-  const { status, stdout } = spawnSync("pkg-config", [which, "libdpdk"], { encoding: "utf8" });
-  if (status !== 0) leave("libdpdk is not installed: apt-get install libdpdk-dev pkg-config");
-  return stdout.trim().split(/\s+/);
 }
 
 function leave(text) {

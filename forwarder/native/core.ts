@@ -30,8 +30,6 @@ export interface CorePort {
   readonly udpPort?: number;
   readonly localAddress?: string;
   readonly remoteAddress?: string;
-  /** vxlan: over a UDP socket of the kernel, or a DPDK device whose arguments stand in `path`. */
-  readonly underlay?: "udp" | "dpdk";
 }
 
 export interface CoreConnect {
@@ -67,7 +65,7 @@ export interface PacketCore {
   /** Another worker takes over; links stay. */
   restartWorker(): Promise<void>;
   readonly board: Board;
-  readonly features: { readonly dpdk: boolean; readonly sanitized: boolean };
+  readonly features: { readonly sanitized: boolean };
   /** Told when a link has changed or a worker was replaced. The result ends it. */
   onChange(listener: () => void): () => void;
   /** Told when the core is gone without our doing. */

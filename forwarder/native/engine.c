@@ -80,9 +80,6 @@ const char *wf_error(void) { return error_text; }
 uint32_t wf_abi(void) { return WF_ABI; }
 uint32_t wf_features(void) {
   uint32_t bits = 0;
-#ifdef WF_DPDK
-  bits |= 1;
-#endif
 #ifdef __SANITIZE_ADDRESS__
   bits |= 2;
 #endif
@@ -181,7 +178,6 @@ static void order_underlay(wf *w, uint32_t slot) {
   o.underlay.family = u->spec.family;
   o.underlay.udp_port = u->spec.udp_port;
   memcpy(o.underlay.local, u->spec.local, 16);
-  memcpy(o.underlay.device, u->spec.path, sizeof o.underlay.device);
   order(w, &o, &u->fd, u->fd >= 0 ? 1 : 0);
 }
 

@@ -39,7 +39,7 @@ export function openInProcessCore(library: CoreLibrary = loadCoreLibrary()): Pac
     },
     restartWorker: async () => void checked(library.restartWorker(handle)),
     board: readBoard(library.board(handle)),
-    features: { dpdk: (features & 1) !== 0, sanitized: (features & 2) !== 0 },
+    features: { sanitized: (features & 2) !== 0 },
     onChange(listener) {
       listeners.add(listener);
       poll ??= pollReadable(eventsFd, () => {

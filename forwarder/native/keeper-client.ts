@@ -44,9 +44,9 @@ interface Answer {
   readonly payload: Buffer;
 }
 
-/** The program of the core; variant "-dpdk" = built with libdpdk. */
-export function coreProgram(variant = ""): string {
-  return join(`${nativeFolder()}${variant}`, "weft-fast");
+/** The program of the core. */
+export function coreProgram(): string {
+  return join(nativeFolder(), "weft-fast");
 }
 
 /** @throws FAILED_PRECONDITION the program is not built or does not start; UNAVAILABLE a keeper of another version */
@@ -81,7 +81,7 @@ export async function openKeeperCore(options: KeeperOptions): Promise<PacketCore
     },
     restartWorker: async () => void (await talk.call(operation.restartWorker)),
     board: readBoard(memory),
-    features: { dpdk: ((features ?? 0) & 1) !== 0, sanitized: ((features ?? 0) & 2) !== 0 },
+    features: { sanitized: ((features ?? 0) & 2) !== 0 },
     onChange: talk.onEvent,
     onLost: talk.onLost,
     async close() {

@@ -29,7 +29,6 @@ struct order_port {
 struct order_underlay {
   uint32_t kind, family, udp_port, pad;
   uint8_t local[16];
-  char device[128]; /* DPDK: arguments of the device */
 };
 
 struct order {

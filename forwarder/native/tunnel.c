@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Underlays: one UDP socket (or DPDK port) per local address and port carries every VXLAN tunnel that starts there. */
+ * Underlays: one UDP socket per local address and port carries every VXLAN tunnel that starts there. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <unistd.h>

@@ -46,7 +46,7 @@ enum { WF_ETHERNET = 0, WF_IP = 1 };
 enum { WF_SERVER = 0, WF_CLIENT = 1 };
 
 /* Underlay of a VXLAN port. */
-enum { WF_UNDERLAY_UDP = 0, WF_UNDERLAY_DPDK = 1 };
+enum { WF_UNDERLAY_UDP = 0 };
 
 struct wf_port {
   uint32_t kind;
@@ -133,7 +133,7 @@ struct wf_board_direction { /* 128 bytes; 2 × slot is a→b, 2 × slot + 1 is b
 
 /* WF_ABI of the library: compare it before anything else. */
 uint32_t wf_abi(void);
-/* Bit 0: built with DPDK. Bit 1: built with AddressSanitizer. */
+/* Bit 1: built with AddressSanitizer. */
 uint32_t wf_features(void);
 
 /* Starts a keeper in the calling process, with its worker. program: path of weft-fast, for WF_PROCESS. */

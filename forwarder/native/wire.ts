@@ -31,7 +31,6 @@ export function encodePort(port: CorePort): Buffer {
     bytes.set(remote.bytes, 48);
   }
   if (port.macAddress) bytes.set(parseMac(port.macAddress), 64);
-  bytes.writeUInt8(port.underlay === "dpdk" ? 1 : 0, 70);
   writeText(bytes, 72, nameBytes, port.name);
   writeText(bytes, 136, netnsBytes, port.netnsPath ?? "");
   writeText(bytes, 392, pathBytes, port.path ?? "");

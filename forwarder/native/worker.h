@@ -42,7 +42,6 @@ struct port {
   uint32_t vni;
   struct sockaddr_in6 remote; /* large enough for sockaddr_in */
   uint32_t family, users;
-  void *device;           /* DPDK */
   struct wf_board_port *board;
 };
 

@@ -18,8 +18,6 @@ export interface PortNeeds {
   /** Path of the forwarder's own namespace, where tunnels of the core end. */
   readonly homePath: string;
   readonly options: ShapeOptions;
-  /** DPDK device arguments of the underlay; empty = UDP sockets. */
-  readonly dpdkDevice: string;
 }
 
 /** @throws NOT_FOUND namespace or interface gone; INVALID_ARGUMENT */
@@ -31,8 +29,7 @@ export function readyPort(crossConnect: CrossConnect, side: Side, needs: PortNee
   if (port.kind !== "vxlan") throw new Error(`the packet core has no port for ${port.kind}`);
   const { vni, udpPort, localAddress, remoteAddress } = port;
   const tunnel = { kind: "vxlan", mode: "ethernet", vni, udpPort, localAddress, remoteAddress } as const;
-  const underlay = needs.dpdkDevice === "" ? {} : ({ underlay: "dpdk", path: needs.dpdkDevice } as const);
-  return ready(crossConnect.id, side, { ...tunnel, ...underlay, netnsPath: needs.homePath }, "home", () => {});
+  return ready(crossConnect.id, side, { ...tunnel, netnsPath: needs.homePath }, "home", () => {});
 }
 
 /** The two ends of a proxy, as one port: it listens where the client connects, and connects where the endpoint listens. */

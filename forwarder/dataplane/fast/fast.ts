@@ -33,8 +33,6 @@ export interface FastDataPlaneOptions {
   /** Name in reports. */
   readonly name?: string;
   readonly shape: ShapeOptions;
-  /** DPDK device arguments of the underlay; default: UDP sockets of the kernel. */
-  readonly dpdkDevice?: string;
   /** The core and its namespace end with us: for tests. */
   readonly ephemeral?: boolean;
 }
@@ -50,7 +48,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   const book = openFastBook(joinPath(stateDir, "fast"));
   const home = openOwnNetns();
   const room = createPatchRoom(`weft-fast-${createHash("sha256").update(stateDir).digest("hex").slice(0, 10)}`);
-  const needs = { room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping, dpdkDevice: options.dpdkDevice ?? "" };
+  const needs = { room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping };
   const held = new Map<string, Held>();
   const inTurn = createTurns();
   const events = createFastEvents({ held: () => held, board: () => host.current()?.board });
