@@ -71,7 +71,7 @@ test("an entry that got lost leaves orphans, named with their owner; --fix takes
 
 test("what is missing is told: an interface and a rule that somebody deleted", async (t) => {
   const { stateDir, client } = await build(t);
-  deleteByHand(client, "nsm-1");
+  await deleteByHand(client, "nsm-1");
   const report = await audit([kernelAuditor([stateDir])], { fix: true });
   assert.equal(report.ok, false, JSON.stringify(report));
   const missing = report.findings

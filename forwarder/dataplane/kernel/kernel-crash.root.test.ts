@@ -49,10 +49,10 @@ function countSends(killAt: number): { arm(): void } {
   };
   koffi.load = (path) => {
     const library = load(path);
-    const bind = library.func.bind(library) as (definition: string) => ReturnType<typeof library.func>;
-    const counting = (definition: string): ReturnType<typeof library.func> => {
-      const bound = bind(definition);
-      if (!definition.includes(" send(")) return bound;
+    const bind = library.func.bind(library) as (...definition: unknown[]) => ReturnType<typeof library.func>;
+    const counting = (...definition: unknown[]): ReturnType<typeof library.func> => {
+      const bound = bind(...definition);
+      if (!String(definition[0]).includes(" send(")) return bound;
       const calling = (...args: unknown[]): unknown => {
         count();
         return bound(...args);

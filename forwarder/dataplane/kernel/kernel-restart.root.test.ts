@@ -7,6 +7,7 @@ import { icmpEcho } from "../../../sdk/linux/icmp-echo.js";
 import { MNT_DETACH, mount, unmount } from "../../../sdk/linux/libc.js";
 import { Code } from "../../../sdk/status.js";
 import { silentLog } from "../../../sdk/telemetry/log.js";
+import { until } from "../../../sdk/testing/until.js";
 import { deleteByHand } from "../compliance-faults.js";
 import {
   crossConnect,
@@ -60,6 +61,8 @@ for (const { why, act } of orphans) {
     const { client, endpoint, stop, restart, clean } = await start(t, {}, policies);
     await stop();
     await act({ client, endpoint });
+    // a namespace without a name ends a moment later, and takes its end of the wire with it
+    await until("the other end of the wire goes", () => linkIn(client, "nsm-1") === undefined);
     const { recovery } = await restart();
     assert.deepEqual(recovery.adopted, []);
     assert.deepEqual(inventory(client), clean);
