@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Code } from "../status.js";
+import { type Fields, fieldOf } from "../transport/h2/header-decoder.js";
 import { type AdmissionLimits, createAdmission, type Entering } from "./admission.js";
 
 const open: AdmissionLimits = { ratePerS: 0, burst: 1, perTenant: 100, total: 100, quota: 0 };
@@ -15,8 +16,7 @@ function start(limits: Partial<AdmissionLimits>) {
   return { time, enter };
 }
 
-const hintOf = (error: unknown): number =>
-  Number((error as { metadata: { get(name: string): unknown[] } }).metadata.get("grpc-retry-pushback-ms")[0]);
+const hintOf = (error: unknown): number => Number(fieldOf((error as { fields: Fields }).fields, "grpc-retry-pushback-ms"));
 
 test("the rate of a tenant is bounded; the hint says when to try again, and then it is let in", async () => {
   const { time, enter } = start({ ratePerS: 10, burst: 3 });
