@@ -26,6 +26,7 @@ export const Code = {
 } as const;
 export type Code = (typeof Code)[keyof typeof Code];
 
+/** An error with the gRPC status code that says what its caller can do about it. */
 export interface StatusError extends Error {
   readonly name: "StatusError";
   readonly code: Code;
@@ -39,6 +40,7 @@ export function statusError(code: Code, details: string, cause?: unknown): Statu
   return Object.assign(error, { name: "StatusError" as const, code, details });
 }
 
+/** Whether an error has a gRPC status code. */
 export function isStatusError(error: unknown): error is StatusError {
   return error instanceof Error && error.name === "StatusError" && "code" in error;
 }

@@ -2,6 +2,7 @@
 import type { Connection } from "../gen/connection.js";
 import type { Ask } from "./heal-events.js";
 
+/** What becomes of a connection. */
 export type Change =
   /** Something is wrong; packets may or may not flow. Healing has begun. */
   | { readonly kind: "trouble"; readonly reason: string; readonly connection: Connection }

@@ -33,6 +33,7 @@ import { adopt, firstRequest, type Wish, wantedMechanism } from "./requests.js";
 import { retry } from "./retry.js";
 import { borrowDialer } from "./shared-dialer.js";
 
+/** What a client asks for, of whom, and how it watches over it. Only `url` and `signal` must be there. */
 export interface ConnectOptions {
   /** mechanism://service[/interface][?label=value], for example kernel://icmp-responder/nsm-1?tenant=a. */
   readonly url: string | ServiceUrl;
@@ -85,6 +86,7 @@ export interface ConnectOptions {
   readonly observer?: ChainObserver;
 }
 
+/** A connection that is kept until it is closed, or its signal aborts. */
 export interface ClientConnection {
   readonly id: string;
   /** Name of the interface in the namespace of the workload; empty for mechanisms without one. */
@@ -112,8 +114,10 @@ const processName = `client-${randomUUID()}`;
 const adoptTimeoutMs = 1_000;
 
 /**
- * @throws ALREADY_EXISTS the id is in use in this process; INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED as the mesh answers; DEADLINE_EXCEEDED after
- *         `connectTimeoutMs`; the reason of `signal`
+ * Asks the node manager for a connection and resolves when it is granted; from then on it is refreshed and healed until it is
+ * closed. A mesh that does not answer, or has no endpoint yet, is asked again.
+ * @throws ALREADY_EXISTS the id is in use in this process; INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED as
+ *         the mesh answers; DEADLINE_EXCEEDED after `connectTimeoutMs`; the reason of `signal`
  */
 export async function connect(options: ConnectOptions): Promise<ClientConnection> {
   options.signal.throwIfAborted();

@@ -9,6 +9,7 @@ import type { Connection } from "../gen/connection.js";
 import { icmpEcho } from "../linux/icmp-echo.js";
 import { addressPairs } from "./address-pairs.js";
 
+/** What a liveness check may need. */
 export interface LivenessOptions {
   /** Namespace from which to look; undefined = that of this process. */
   readonly netnsUrl: string | undefined;

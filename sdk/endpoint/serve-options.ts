@@ -14,6 +14,7 @@ import type { CidrGroups } from "./ipam/groups.js";
 import type { IpamPolicy } from "./ipam/ipam.js";
 import type { OnConnection, ServedConnection } from "./tell-owner.js";
 
+/** What the author of an endpoint says about it. Only `name`, `services`, `cidrs` and `signal` must be there. */
 export interface ServeOptions {
   /** The endpoint's name in the registry, unique in the domain. */
   readonly name: string;

@@ -13,6 +13,7 @@ const settings = {
   insecure: setting("WEFT_INSECURE", boolean, "run without an identity", { default: "false" }),
 };
 
+/** Where an identity is looked for, and how long. */
 export interface IdentityOptions {
   /** Ends the wait for the first certificate. */
   readonly signal: AbortSignal;

@@ -9,6 +9,7 @@ import type { IdentitySource } from "./source.js";
 import type { X509Svid } from "./svid.js";
 import { mintToken } from "./tokens.js";
 
+/** The X.509-SVID of this process, renewed while it runs, and the tokens made with it. */
 export interface Identity extends IdentitySource {
   /** Our token for the caller of a connection that we serve. */
   mintToken(audience: Peer): Promise<Token>;

@@ -11,6 +11,7 @@ import { MechanismType } from "../api.js";
 import { Code, type StatusError, statusError } from "../status.js";
 import { badInterfaceCharacter } from "./interface-name.js";
 
+/** A network service URL in its parts: kernel://SERVICE@DOMAIN/INTERFACE?LABEL=VALUE. */
 export interface ServiceUrl {
   readonly mechanism: MechanismType;
   /** `service` or `service@domain`. */

@@ -7,6 +7,7 @@ import { openNetlinkSocket } from "../linux/netlink/socket.js";
 import { type NetnsHandle, openOwnNetns } from "../linux/netns.js";
 import type { Wire } from "./tell-owner-of-wire.js";
 
+/** What to do with a wire that is followed. */
 export interface FollowWireOptions {
   /** Joins the interfaces; called again until it succeeds. */
   readonly join: (wire: Wire) => Promise<void>;

@@ -32,6 +32,7 @@ import { type OnWire, tellOwnerOfWire, type Wire } from "./tell-owner-of-wire.js
 
 export type { Wire } from "./tell-owner-of-wire.js";
 
+/** What the author of a function says about it. Only `name`, `services` and `signal` must be there. */
 export interface PassthroughOptions {
   /** The function's name in the registry, unique in the domain. */
   readonly name: string;
@@ -72,6 +73,7 @@ export interface PassthroughOptions {
   readonly policyMasks?: Partial<PolicyMasks>;
 }
 
+/** A running function in the middle of a chain. */
 export interface Passthrough {
   readonly name: string;
   /** The url that is registered. */
