@@ -10,7 +10,6 @@ import { MechanismType } from "../../../sdk/api.js";
 import { kernelWireguard, probeMachine, programWireguard } from "../../../sdk/linux/capabilities.js";
 import { lockFile } from "../../../sdk/linux/lock-file.js";
 import { listAddresses } from "../../../sdk/linux/netlink/addresses.js";
-import { formatAddress, parseAddress } from "../../../sdk/linux/netlink/ip-address.js";
 import { getLink, listLinks } from "../../../sdk/linux/netlink/links.js";
 import { openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
 import { openOwnNetns } from "../../../sdk/linux/netns.js";
@@ -18,6 +17,7 @@ import { Code, statusError } from "../../../sdk/status.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { Capability, CrossConnect, DataPlane } from "../dataplane.js";
 import { createTurns } from "../turns.js";
+import { addressOf } from "./address-of.js";
 import { openBook } from "./book.js";
 import { type Built, objectsOf } from "./built.js";
 import { countersOf } from "./counters.js";
@@ -133,8 +133,7 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
       ];
     },
     underlayMtuBytes: async (localAddress) => {
-      const wanted = formatAddress(parseAddress(localAddress));
-      const address = listAddresses(own).find(({ prefix }) => formatAddress(prefix) === wanted);
+      const address = addressOf(listAddresses(own), localAddress);
       const link = address && getLink(own, address.linkIndex);
       if (link === undefined)
         throw statusError(Code.NOT_FOUND, `no interface of the forwarder has the address ${localAddress}; check NSM_TUNNEL_IP`);
