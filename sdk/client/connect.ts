@@ -1,8 +1,4 @@
-/**
- * connect — asks the mesh for a connection to a network service and keeps it until it is closed.
- *
- *     const connection = await connect({ url: "kernel://icmp-responder/nsm-1", signal });
- */
+/** connect — asks the mesh for a connection to a network service and keeps it until it is closed. */
 import { randomUUID } from "node:crypto";
 import { MechanismType } from "../api.js";
 import { backgroundCall, type ChainObserver } from "../chain.js";
@@ -49,7 +45,7 @@ export interface ConnectOptions {
   readonly id?: string;
   /** Only this endpoint. Default: any of the service. */
   readonly endpointName?: string;
-  /** Namespace of the interface: file:///run/netns/NAME. Default: that of this process. */
+  /** Of the interface: file:///run/netns/NAME. Default: that of this process. */
   readonly netnsUrl?: string;
   /** Addresses, excluded prefixes and more that the endpoint should consider. */
   readonly context?: ConnectionContext;
@@ -77,7 +73,7 @@ export interface ConnectOptions {
   readonly mintToken?: ExchangeTokensOptions["mintToken"];
   /** Default: one that all connections of this process share, without credentials. */
   readonly dialer?: Dialer;
-  /** Absent = plain text, no tokens; see startIdentity. Connections share one dialer for each identity. */
+  /** Absent = plain text, no tokens; see identityFromEnvironment. Connections share one dialer for each identity. */
   readonly identity?: Identity | undefined;
   /** What is demanded of answers when there is an identity; default: upstream's policies. */
   readonly policyMasks?: Partial<PolicyMasks>;
@@ -114,8 +110,7 @@ const processName = `client-${randomUUID()}`;
 const adoptTimeoutMs = 1_000;
 
 /**
- * Asks the node manager for a connection and resolves when it is granted; from then on it is refreshed and healed until it is
- * closed. A mesh that does not answer, or has no endpoint yet, is asked again.
+ * Resolves when a connection is granted; it is refreshed and healed until it is closed. Who does not answer is asked again.
  * @throws ALREADY_EXISTS the id is in use in this process; INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED as
  *         the mesh answers; DEADLINE_EXCEEDED after `connectTimeoutMs`; the reason of `signal`
  */

@@ -67,7 +67,7 @@ export interface PassthroughOptions {
   readonly clock?: Clock;
   /** How long we vouch for a connection, in milliseconds; default 10 minutes. */
   readonly maxTokenLifetimeMs?: number;
-  /** Absent = plain text, and whoever reaches the socket is served; see startIdentity. */
+  /** Absent = plain text, and whoever reaches the socket is served; see identityFromEnvironment. */
   readonly identity?: Identity | undefined;
   /** What is demanded of callers when there is an identity; default: upstream's policies. */
   readonly policyMasks?: Partial<PolicyMasks>;
