@@ -2,7 +2,7 @@
  * This node's ends of WireGuard tunnels: a key pair and a UDP port for each connection, kept until it is closed, so that
  * a refresh sends the same again; and a second pair beside while the keys are rotated (mechanisms/wireguard-rotation.ts).
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { createPrivateKey, createPublicKey, randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { Code, statusError } from "../sdk/status.js";
 import type { WireguardTunnel } from "./dataplane/dataplane.js";
@@ -182,16 +182,21 @@ export function publicKeyOf(privateKey: string): string | undefined {
   const raw = Buffer.from(privateKey, "base64");
   if (raw.length !== keyBytes) return undefined;
   const key = createPrivateKey({ key: Buffer.concat([pkcs8Header, raw]), format: "der", type: "pkcs8" });
-  return rawPart(createPublicKey(key), "x");
+  // SubjectPublicKeyInfo of X25519 (RFC 8410) ends with the key
+  return createPublicKey(key).export({ format: "der", type: "spki" }).subarray(-keyBytes).toString("base64");
 }
 
+/**
+ * Random bytes are a private key once they are clamped (RFC 7748, section 5). Node's own key generation is not used: its job
+ * waits for the key's lock when it is collected, and when that happens while the key is being exported as JWK, the process
+ * waits for itself for ever (seen with Node 20.20).
+ */
 function newKeys(): { privateKey: string; publicKey: string } {
-  const { privateKey, publicKey } = generateKeyPairSync("x25519");
-  return { privateKey: rawPart(privateKey, "d"), publicKey: rawPart(publicKey, "x") };
-}
-
-function rawPart(key: KeyObject, part: "d" | "x"): string {
-  return Buffer.from(key.export({ format: "jwk" })[part] ?? "", "base64url").toString("base64");
+  const raw = randomBytes(keyBytes);
+  raw[0] = (raw[0] as number) & 248;
+  raw[31] = ((raw[31] as number) & 127) | 64;
+  const privateKey = raw.toString("base64");
+  return { privateKey, publicKey: publicKeyOf(privateKey) as string };
 }
 
 /** Tried out by taking it for a moment, on both families where there are two. */

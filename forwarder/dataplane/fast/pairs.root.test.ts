@@ -3,7 +3,7 @@
  * an echo goes from the one end to the other, at full size.
  */
 import assert from "node:assert/strict";
-import { generateKeyPairSync } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { withNetns } from "../../../sdk/linux/netns.js";
@@ -12,6 +12,7 @@ import { silentLog } from "../../../sdk/telemetry/log.js";
 import { openInProcessCore } from "../../native/in-process.js";
 import { openKeeperCore } from "../../native/keeper-client.js";
 import { notBuilt, runTool, socketName } from "../../native/testing/tool.js";
+import { publicKeyOf } from "../../wireguard-ends.js";
 import {
   crossConnect,
   type Namespace,
@@ -206,7 +207,6 @@ interface Key {
 }
 
 function key(): Key {
-  const { privateKey, publicKey } = generateKeyPairSync("x25519");
-  const raw = (jwk: string | undefined): string => Buffer.from(jwk ?? "", "base64url").toString("base64");
-  return { secret: raw(privateKey.export({ format: "jwk" }).d), open: raw(publicKey.export({ format: "jwk" }).x) };
+  const secret = randomBytes(32).toString("base64");
+  return { secret, open: publicKeyOf(secret) as string };
 }
