@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Connection, State } from "../gen/connection.js";
 import { Code, statusError } from "../status.js";
-import { startThreeHops } from "../testing/three-hops.js";
+import { fresh, startThreeHops } from "../testing/three-hops.js";
 import { until } from "../testing/until.js";
 
 test("row 1.30: a request passes three hops and comes back in the caller's terms; close reaches the end", async (t) => {
@@ -122,10 +122,13 @@ test("150 random requests, refreshes, closes and changes of mind leave nothing a
     for (let i = 0; i < 6; i++) {
       const caller = new AbortController();
       const giveUp = random() < 0.3 ? setTimeout(() => caller.abort(), random() * 15) : undefined;
+      const asked = live ?? fresh("one");
       try {
-        live = await mesh.request(live, { signal: caller.signal });
-      } catch {
-        // failed or withdrawn: the next round or the close goes on from what is known
+        live = await mesh.request(asked, { signal: caller.signal });
+      } catch (error) {
+        // Who withdraws a first request may cross its answer: as every hop does, it closes what it cannot know to be there,
+        // by the id that it gave to the next segment.
+        if (live === undefined && (error as { code?: unknown }).code === Code.CANCELLED) await mesh.close(asked);
       }
       clearTimeout(giveUp);
       if (live !== undefined && random() < 0.3) {

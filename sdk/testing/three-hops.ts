@@ -91,10 +91,15 @@ export async function startThreeHops(t: Cleanup) {
   });
 }
 
-function fresh(): Connection {
+/**
+ * What a client asks for that has nothing yet.
+ * @param nextName  a hop that is to have an id of the client's choice
+ */
+export function fresh(nextName?: string): Connection {
   const id = randomUUID();
   const expires = timestampOf(Date.now() + 600_000);
-  const path = { index: 0, path_segments: [{ name: "client", id, token: "", expires, metrics: {} }] };
+  const next = nextName === undefined ? [] : [{ name: nextName, id: randomUUID(), token: "", metrics: {} }];
+  const path = { index: 0, path_segments: [{ name: "client", id, token: "", expires, metrics: {} }, ...next] };
   return Connection.fromPartial({ id, network_service: "svc", path });
 }
 
