@@ -26,7 +26,9 @@ for (const { family, source, destination, nobody } of [
       undefined,
       "a source that is not ours",
     );
-    assert.equal(readdirSync("/proc/self/fd").length, before);
+    // one of the test's own files may have been open at the beginning
+    const after = readdirSync("/proc/self/fd").length;
+    assert.ok(after <= before, `${after} descriptors, ${before} before`);
   });
 }
 
