@@ -13,7 +13,7 @@ export function bother(session: Session): void {
 
 /** Whether no stream of this number has ever been. */
 export function isIdle(session: Session, id: number): boolean {
-  return session.server ? id % 2 === 0 || id > session.lastId : id % 2 === 0 || id >= session.nextId;
+  return session.server ? id % 2 === 0 || id > session.highestId : id % 2 === 0 || id >= session.nextId;
 }
 
 export function takeSettings(session: Session, flags: number, id: number, bytes: Buffer, start: number, end: number): void {

@@ -199,6 +199,7 @@ function takeBlock(session: Session, id: number, last: boolean, bytes: Buffer, s
 
 function acceptStream(session: Session, id: number, last: boolean, fields: readonly string[]): void {
   const { options } = session;
+  session.highestId = id;
   if (session.leaving) {
     // above the id that our GOAWAY named: the other end knows that nobody looks at it
     bother(session);

@@ -98,6 +98,8 @@ export interface Session {
   peerFrameBytes: number;
   peerMaxStreams: number;
   lastId: number;
+  /** Newest stream that the other end has opened, those that came after our GOAWAY included: frames of them are still to come. */
+  highestId: number;
   nextId: number;
   /** GOAWAY was sent or has come: no new streams. */
   leaving: boolean;
@@ -135,6 +137,7 @@ export function createSession(options: SessionOptions): Session {
     peerFrameBytes: defaultFrameBytes,
     peerMaxStreams: Number.POSITIVE_INFINITY,
     lastId: 0,
+    highestId: 0,
     nextId: 1,
     leaving: false,
     closed: false,
