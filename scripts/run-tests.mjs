@@ -71,7 +71,7 @@ if (needsRoot && process.getuid() !== 0 && process.env.WEFT_TEST_REQUIRE_ROOT ==
 // For one file as well as for one test. Generous: on a busy machine, and what is cut off cannot say what it waited for.
 const timeoutMs = group === "kubernetes" || files.some(isKubernetes) ? 900_000 : 300_000;
 /** More failures than this are no accident. */
-const maxFilesAgain = 6;
+const maxFilesAgain = 8;
 const first = await run(files);
 let { passed, failed, skipped, code } = first;
 // a test that a shared suite has defined is told under the suite's file: there is nothing to run again then
