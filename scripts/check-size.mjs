@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const maxFileLines = 300;
 const maxFunctionLines = 60;
 const top = fileURLToPath(new URL("..", import.meta.url));
-const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.ts", "*.mjs"], {
+const files = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard", "*.ts", "*.mjs", "*.c", "*.h"], {
   cwd: top,
   encoding: "utf8",
 })

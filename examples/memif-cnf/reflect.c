@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The smallest network function on memif: sends every packet back with its Ethernet addresses swapped.
  *
- *   cc -O2 -I forwarder/native -o reflect examples/memif-cnf/reflect.c forwarder/native/memif-client.c forwarder/native/link.c -pthread
+ *   cc -O2 -I forwarder/native -o reflect examples/memif-cnf/reflect.c forwarder/native/{memif-client,sockets,link,link-client,link-server}.c -pthread
  *   ./reflect SOCKET server       as an endpoint: SOCKET is `socketfile` of the connection's mechanism
  *   ./reflect SOCKET client       as a client
  */

@@ -37,6 +37,12 @@ int link_begin_server(struct link *l, int fd, uint32_t mode);
 int link_begin_client(struct link *l, int fd, uint32_t mode, uint32_t id, uint32_t log2_ring, uint32_t buffer_bytes);
 /* Reads what there is. 1: the link has come up; 0: go on waiting; -1: it has ended, `why` says so; close it. */
 int link_readable(struct link *l);
+/* What is said next, and what is made of what was heard: 1 up, 0 go on, -1 ended. Private to link*.c. */
+int server_hears(struct link *l, const struct memif_message *m, int *fd);
+int client_hears(struct link *l, const struct memif_message *m);
+int link_say(struct link *l, struct memif_message *message, int fd);
+int link_refuse(struct link *l, const char *why);
+void link_forget(struct link *l);
 /* Tells the peer and closes every descriptor. */
 void link_close(struct link *l, const char *why);
 /* Runs `make` inside the namespace, on a thread of its own, so that no other thread is ever moved. */

@@ -88,10 +88,12 @@ struct worker {
 /* Runs until told to end or until the keeper is gone. board: the shared memory; orders: the socket to the keeper. */
 int worker_run(int orders, uint8_t *board);
 
-/* forward.c */
+/* from-descriptor.c */
 uint32_t poll_port(struct worker *w, struct port *p);
+/* join.c */
 void connect_directions(struct worker *w, uint32_t slot, const struct wf_connect *c);
 void disconnect_directions(struct worker *w, uint32_t slot);
+/* worker.c */
 void complain(struct worker *w, struct port *p, const char *why);
 void heat(struct worker *w, struct port *p);
 /* memif-port.c */
