@@ -3,6 +3,8 @@
  * under simulation is the shipped code, unchanged; what it takes from the machine it gets from here.
  */
 import crypto from "node:crypto";
+import fs from "node:fs";
+import files from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { performance } from "node:perf_hooks";
 import timers from "node:timers/promises";
@@ -19,6 +21,9 @@ function here(): World {
   if (world === undefined) throw new Error("there is no world yet");
   return world;
 }
+
+/** The world this process lives in. */
+export const currentWorld = here;
 
 /** From now on this process lives in that world. The first call replaces the globals. */
 export function enterWorld(next: World): void {
@@ -117,5 +122,37 @@ function replaceImports(arm: (action: () => void, delayMs: number) => SimEvent):
     });
   };
   Object.assign(timers, { setTimeout: sleep });
+  replaceProcessTable();
   syncBuiltinESMExports();
+}
+
+/** No process of the machine has a number as large (PID_MAX_LIMIT of linux/threads.h is 2²²). */
+export const firstPid = 2 ** 23;
+
+/** Whether a process of the world lives, and since when, is read from /proc as on a machine; there is nothing else of it. */
+function replaceProcessTable(): void {
+  const { readFileSync } = fs;
+  const { stat, readFile } = files;
+  const processIn = (path: unknown): number => {
+    const pid = typeof path === "string" ? Number(/^\/proc\/(\d+)\//.exec(path)?.[1] ?? 0) : 0;
+    return pid >= firstPid ? pid : 0;
+  };
+  const missing = (path: unknown): Error => Object.assign(new Error(`ENOENT: ${path}`), { code: "ENOENT" });
+  Object.assign(fs, {
+    readFileSync(path: unknown, ...more: unknown[]): unknown {
+      const pid = processIn(path);
+      if (pid === 0) return readFileSync(path as string, ...(more as []));
+      const process = here().processes.get(pid);
+      if (path !== `/proc/${pid}/stat` || process?.alive !== true) throw missing(path);
+      // the second field is the name, the third the state, the 22nd the time of its start
+      return `${pid} (${process.name}) S ${"0 ".repeat(18)}${process.bornMs} 0`;
+    },
+  });
+  const absent =
+    (shipped: (path: string, ...more: unknown[]) => Promise<unknown>) =>
+    async (path: string, ...more: unknown[]): Promise<unknown> => {
+      if (processIn(path) > 0) throw missing(path);
+      return shipped(path, ...more);
+    };
+  Object.assign(files, { stat: absent(stat as never), readFile: absent(readFile as never) });
 }

@@ -79,7 +79,7 @@ export function createNetwork(world: World): Network {
     (one.node === other.node ? 0.1 : 0.5) + world.chance.next() * (1 + network.extraLatencyMs);
 
   function contextOf(from: SimProcess, to: Server, options: CallOptions, live: LiveCall): CallContext {
-    const unix: Peer = { kind: "unix", pid: 0, uid: 0, gid: 0 };
+    const unix: Peer = { kind: "unix", pid: from.pid, uid: 0, gid: 0 };
     const peer: Peer = from.node === to.process.node ? unix : { kind: "tcp", address: from.node };
     return {
       signal: live.controller.signal,

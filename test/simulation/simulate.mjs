@@ -5,11 +5,13 @@
 //   simulate.mjs --trace SEED       everything that happened, with virtual times
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
-import { cpus } from "node:os";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { bundle } from "./bundle.mjs";
 
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 const { values } = parseArgs({
@@ -26,8 +28,18 @@ const say = (text) => (values.json ? process.stderr : process.stdout).write(`${t
 /** Seeds that a mutant is given to be caught: from the one that caught it last. */
 const chances = { quick: 60, all: 250 };
 
+const folder = mkdtempSync(join(tmpdir(), "wt-simulation-"));
+const children = new Set();
+process.on("exit", () => {
+  for (const child of children) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+});
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
+const shipped = join(folder, "shipped.mjs");
+await bundle(undefined, shipped);
+
 if (values.trace !== undefined) {
-  const child = start(["trace", values.trace], {}, "inherit");
+  const child = start(shipped, ["trace", values.trace], "inherit");
   process.exit((await once(child, "exit"))[0] ?? 1);
 }
 
@@ -43,7 +55,7 @@ const portions = Array.from({ length: Math.ceil(count / portion) }, (_, i) => [
 const broken = [];
 let events = 0;
 await inParallel(portions, async ([seed, many]) => {
-  const { found, total } = await play(seed, many, {});
+  const { found, total } = await play(shipped, seed, many);
   broken.push(...found);
   events += total?.events ?? 0;
   if (total === undefined) broken.push({ seed, broken: ["the process that played from this seed on ended before it was done"] });
@@ -56,7 +68,9 @@ for (const { seed, broken: why, faults = [] } of broken.slice(0, 20))
 const mutants = values.mutants === "none" ? [] : JSON.parse(readFileSync(here("mutants.json"), "utf8"));
 const verdicts = [];
 await inParallel(mutants, async (mutant) => {
-  const { found, total } = await play(mutant.seed ?? 1, chances[values.mutants] ?? chances.all, { WEFT_MUTANT: mutant.name });
+  const file = join(folder, `mutant-${mutants.indexOf(mutant)}.mjs`);
+  await bundle(mutant, file);
+  const { found, total } = await play(file, mutant.seed ?? 1, chances[values.mutants] ?? chances.all, "first");
   const [caught] = found;
   verdicts.push({
     name: mutant.name,
@@ -83,9 +97,9 @@ if (values.json)
   );
 process.exit(ok ? 0 : 1);
 
-/** One process that plays seeds, one after the other; with a mutant it ends at the first that catches it. */
-async function play(seed, many, env) {
-  const child = start([String(seed), String(many)], env, "pipe");
+/** One process that plays seeds, one after the other; `until` "first": it ends at the first that breaks an invariant. */
+async function play(file, seed, many, until = "all") {
+  const child = start(file, [String(seed), String(many), until], "pipe");
   const found = [];
   let total;
   for await (const line of createInterface({ input: child.stdout })) {
@@ -97,9 +111,13 @@ async function play(seed, many, env) {
   return { found, total };
 }
 
-function start(argv, env, stdout) {
-  const flags = ["--import", here("load.mjs"), "--import", "tsx", here("worker.ts")];
-  return spawn(process.execPath, [...flags, ...argv], { env: { ...process.env, ...env }, stdio: ["ignore", stdout, "inherit"] });
+function start(file, argv, stdout) {
+  const child = spawn(process.execPath, ["--max-semi-space-size=32", "--stack-trace-limit=0", file, ...argv], {
+    stdio: ["ignore", stdout, "inherit"],
+  });
+  children.add(child);
+  child.once("exit", () => children.delete(child));
+  return child;
 }
 
 async function inParallel(items, work) {

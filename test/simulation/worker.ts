@@ -1,6 +1,6 @@
 /**
  * Plays seeds and says what came of them. Runs in a process of its own, on virtual time: see simulate.mjs.
- *   worker.ts FIRST COUNT           one JSON line for each seed with a broken invariant, and one at the end
+ *   worker.ts FIRST COUNT [first]   one JSON line for each seed with a broken invariant, and one at the end; `first`: only until then
  *   worker.ts twice SEED COUNT      whether each seed plays the same a second time
  *   worker.ts trace SEED            the log of all components with virtual times
  */
@@ -8,7 +8,7 @@ import { createLog } from "../../sdk/telemetry/log.js";
 import { machineMs } from "./globals.js";
 import { play } from "./scenario.js";
 
-const [what = "1", more = "1"] = process.argv.slice(2);
+const [what = "1", more = "1", until = "all"] = process.argv.slice(2);
 const say = (value: object): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
 
 if (what === "trace") {
@@ -43,7 +43,7 @@ if (what === "trace") {
     if (outcome.broken.length === 0) continue;
     broken++;
     say(outcome);
-    if (process.env["WEFT_MUTANT"] !== undefined) break;
+    if (until === "first") break;
   }
   say({ schedules: Number(more), broken, events, tookMs: Math.round(machineMs() - startedMs) });
 }

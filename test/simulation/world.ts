@@ -3,10 +3,14 @@
  * decides. Between two events all promises settle, so code that runs in an event of one process never runs in another's.
  */
 import { type Chance, createChance } from "../../cli/chaos/random.js";
+import { firstPid } from "./globals.js";
 
 export interface SimProcess {
   readonly name: string;
   readonly node: string;
+  readonly pid: number;
+  /** Since the world began. */
+  readonly bornMs: number;
   alive: boolean;
   /** Stopped (SIGSTOP): its events wait. */
   frozen: boolean;
@@ -40,9 +44,19 @@ export interface World {
   /** Lets events happen until the promise settles. @throws Error when nothing is left that could happen */
   run<T>(until: Promise<T>): Promise<T>;
   readonly events: number;
+  /** Every process that there ever was, by its number. */
+  readonly processes: ReadonlyMap<number, SimProcess>;
+  /** Timers that are armed, by who armed them; only of living processes. */
+  timers(): ReadonlyMap<SimProcess, number>;
 }
 
 const turn = globalThis.setImmediate;
+/**
+ * Lets all promises settle, and what waits for the next tick, without a turn of the machine's loop: that costs more than most
+ * events do. Node has it without documentation.
+ */
+const settle = (process as unknown as { _tickCallback(): void })._tickCallback;
+const eventsPerTurn = 500;
 /** An ordinary date, so that times in messages look like times. */
 const startMs = Date.UTC(2030, 0, 1);
 
@@ -53,6 +67,7 @@ export function createWorld(seed: number): World {
   let order = 0;
   let current: SimProcess | undefined;
   let events = 0;
+  const processes = new Map<number, SimProcess>();
 
   function at(timeMs: number, owner: SimProcess | undefined, action: () => void): SimEvent {
     const event: SimEvent = { timeMs: Math.max(timeMs, nowMs), order: order++, owner, action, cancelled: false };
@@ -60,7 +75,7 @@ export function createWorld(seed: number): World {
     return event;
   }
 
-  async function step(): Promise<boolean> {
+  function step(): boolean {
     const event = heap.pop();
     if (event === undefined) return false;
     if (event.cancelled) return true;
@@ -74,8 +89,14 @@ export function createWorld(seed: number): World {
     current = owner;
     events++;
     event.action();
-    await new Promise<void>((resolve) => turn(resolve));
+    settle();
     current = undefined;
+    return true;
+  }
+
+  /** As many events as a turn of the machine's loop may hold; the rest comes in the next one. */
+  function steps(isOver: () => boolean): boolean {
+    for (let left = eventsPerTurn; left > 0 && !isOver(); left--) if (!step()) return false;
     return true;
   }
 
@@ -90,15 +111,23 @@ export function createWorld(seed: number): World {
     nowMs: () => nowMs,
     at,
     sleep: (durationMs) => new Promise((resolve) => at(nowMs + durationMs, undefined, resolve)),
-    start: (name, node) => ({
-      name,
-      node,
-      alive: true,
-      frozen: false,
-      waiting: [],
-      clockOffsetMs: 0,
-      onDeath: new Set(),
-    }),
+    processes,
+    timers: () => heap.byOwner(),
+    start(name, node) {
+      const process: SimProcess = {
+        name,
+        node,
+        pid: firstPid + processes.size,
+        bornMs: nowMs - startMs,
+        alive: true,
+        frozen: false,
+        waiting: [],
+        clockOffsetMs: 0,
+        onDeath: new Set(),
+      };
+      processes.set(process.pid, process);
+      return process;
+    },
     kill(process) {
       if (!process.alive) return;
       process.alive = false;
@@ -118,20 +147,34 @@ export function createWorld(seed: number): World {
       }
     },
     async run(until) {
-      let settled = false;
-      const settle = (): void => {
-        settled = true;
+      let isOver = false;
+      const end = (): void => {
+        isOver = true;
       };
-      until.then(settle, settle);
-      await new Promise<void>((resolve) => turn(resolve));
-      while (!settled) if (!(await step())) throw new Error("nothing is left that could happen: somebody waits for ever");
+      until.then(end, end);
+      while (!isOver) {
+        const isLeft = await new Promise<boolean>((resolve, reject) => {
+          turn(() => {
+            try {
+              resolve(steps(() => isOver));
+            } catch (error) {
+              reject(error);
+            }
+          });
+        });
+        if (!isLeft) throw new Error("nothing is left that could happen: somebody waits for ever");
+      }
       return until;
     },
   };
 }
 
 /** A binary heap, earliest first; what came first goes first at the same time. */
-function createHeap(): { push(event: SimEvent): void; pop(): SimEvent | undefined } {
+function createHeap(): {
+  push(event: SimEvent): void;
+  pop(): SimEvent | undefined;
+  byOwner(): ReadonlyMap<SimProcess, number>;
+} {
   const items: SimEvent[] = [];
   const before = (a: SimEvent, b: SimEvent): boolean => a.timeMs < b.timeMs || (a.timeMs === b.timeMs && a.order < b.order);
   const at = (index: number): SimEvent => items[index] as SimEvent;
@@ -141,6 +184,11 @@ function createHeap(): { push(event: SimEvent): void; pop(): SimEvent | undefine
     items[b] = kept;
   };
   return {
+    byOwner() {
+      const counts = new Map<SimProcess, number>();
+      for (const { owner, cancelled } of items) if (owner?.alive && !cancelled) counts.set(owner, (counts.get(owner) ?? 0) + 1);
+      return counts;
+    },
     push(event) {
       items.push(event);
       for (let child = items.length - 1; child > 0; ) {

@@ -1,0 +1,36 @@
+/**
+ * Stands between an endpoint and its address management, in the place of sdk/endpoint/ipam/point-to-point.ts, and sees who holds
+ * what. It changes nothing.
+ */
+import type { Ipam } from "../../sdk/endpoint/ipam/ipam.js";
+import { pointToPoint as shipped } from "../../sdk/endpoint/ipam/point-to-point.js";
+import { currentWorld } from "./globals.js";
+import type { SimProcess } from "./world.js";
+
+const ofProcess = new WeakMap<SimProcess, Ipam>();
+const listeners = new WeakMap<SimProcess, (connectionId: string) => void>();
+
+/** The addresses that this process gives out; undefined: it is no endpoint, or not up yet. */
+export function ipamOf(process: SimProcess | undefined): Ipam | undefined {
+  return process && ofProcess.get(process);
+}
+
+/** Told of each connection whose addresses are given back there. */
+export function onRelease(process: SimProcess, listener: (connectionId: string) => void): void {
+  listeners.set(process, listener);
+}
+
+export function pointToPoint(...options: Parameters<typeof shipped>): Ipam {
+  const ipam = shipped(...options);
+  const process = currentWorld().current;
+  if (process === undefined) return ipam;
+  ofProcess.set(process, ipam);
+  return {
+    ...ipam,
+    release(connectionId) {
+      const held = [...ipam.leases()].some(([id]) => id === connectionId);
+      ipam.release(connectionId);
+      if (held) listeners.get(process)?.(connectionId);
+    },
+  };
+}
