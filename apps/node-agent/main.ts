@@ -110,7 +110,8 @@ export function run(options: RunOptions): Promise<number> {
 function trim(pod: KubernetesObject): KubernetesObject {
   const { name, namespace, uid, resourceVersion, annotations, deletionTimestamp } = pod.metadata;
   const spec = (pod.spec ?? {}) as { hostNetwork?: boolean; readinessGates?: unknown };
-  const status = (pod.status ?? {}) as { phase?: string };
+  const status = (pod.status ?? {}) as { phase?: string; conditions?: readonly { type?: string }[] };
+  const conditions = (status.conditions ?? []).filter(({ type }) => type === "Ready");
   return {
     apiVersion: "v1",
     kind: "Pod",
@@ -123,6 +124,6 @@ function trim(pod: KubernetesObject): KubernetesObject {
       ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),
     },
     spec: { hostNetwork: spec.hostNetwork, readinessGates: spec.readinessGates },
-    status: { phase: status.phase },
+    status: { phase: status.phase, conditions },
   };
 }

@@ -4,7 +4,7 @@ import { Connection } from "../../sdk/gen/connection.js";
 import type { KubernetesObject } from "../../sdk/kubernetes/resource.js";
 import { parseServiceUrl } from "../../sdk/mechanisms/service-url.js";
 import type { ServiceReport, ServiceState } from "./hold-pod.js";
-import { annotationPatch, connectionObject, connectionStatus, podStatus, sidecarReports } from "./status.js";
+import { connectionObject, connectionStatus, earlyMs, podPatch, podStatus, sidecarReports } from "./status.js";
 import { keyOfService, wishOf } from "./wish.js";
 
 function pod(annotations: Record<string, string>, more: Partial<KubernetesObject> = {}): KubernetesObject {
@@ -42,8 +42,25 @@ test("the condition of a pod: which of how many services is missing, and why", (
   assert.match(waiting.message, /1 of 2 services are connected; web is not: no endpoint/);
   assert.equal(podStatus({ ...wish, problem: "character 7" }, []).reason, "AnnotationRefused");
   assert.equal(podStatus(wish, []).annotation, "");
-  assert.equal(annotationPatch("x", "x"), undefined);
-  assert.deepEqual(annotationPatch("x", ""), { metadata: { annotations: { "networkservicemesh.io/status": null } } });
+  const nothing = podStatus(wish, []);
+  assert.equal("metadata" in podPatch("", nothing, 0), false);
+  assert.deepEqual((podPatch("x", nothing, 0) as { metadata: object }).metadata, {
+    annotations: { "networkservicemesh.io/status": null },
+  });
+});
+
+test("a pod that starts is left alone until it is connected, something is wrong, or it has taken long", () => {
+  const starting = pod({ ...node });
+  const ready = pod({ ...node }, { status: { conditions: [{ type: "Ready", status: "True" }] } });
+  assert.ok(earlyMs(starting, wish, [report("Waiting", "waiting for the namespace")], 100) > 2_000);
+  assert.equal(earlyMs(starting, wish, [report("Connected")], 100), 0);
+  assert.equal(earlyMs(starting, wish, [report("Failed", "no endpoint")], 100), 0);
+  assert.equal(earlyMs(starting, wish, [report("Connecting")], 60_000), 0);
+  assert.equal(earlyMs(starting, { ...wish, problem: "character 7" }, [], 100), 0);
+  assert.equal(earlyMs(ready, wish, [report("Connecting")], 100), 0);
+  // its own client is waited for by a probe
+  assert.ok(earlyMs(starting, { ...wish, mode: "sidecar" }, [report("Connected")], 3_000) > 0);
+  assert.equal(earlyMs(ready, { ...wish, mode: "sidecar" }, [report("Connected")], 3_000), 0);
 });
 
 test("a Connection object says what was asked for and what there is, and goes with its pod", () => {

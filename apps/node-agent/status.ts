@@ -1,5 +1,6 @@
 /** What is told of a pod: its annotation and condition, and one Connection object for each service (pure). */
 import { connectedCondition, statusAnnotation } from "../../sdk/kubernetes/annotation.js";
+import type { KubernetesObject } from "../../sdk/kubernetes/resource.js";
 import { formatServiceUrl } from "../../sdk/mechanisms/service-url.js";
 import type { ServiceReport } from "./hold-pod.js";
 import { clientNameOf, type PodWish } from "./wish.js";
@@ -42,16 +43,40 @@ export function podStatus({ problem }: PodWish, reports: readonly ServiceReport[
   };
 }
 
-/** The patch of a pod's metadata; undefined = it says so already. */
-export function annotationPatch(present: string | undefined, wanted: string): object | undefined {
-  if ((present ?? "") === wanted) return undefined;
-  return { metadata: { annotations: { [statusAnnotation]: wanted === "" ? null : wanted } } };
+/**
+ * The one patch of a pod's status subresource that tells everything (strategic merge: conditions are joined by their type;
+ * the API server takes annotations there, too). One and not two, because a kubelet looks at a pod once a second at most:
+ * the second change would wait for the next look, and with it the pod for being Ready.
+ */
+export function podPatch(present: string | undefined, status: PodStatus, nowMs: number): object {
+  const { annotation, connected, reason, message } = status;
+  const condition = { type: connectedCondition, status: connected ? "True" : "False", reason, message };
+  const same = (present ?? "") === annotation;
+  return {
+    ...(!same && { metadata: { annotations: { [statusAnnotation]: annotation === "" ? null : annotation } } }),
+    status: { conditions: [{ ...condition, lastTransitionTime: new Date(nowMs).toISOString() }] },
+  };
 }
 
-/** The patch of a pod's status (strategic merge: conditions are joined by their type). */
-export function conditionPatch({ connected, reason, message }: PodStatus, nowMs: number): object {
-  const condition = { type: connectedCondition, status: connected ? "True" : "False", reason, message };
-  return { status: { conditions: [{ ...condition, lastTransitionTime: new Date(nowMs).toISOString() }] } };
+/** So long a pod may start before its own client, or the agent, is expected to have connected it. Milliseconds. */
+const startMs = { node: 3_000, sidecar: 10_000 } as const;
+
+/**
+ * Whether the pod is starting, and nothing needs to be told of it yet. Each change of a pod makes its kubelet look at it
+ * once more, after which it has no eyes for a second: what is told too early makes the pod Ready a second later.
+ * @returns milliseconds after which it is asked again; 0 = tell
+ */
+export function earlyMs(pod: KubernetesObject, wish: PodWish, reports: readonly ServiceReport[], ageMs: number): number {
+  if (wish.problem !== undefined || isReady(pod)) return 0;
+  if (reports.some(({ state }) => state === "Failed" || state === "Healing")) return 0;
+  // the kubelet waits for what a pod in mode node is told, and for nothing that a pod with a client is
+  const done = wish.mode === "node" && reports.every(({ state }) => state === "Connected");
+  return done ? 0 : Math.max(0, startMs[wish.mode] - ageMs);
+}
+
+export function isReady({ status }: KubernetesObject): boolean {
+  const { conditions } = (status ?? {}) as { conditions?: readonly { readonly type: string; readonly status: string }[] };
+  return conditions?.some(({ type, status }) => type === "Ready" && status === "True") === true;
 }
 
 /** Names are DNS labels joined by dots; a pod's name may fill what an object's name may have. */

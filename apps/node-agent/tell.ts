@@ -9,11 +9,13 @@ import { toStatusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
 import type { ServiceReport } from "./hold-pod.js";
 import {
-  annotationPatch,
-  conditionPatch,
   connectionName,
   connectionObject,
   connectionStatus,
+  earlyMs,
+  isReady,
+  type PodStatus,
+  podPatch,
   podStatus,
   podUidLabel,
 } from "./status.js";
@@ -47,18 +49,26 @@ export function createTeller(options: TellOptions): Teller {
   const { api, node, look, log } = options;
   let { pod } = options;
   let timer: NodeJS.Timeout | undefined;
+  let dueMs = 0;
   let stopped = false;
   let pauseMs = firstPauseMs;
   let busy = false;
   let again = false;
-  let toldCondition = "";
+  let toldOfPod = "";
   let toldProblem = "";
   /** By key: what was written of a Connection object, and since when its state is what it is. */
   const written = new Map<string, { spec: string; status: string; state: string; sinceMs: number }>();
-  let swept = false;
+  /** A pod of which nothing has ever been told has no Connection objects of services that it does not want any more. */
+  let swept = pod.metadata.annotations?.[statusAnnotation] === undefined;
+  const sinceMs = Date.now();
 
+  /** Tells after so long at the latest. */
   function arm(ms: number): void {
-    if (stopped || timer !== undefined) return;
+    if (stopped) return;
+    const atMs = Date.now() + ms;
+    if (timer !== undefined && dueMs <= atMs) return;
+    clearTimeout(timer);
+    dueMs = atMs;
     timer = setTimeout(() => {
       timer = undefined;
       void tell();
@@ -81,29 +91,33 @@ export function createTeller(options: TellOptions): Teller {
       pauseMs = Math.min(longestPauseMs, pauseMs * 2);
     } finally {
       busy = false;
-      if (again && !stopped) arm(gatherMs);
+      if (again) arm(gatherMs);
       again = false;
     }
   }
 
   async function write(): Promise<void> {
     const { wish, reports } = look();
-    const { namespace, name } = wish;
-    const status = podStatus(wish, reports);
-    const condition = `${status.connected} ${status.reason} ${status.message}`;
+    const early = earlyMs(pod, wish, reports, Date.now() - sinceMs);
     // first what the kubelet waits for
-    if (condition !== toldCondition) {
-      const path = pathOf(pods, { namespace, name, subresource: "status" });
-      await api.call({ method: "PATCH", patch: "strategic", path, body: conditionPatch(status, Date.now()) });
-      toldCondition = condition;
-    }
-    const patch = annotationPatch(pod.metadata.annotations?.[statusAnnotation], status.annotation);
-    if (patch !== undefined) {
-      pod = await api.call<KubernetesObject>({ method: "PATCH", path: pathOf(pods, { namespace, name }), body: patch });
-    }
-    for (const report of reports) await writeConnection(wish, report);
+    if (early === 0) await writePod(wish, podStatus(wish, reports));
+    else arm(early);
+    const told = early === 0 ? reports : reports.filter(({ connection }) => connection !== undefined);
+    await Promise.all(told.map((report) => writeConnection(wish, report)));
+    if (early > 0) return;
     await sweep(wish);
     await warn(wish, reports);
+  }
+
+  async function writePod({ namespace, name }: PodWish, status: PodStatus): Promise<void> {
+    const { connected, reason, message, annotation } = status;
+    const text = JSON.stringify([connected, reason, message, annotation]);
+    const present = pod.metadata.annotations?.[statusAnnotation];
+    if (text === toldOfPod && (present ?? "") === annotation) return;
+    const path = pathOf(pods, { namespace, name, subresource: "status" });
+    const body = podPatch(present, status, Date.now());
+    pod = await api.call<KubernetesObject>({ method: "PATCH", patch: "strategic", path, body });
+    toldOfPod = text;
   }
 
   async function writeConnection(wish: PodWish, report: ServiceReport): Promise<void> {
@@ -166,13 +180,17 @@ export function createTeller(options: TellOptions): Teller {
     for (const problem of problems) await options.reportEvent({ object, type: "Warning", ...problem });
   }
 
+  function changed(): void {
+    if (busy) again = true;
+    else arm(gatherMs);
+  }
+
   return {
-    changed() {
-      if (busy) again = true;
-      else arm(gatherMs);
-    },
+    changed,
     learn(next) {
+      const wasReady = isReady(pod);
       pod = next;
+      if (isReady(next) && !wasReady) changed();
     },
     stop() {
       stopped = true;

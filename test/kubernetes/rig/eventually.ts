@@ -1,4 +1,4 @@
-/** Waiting for a cluster to come to something; it is asked five times a second. */
+/** Waiting for a cluster to come to something; it is asked five times a second unless told otherwise. */
 import { setTimeout as sleep } from "node:timers/promises";
 
 /**
@@ -9,6 +9,7 @@ export async function eventually<T>(
   what: string,
   look: () => T | undefined | false | Promise<T | undefined | false>,
   timeoutMs = 60_000,
+  everyMs = 200,
 ): Promise<T> {
   const endMs = performance.now() + timeoutMs;
   let last: unknown;
@@ -23,6 +24,6 @@ export async function eventually<T>(
     if (performance.now() > endMs) {
       throw new Error(`waited ${timeoutMs} ms for ${what}${last === undefined ? "" : `: ${String(last)}`}`, { cause: last });
     }
-    await sleep(200);
+    await sleep(everyMs);
   }
 }
