@@ -36,8 +36,11 @@ export interface MeshOptions {
   readonly twoNodes?: boolean | undefined;
   /** Flags of Node for each process. */
   readonly flags?: readonly string[] | undefined;
-  /** The bundles of the images instead of the command `weft`. */
-  readonly shipped?: boolean | undefined;
+  /**
+   * Where to put the bundles of the images, which run instead of the command `weft`. The path is short, as in the images: Node
+   * compiles its own resolution of modules when it has much to do, and that alone takes 3 MiB.
+   */
+  readonly shipped?: string | undefined;
 }
 
 /** Registry, nodes without a data plane and one endpoint of the service "bench". */
@@ -49,7 +52,7 @@ export async function startMesh(folder: string, started: Process[], options: Mes
   const trust =
     secure === undefined ? { WEFT_INSECURE: "true" } : { SPIFFE_ENDPOINT_SOCKET: secure.socket, WEFT_TENANT_RATE: "0" };
   const common = { NSM_LOG_LEVEL: "WARN", ...trust };
-  const programs = options.shipped ? await bundles(`${folder}/images`) : undefined;
+  const programs = options.shipped === undefined ? undefined : await bundles(options.shipped);
   const component = (kind: string, name: string, env: Record<string, string>): Process => {
     const program = programs?.get(kind);
     const child = spawn(process.execPath, [...flags, ...(program === undefined ? [weft, kind] : [program])], {
@@ -58,7 +61,9 @@ export async function startMesh(folder: string, started: Process[], options: Mes
     });
     return keep(kind, child, started);
   };
-  const servers = [component("registry", "bench-registry", { NSM_LISTEN_ON: registry, WEFT_STORE: "memory" })];
+  // as shipped = with the store that it has when nobody chooses one
+  const store: Record<string, string> = options.shipped === undefined ? { WEFT_STORE: "memory" } : {};
+  const servers = [component("registry", "bench-registry", { NSM_LISTEN_ON: registry, ...store })];
   const names = options.twoNodes ? ["", "-2"] : [""];
   const sockets: string[] = [];
   for (const suffix of names) {
@@ -83,8 +88,9 @@ export async function startMesh(folder: string, started: Process[], options: Mes
 async function bundles(folder: string): Promise<ReadonlyMap<string, string>> {
   const programs = new Map<string, string>();
   for (const name of ["registry", "nsmgr", "forwarder", "endpoint"]) {
-    await promisify(execFile)(process.execPath, [bundler, name, `${folder}/${name}`], { timeout: 120_000 });
-    programs.set(name, `${folder}/${name}/main.mjs`);
+    const place = `${folder}/${name.charAt(0)}`;
+    await promisify(execFile)(process.execPath, [bundler, name, place], { timeout: 120_000 });
+    programs.set(name, `${place}/main.mjs`);
   }
   return programs;
 }

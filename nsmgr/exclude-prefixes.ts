@@ -25,9 +25,9 @@ export async function followPrefixes(path: string, log: Log): Promise<PrefixList
     log.warn("excluded prefixes: file refused, the last good list stays", { path, prefixes: prefixes.length, error });
   const file = followFile(
     path,
-    (text) => {
+    async (text) => {
       try {
-        prefixes = text === undefined ? [] : parseExcludedPrefixes(text);
+        prefixes = text === undefined ? [] : await parseExcludedPrefixes(text);
         log.info("excluded prefixes", { path, prefixes: prefixes.length });
       } catch (error) {
         refuse(error);

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Bundles the code of one image: bundle.mjs IMAGE FOLDER [CPU]. What comes out runs with `node FOLDER/main.mjs`.
-// Everything is in a few files but the two packages with native code, which are copied without what only a build needs.
+// Everything is in a few files but what has native code (koffi, lmdb), which is copied without what only a build needs.
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,7 +8,20 @@ import { build } from "esbuild";
 import { imageOf } from "./images.mjs";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
-const native = ["koffi", "lmdb"];
+const native = ["koffi"];
+/** lmdb's own code is bundled; of its packages only the one with native code is copied, and it is loaded without a search. */
+const lmdbNative = {
+  name: "lmdb-native",
+  setup(build) {
+    build.onResolve({ filter: /^node-gyp-build-optional-packages$/ }, () => ({ path: "lmdb-native", namespace: "weft" }));
+    build.onLoad({ filter: /./, namespace: "weft" }, () => ({
+      contents: `import { createRequire } from "node:module";
+export default () => createRequire(import.meta.url)(\`@lmdb/lmdb-linux-\${process.arch}/node.napi.glibc.node\`);`,
+    }));
+  },
+};
+// packages in CommonJS ask for node's own modules
+const requireBanner = 'import { createRequire as weftRequire } from "node:module"; const require = weftRequire(import.meta.url);';
 
 /**
  * @param image   one of images.mjs
@@ -22,7 +35,7 @@ export async function bundle(image, folder, cpu = process.arch) {
     stdin: { contents: startOf(image), resolveDir: top, sourcefile: `${image.name}.ts`, loader: "ts" },
     outdir: folder,
     entryNames: "main",
-    chunkNames: "part-[hash]",
+    chunkNames: "[hash]",
     outExtension: { ".js": ".mjs" },
     bundle: true,
     splitting: true,
@@ -34,18 +47,35 @@ export async function bundle(image, folder, cpu = process.arch) {
     keepNames: true,
     legalComments: "none",
     external: native,
+    plugins: [lmdbNative],
     metafile: true,
     absWorkingDir: top,
     logLevel: "warning",
-    // packages in CommonJS ask for node's own modules
-    banner: { js: 'import { createRequire as weftRequire } from "node:module"; const require = weftRequire(import.meta.url);' },
+    banner: { js: requireBanner },
   });
+  for (const path of Object.keys(metafile.outputs)) leanText(join(top, path));
   const used = new Set(
     Object.values(metafile.outputs).flatMap(({ imports }) => imports.filter(({ external }) => external).map(({ path }) => path)),
   );
   for (const name of native) if (used.has(name)) copyClosure(name, folder, cpu, new Set());
+  const withLmdb = Object.values(metafile.outputs).some(({ inputs }) => "weft:lmdb-native" in inputs);
+  if (withLmdb) copyClosure(`@lmdb/lmdb-linux-${cpu}`, folder, cpu, new Set());
   const { name, version, license } = JSON.parse(readFileSync(join(top, "package.json"), "utf8"));
   writeFileSync(join(folder, "package.json"), `${JSON.stringify({ name, version, license, type: "module" })}\n`);
+}
+
+/**
+ * Takes away what costs memory at run time: a `require` in parts that never ask for it, and any letter beyond Latin-1, for
+ * which the runtime would hold the whole text in two bytes a letter.
+ */
+function leanText(path) {
+  const text = readFileSync(path, "utf8");
+  const own = text.replace(`${requireBanner}\n`, "");
+  const lean = /\brequire\b/.test(own) ? text : own;
+  const wide = /[\u0100-\uffff]/.exec(lean);
+  if (wide !== null)
+    throw new Error(`write "${wide[0]}" as an escape: ${lean.slice(Math.max(0, wide.index - 60), wide.index + 20)}`);
+  if (lean !== text) writeFileSync(path, lean);
 }
 
 /** The first module: signals become an AbortSignal, the exit code is what `run` says. */

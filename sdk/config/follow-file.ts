@@ -18,12 +18,12 @@ export interface FollowedFile {
 }
 
 /**
- * @param onContent  gets the text, or undefined while there is no file; called only when it has changed
+ * @param onContent  gets the text, or undefined while there is no file; called only when it has changed, one call after another
  * @param onProblem  the file is there and cannot be read
  */
 export function followFile(
   path: string,
-  onContent: (text: string | undefined) => void,
+  onContent: (text: string | undefined) => void | Promise<void>,
   onProblem: (error: unknown) => void,
 ): FollowedFile {
   let told: { text: string | undefined } | undefined;
@@ -34,7 +34,7 @@ export function followFile(
       const text = await readOrAbsent(path);
       if (stopped || (told !== undefined && told.text === text)) return;
       told = { text };
-      onContent(text);
+      await onContent(text);
     } catch (error) {
       if (!stopped) onProblem(error);
     }

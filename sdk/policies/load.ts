@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { builtInFolder } from "./built-in.js";
-import { compileRego } from "./compile-rego.js";
 import { findOpa } from "./opa.js";
 import { type Policy, type PolicySource, textOf } from "./policy.js";
 import type { RuleTools } from "./rules.js";
@@ -164,5 +163,6 @@ async function compile(path: string, { tools, env }: LoadOptions): Promise<Polic
   if (path.endsWith(".wasm")) return wasmPolicy(path, await readFile(path), tools);
   const opa = findOpa(env);
   if (opa === undefined) throw new Error("there is no opa command to compile it; set OPA or PATH, or give it as .wasm");
+  const { compileRego } = await import("./compile-rego.js");
   return wasmPolicy(path, await compileRego(opa, path), tools);
 }

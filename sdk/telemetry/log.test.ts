@@ -85,6 +85,46 @@ test("an answer of another component is written without the stack of the gRPC li
   assert.deepEqual(lines[1]?.["error"], { message: "5 NOT_FOUND: no such service", code: "NOT_FOUND" });
 });
 
+test("no value makes a line fail or grow without bound", () => {
+  const { log, lines } = capture();
+  const loop: Record<string, unknown> = { name: "loop" };
+  loop["self"] = loop;
+  const deep = (depth: number): unknown => (depth === 0 ? "end" : { deep: deep(depth - 1) });
+  const cyclic = new Error("cyclic");
+  cyclic.cause = cyclic;
+  const trap = {
+    get field(): never {
+      throw new Error("trap");
+    },
+  };
+  log.info("odd", {
+    loop,
+    deep: deep(50),
+    long: "x".repeat(1_000_000),
+    many: Array.from({ length: 10_000 }, (_, index) => index),
+    vni: 42n,
+    when: new Date(0),
+    bytes: Buffer.alloc(5000),
+    cause: new Error("EEXIST"),
+    cyclic,
+    trap,
+    absent: undefined,
+    method() {},
+    message: "not this one",
+    ["__proto__"]: { polluted: true },
+  });
+  assert.equal(lines.length, 1);
+  const line = lines[0] ?? {};
+  assert.equal(line["message"], "odd");
+  assert.equal(line["vni"], "42");
+  assert.equal(line["when"], "1970-01-01T00:00:00.000Z");
+  assert.equal((line["cause"] as Record<string, unknown>)["message"], "EEXIST");
+  assert.equal(line["trap"], "[unreadable]");
+  assert.ok(!("absent" in line) && !("method" in line));
+  assert.equal((line["many"] as unknown[]).length, 100);
+  assert.ok(JSON.stringify(line).length < 50_000);
+});
+
 test("upstream's words for levels are understood", () => {
   assert.equal(parseLogLevel("WARNING"), "warn");
   assert.equal(parseLogLevel("INFO"), "info");

@@ -2,8 +2,8 @@
  * The log: JSON lines on standard error, one level for the whole process that can be changed while it runs.
  * Lines about a call carry `connectionId` and `traceId` (see callFields).
  */
-import pino from "pino";
 import { codeName, isStatusError } from "../status.js";
+import { jsonLine, writeAll } from "./json-lines.js";
 
 export const logLevels = ["trace", "debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof logLevels)[number];
@@ -36,19 +36,9 @@ export interface LogDestination {
  * @param options.destination  default: standard error, written synchronously so that nothing is lost on a crash
  */
 export function createLog(options: { name: string; level?: LogLevel; destination?: LogDestination }): Log {
-  const destination = options.destination ?? pino.destination({ dest: 2, sync: true });
-  const root = pino(
-    {
-      level: "trace",
-      base: { component: options.name },
-      messageKey: "message",
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
-      formatters: { level: (label) => ({ level: label }) },
-      serializers: { error: describeError },
-    },
-    destination as pino.DestinationStream,
-  );
-  return wrap(root, { rank: logLevels.indexOf(options.level ?? "info") });
+  const destination = options.destination ?? { write: (line: string): void => writeAll(2, line) };
+  const shared: Shared = { rank: logLevels.indexOf(options.level ?? "info"), write: (line) => destination.write(line) };
+  return withFields({ component: options.name }, shared);
 }
 
 /** A log that writes nothing; for tests and tools. */
@@ -93,14 +83,20 @@ function isGrpcAnswer(error: unknown): boolean {
   return error instanceof Error && typeof code === "number" && typeof details === "string" && !isStatusError(error);
 }
 
-function wrap(target: pino.Logger, shared: { rank: number }): Log {
-  // own gate: pino's children would not follow a later change of their parent's level
+/** What a log has in common with its children. */
+interface Shared {
+  /** Lines below it are not written: a place in `logLevels`. */
+  rank: number;
+  readonly write: (line: string) => void;
+}
+
+function withFields(own: LogFields, shared: Shared): Log {
   const writer =
     (level: LogLevel, rank: number) =>
     (message: string, fields?: LogFields): void => {
       if (rank < shared.rank) return;
-      if (fields === undefined) target[level](message);
-      else target[level](fields, message);
+      const line = { level, time: new Date().toISOString(), ...own, ...fields, message };
+      shared.write(`${jsonLine(line, describeError)}\n`);
     };
   return {
     trace: writer("trace", 0),
@@ -108,7 +104,7 @@ function wrap(target: pino.Logger, shared: { rank: number }): Log {
     info: writer("info", 2),
     warn: writer("warn", 3),
     error: writer("error", 4),
-    child: (fields) => wrap(target.child(fields), shared),
+    child: (fields) => withFields({ ...own, ...fields }, shared),
     enabled: (level) => logLevels.indexOf(level) >= shared.rank,
     get level() {
       return logLevels[shared.rank] ?? "info";

@@ -2,7 +2,8 @@
  * Health over plain HTTP, for probes that know nothing of gRPC and have no identity, as the kubelet's: GET /livez is 200
  * while the process works, GET /readyz is 200 while it serves and 503 else. Nothing else is told.
  */
-import { createServer, type ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
+import { builtin } from "../builtin.js";
 import { Code, statusError } from "../status.js";
 import { type Health, ServingStatus } from "./health.js";
 import { splitHostPort } from "./listen-address.js";
@@ -17,14 +18,17 @@ export async function serveHealth(health: Health, listenOn: string): Promise<{ r
   const { host, port } = splitHostPort("WEFT_HEALTH_LISTEN_ON", listenOn);
   const answer = (response: ServerResponse, status: number, text: string): void =>
     void response.writeHead(status, { "content-type": "text/plain" }).end(`${text}\n`);
-  const server = createServer({ requestTimeout: requestTimeoutMs, maxHeaderSize: 4096 }, (request, response) => {
-    const path = request.url?.split("?")[0];
-    if (request.method !== "GET" && request.method !== "HEAD") answer(response, 405, "GET only");
-    else if (path === "/livez") answer(response, 200, "alive");
-    else if (path !== "/readyz") answer(response, 404, "/livez or /readyz");
-    else if (health.check("") === ServingStatus.SERVING) answer(response, 200, "ready");
-    else answer(response, 503, "not ready");
-  });
+  const server = builtin("node:http").createServer(
+    { requestTimeout: requestTimeoutMs, maxHeaderSize: 4096 },
+    (request, response) => {
+      const path = request.url?.split("?")[0];
+      if (request.method !== "GET" && request.method !== "HEAD") answer(response, 405, "GET only");
+      else if (path === "/livez") answer(response, 200, "alive");
+      else if (path !== "/readyz") answer(response, 404, "/livez or /readyz");
+      else if (health.check("") === ServingStatus.SERVING) answer(response, 200, "ready");
+      else answer(response, 503, "not ready");
+    },
+  );
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error) => reject(cannotListen(listenOn, error)));
     server.listen({ port, ...(host === "" ? {} : { host }) }, resolve);

@@ -5,14 +5,8 @@
  */
 import { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
-import {
-  connect,
-  createSecureContext,
-  createServer,
-  type DetailedPeerCertificate,
-  type SecureContext,
-  type TLSSocket,
-} from "node:tls";
+import type { DetailedPeerCertificate, SecureContext, TLSSocket } from "node:tls";
+import { builtin } from "../builtin.js";
 import type { Identity } from "../identity/identity.js";
 import type { X509Svid } from "../identity/svid.js";
 import { verifyPeer } from "../identity/verify-peer.js";
@@ -47,7 +41,7 @@ export function greetClient(
 ): void {
   const svid = identity.current();
   // A server for one connection: the only public way to know which secured connection came of which socket.
-  const server = createServer({ ...handshake, ...keyAndCertificateOf(svid), handshakeTimeout: timeoutMs });
+  const server = builtin("node:tls").createServer({ ...handshake, ...keyAndCertificateOf(svid), handshakeTimeout: timeoutMs });
   let over = false;
   const fail = (error?: Error): void => {
     if (over) return;
@@ -114,7 +108,7 @@ function greetServer(
   socket: Socket,
 ): Promise<{ readonly secured: TLSSocket; readonly greeting: Greeting }> {
   return new Promise((resolve, reject) => {
-    const secured = connect({ ...handshake, socket, secureContext: contextOf(svid) }, () =>
+    const secured = builtin("node:tls").connect({ ...handshake, socket, secureContext: contextOf(svid) }, () =>
       resolve({ secured, greeting: greetingOf(secured, identity, svid) }),
     );
     secured.once("error", (error) =>
@@ -170,7 +164,7 @@ const contexts = new WeakMap<X509Svid, SecureContext>();
 export function contextOf(svid: X509Svid): SecureContext {
   let context = contexts.get(svid);
   if (context === undefined) {
-    context = createSecureContext({ ...keyAndCertificateOf(svid), minVersion: "TLSv1.2" });
+    context = builtin("node:tls").createSecureContext({ ...keyAndCertificateOf(svid), minVersion: "TLSv1.2" });
     contexts.set(svid, context);
   }
   return context;

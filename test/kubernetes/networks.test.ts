@@ -32,16 +32,19 @@ test("row 4.4: pod, service and node networks are found by themselves, watched, 
     await networks.stop();
     api.close();
   });
-  const written = (): string => parseExcludedPrefixes(readFileSync(path, "utf8")).join(" ");
+  const written = async (): Promise<string> => (await parseExcludedPrefixes(readFileSync(path, "utf8"))).join(" ");
   // 10.96.0.0/16 is the server's own ServiceCIDR; the node's 10.244.1.0/24 lies in kubeadm's network
   const found = "10.77.0.11/32 10.96.0.0/16 10.244.0.0/16 172.16.0.0/12 fd00:10::/56 192.0.2.0/24";
-  await eventually("all sources", () => written() === found).catch((error: Error) => {
-    throw new Error(`${error.message}: ${written()}`);
+  await eventually("all sources", async () => (await written()) === found).catch((error: Error) => {
+    throw new Error(`${error.message}: ${path}`);
   });
   await server.kubectl(["delete", "configmap", "excluded-prefixes-config", "-n", "weft-system"]);
-  await eventually("the operator's own to go", () => !written().includes("172.16.0.0/12"));
+  await eventually("the operator's own to go", async () => !(await written()).includes("172.16.0.0/12"));
   await server.kubectl(["patch", "node", "n1", "--subresource=status", "--type=merge", "-p", address("10.77.0.12")]);
-  await eventually("the node's new address", () => written().includes("10.77.0.12/32") && !written().includes("10.77.0.11/32"));
+  await eventually("the node's new address", async () => {
+    const now = await written();
+    return now.includes("10.77.0.12/32") && !now.includes("10.77.0.11/32");
+  });
   // nonsense takes nothing away from the others
   await server.kubectl([
     "create",
@@ -52,8 +55,8 @@ test("row 4.4: pod, service and node networks are found by themselves, watched, 
     "--from-literal=excluded_prefixes_input.yaml=[[",
   ]);
   await server.kubectl(["patch", "node", "n1", "--subresource=status", "--type=merge", "-p", address("10.77.0.13")]);
-  await eventually("the next change", () => written().includes("10.77.0.13/32"));
-  assert.match(written(), /10\.244\.0\.0\/16/);
+  await eventually("the next change", async () => (await written()).includes("10.77.0.13/32"));
+  assert.match(await written(), /10\.244\.0\.0\/16/);
 });
 
 test("sources that are forbidden are named with the missing rule, and missed", { skip }, async (t) => {

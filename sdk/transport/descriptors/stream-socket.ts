@@ -5,9 +5,9 @@
  * wrapper is out of our reach, and gRPC reads the name of a connection from it. So we wrap the stream ourselves, with the
  * class as an HTTP/2 session shows it.
  */
-import { connect } from "node:http2";
 import { Socket } from "node:net";
 import { Duplex } from "node:stream";
+import { builtin } from "../../builtin.js";
 
 type StreamSocket = new (stream: Duplex) => Socket;
 
@@ -21,7 +21,7 @@ export function socketOver(stream: Duplex): Socket {
 
 function streamSocketClass(): StreamSocket {
   const nowhere = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
-  const session = connect("http://localhost", { createConnection: () => nowhere });
+  const session = builtin("node:http2").connect("http://localhost", { createConnection: () => nowhere });
   session.on("error", () => {});
   const found: unknown = Object.getPrototypeOf(session.socket)?.constructor;
   session.destroy();

@@ -1,5 +1,5 @@
 /** From the bytes of a stream to gRPC messages: each has a byte that says whether it is compressed, its length, and itself. */
-import { gunzipSync, inflateSync } from "node:zlib";
+import { builtin } from "../../builtin.js";
 import { Code, statusError } from "../../status.js";
 import { messageHead } from "./streams.js";
 
@@ -102,8 +102,9 @@ function unpack(message: Buffer, encoding: string | undefined, maxBytes: number)
     throw statusError(Code.UNIMPLEMENTED, `a message is compressed by ${encoding ?? "an unnamed means"}; send it as identity`);
   }
   try {
+    const zlib = builtin("node:zlib");
     const options = { maxOutputLength: maxBytes };
-    return encoding === "gzip" ? gunzipSync(message, options) : inflateSync(message, options);
+    return encoding === "gzip" ? zlib.gunzipSync(message, options) : zlib.inflateSync(message, options);
   } catch (error) {
     const tooLarge = (error as { code?: unknown }).code === "ERR_BUFFER_TOO_LARGE";
     if (tooLarge) throw statusError(Code.RESOURCE_EXHAUSTED, `a message is above ${maxBytes} bytes when it is unpacked`);
