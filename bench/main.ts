@@ -1,5 +1,5 @@
 /**
- * npm run bench [-- NAME…] [--quick] [--json]
+ * npm run bench [-- NAME…] [--quick | --short] [--json]
  * Runs the benches, prints their tables, writes bench/results/latest.json and docs/performance.md.
  * Exits 1 when a gate is missed.
  */
@@ -14,18 +14,38 @@ import { bench as live } from "./live.js";
 import { joinedBench, remoteBench } from "./node.js";
 import { bench as registry } from "./registry.js";
 import { regressions } from "./regressions.js";
+import { benches as scale } from "./scale.js";
 import { bench as secure } from "./secure.js";
 import { type Bench, type BenchTable, gateMet, renderTable } from "./table.js";
 
-const benches: readonly Bench[] = [controlPlane, joinedBench, remoteBench, secure, live, registry, kernel, throughput, fastpath];
+const benches: readonly Bench[] = [
+  controlPlane,
+  joinedBench,
+  remoteBench,
+  secure,
+  live,
+  registry,
+  ...scale,
+  kernel,
+  throughput,
+  fastpath,
+];
 const resultsUrl = new URL("results/latest.json", import.meta.url);
 const performanceUrl = new URL("../docs/performance.md", import.meta.url);
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { quick: { type: "boolean", default: false }, json: { type: "boolean", default: false } },
+  options: {
+    quick: { type: "boolean", default: false },
+    /** The same by another name. */
+    short: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+  },
 });
-const unknown = positionals.filter((name) => !benches.some((bench) => bench.name === name));
+const quick = values.quick || values.short;
+/** A name, or what comes before a dash: scale = scale-connections, scale-endpoints, … */
+const isMeant = (asked: string, name: string): boolean => name === asked || name.startsWith(`${asked}-`);
+const unknown = positionals.filter((asked) => !benches.some(({ name }) => isMeant(asked, name)));
 if (unknown.length > 0) {
   console.error(`no bench is called ${unknown.join(", ")}; there are: ${benches.map(({ name }) => name).join(", ")}`);
   process.exit(2);
@@ -34,7 +54,7 @@ if (unknown.length > 0) {
 const tables: BenchTable[] = [];
 const skipped: { name: string; why: string }[] = [];
 for (const bench of benches) {
-  if (positionals.length > 0 && !positionals.includes(bench.name)) continue;
+  if (positionals.length > 0 && !positionals.some((asked) => isMeant(asked, bench.name))) continue;
   const why = await bench.missing();
   if (why !== undefined) {
     skipped.push({ name: bench.name, why });
@@ -42,20 +62,20 @@ for (const bench of benches) {
     continue;
   }
   const progress = (text: string): void => console.error(`${bench.name}: ${text}`);
-  const table = await bench.run({ quick: values.quick, progress });
+  const table = await bench.run({ quick, progress });
   tables.push(table);
   if (!values.json) console.log(`\n${table.title}\n\n${renderTable(table)}`);
 }
 const result = {
   machine: machineText(),
   node: process.version,
-  quick: values.quick,
+  quick,
   at: new Date().toISOString(),
   tables,
   skipped,
 };
 if (values.json) console.log(JSON.stringify(result, undefined, 2));
-if (!values.quick) await record(result.tables);
+if (!quick) await record(result.tables);
 process.exitCode = tables.some((table) => table.rows.some((row) => gateMet(row) === false)) ? 1 : 0;
 
 /** Keeps the last table of every bench, so that one bench can be repeated alone. */

@@ -2,36 +2,34 @@
  * What the registry costs: Register, Find by name, service and url, and a change told to many watchers. The registry is
  * a process of its own on loopback TCP, the generator is this process.
  */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
-import { createDialer, type Dialer, type RemoteRegistry } from "../sdk/transport/dial.js";
+import { createDialer, type Dialer } from "../sdk/transport/dial.js";
 import { cpuMs, percentile, residentMiB } from "./process-cost.js";
+import {
+  call,
+  type Endpoints,
+  entry,
+  find,
+  inParallel,
+  nameOf,
+  number,
+  perService,
+  perUrl,
+  queries,
+  warmUp,
+} from "./registry-entries.js";
+import { type RegistryProcess, startRegistry, withFolder } from "./registry-process.js";
 import type { Bench, BenchRow } from "./table.js";
 
-const weft = fileURLToPath(new URL("../scripts/weft.mjs", import.meta.url));
 const workers = 8;
-const perService = 10;
-const perUrl = 100;
 /** Into which the Finds of each kind are divided. */
 const rounds = 4;
 /** Of the watchers; divides their numbers. */
 const connections = 10;
 
-interface Registry {
-  readonly pid: number;
-  readonly url: string;
-  stop(): Promise<void>;
-}
-
 interface Filled {
-  readonly registry: Registry;
-  readonly endpoints: RemoteRegistry<NetworkServiceEndpoint>;
+  readonly registry: RegistryProcess;
+  readonly endpoints: Endpoints;
   readonly size: number;
 }
 
@@ -61,34 +59,6 @@ per service and ${perUrl} per url. CPU is the user and system time of the regist
 operations. Registries of both sizes run side by side and are asked in turn (A B A B); the
 ratio of a Find is that to the same Find in the small one. lmdb is the default store: a Register is answered when
 it is on the disk. A change is one Register of an endpoint that all watchers (each a stream, on ${connections} connections) watch by name.`;
-
-const queries: readonly [string, (i: number) => NetworkServiceEndpoint][] = [
-  ["name", (i) => NetworkServiceEndpoint.fromPartial({ name: nameOf(i) })],
-  ["service", (i) => NetworkServiceEndpoint.fromPartial({ network_service_names: [serviceOf(i)] })],
-  ["url", (i) => NetworkServiceEndpoint.fromPartial({ url: urlOf(i), network_service_names: [serviceOf(i)] })],
-];
-
-const nameOf = (i: number): string => `endpoint-${i}-7c9d5f4b8-x${i % 97}`;
-const serviceOf = (i: number): string => `service-${Math.floor(i / perService)}`;
-const urlOf = (i: number): string => `tcp://10.${(Math.floor(i / perUrl) >> 8) & 255}.${Math.floor(i / perUrl) & 255}.1:5001`;
-
-function entry(i: number): NetworkServiceEndpoint {
-  const service = serviceOf(i);
-  return NetworkServiceEndpoint.fromPartial({
-    name: nameOf(i),
-    network_service_names: [service],
-    network_service_labels: { [service]: { labels: { app: `app-${i % 10}`, nodeName: `node-${Math.floor(i / perUrl)}` } } },
-    url: urlOf(i),
-  });
-}
-
-const call = () => ({ signal: new AbortController().signal, deadlineMs: Date.now() + 60_000 });
-
-async function find(endpoints: RemoteRegistry<NetworkServiceEndpoint>, query: NetworkServiceEndpoint): Promise<void> {
-  let found = 0;
-  for await (const _one of endpoints.find(query, { ...call(), watch: false })) found++;
-  if (found === 0) throw new Error(`nothing found for ${JSON.stringify(query)}`);
-}
 
 /** Registries of each size side by side, so that whatever else the machine does falls on all of them (A B A B). */
 async function lookUps(
@@ -142,22 +112,9 @@ async function measureFinds(
   return rows;
 }
 
-/** Registers entries and takes them out again: warm code, an empty registry. */
-async function warmUp(endpoints: RemoteRegistry<NetworkServiceEndpoint>): Promise<void> {
-  for (let round = 0; round < 4; round++) {
-    const entries = Array.from({ length: 500 }, (_, i) => ({ ...entry(i), name: `warm-${i}` }));
-    await Promise.all(entries.map((one) => endpoints.register(one, call())));
-    await Promise.all(entries.map((one) => endpoints.unregister(one, call())));
-  }
-}
-
-async function cost(registry: Registry, count: number, run: (i: number) => Promise<unknown>): Promise<Cost> {
-  let next = 0;
-  const worker = async (): Promise<void> => {
-    for (let i = next++; i < count; i = next++) await run(i);
-  };
+async function cost(registry: RegistryProcess, count: number, run: (i: number) => Promise<unknown>): Promise<Cost> {
   const [startedMs, startedCpuMs] = [performance.now(), cpuMs(registry.pid)];
-  await Promise.all(Array.from({ length: workers }, worker));
+  await inParallel(count, workers, run);
   const elapsedMs = performance.now() - startedMs;
   return { cpuMs: (cpuMs(registry.pid) - startedCpuMs) / count, perSecond: (count * 1_000) / elapsedMs };
 }
@@ -177,8 +134,6 @@ function costRows(what: string, { cpuMs, perSecond }: Cost, first?: Cost, firstS
     { what: `${what}, rate`, value: perSecond, unit: "/s" },
   ];
 }
-
-const number = (value: number): string => value.toLocaleString("en-US");
 
 async function fanOut(count: number, changes: number): Promise<BenchRow[]> {
   return withRegistry("memory", async (registry, endpoints) => {
@@ -229,51 +184,19 @@ async function fanOut(count: number, changes: number): Promise<BenchRow[]> {
   });
 }
 
-async function withRegistry<T>(
+function withRegistry<T>(
   store: "memory" | "lmdb",
-  run: (registry: Registry, endpoints: RemoteRegistry<NetworkServiceEndpoint>) => Promise<T>,
+  run: (registry: RegistryProcess, endpoints: Endpoints) => Promise<T>,
 ): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), "weft-bench-registry-"));
-  const dialer = createDialer({ dialTimeoutMs: 5_000 });
-  let registry: Registry | undefined;
-  try {
-    registry = await start(store, folder);
-    return await run(registry, dialer.endpointRegistry(registry.url));
-  } finally {
-    dialer.close();
-    await registry?.stop();
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function start(store: string, folder: string): Promise<Registry> {
-  const flags = [
-    "--insecure",
-    "--store",
-    store,
-    "--listen-on",
-    "tcp://127.0.0.1:0",
-    "--state-dir",
-    folder,
-    "--expire-period",
-    "1h",
-  ];
-  const child = spawn(process.execPath, [weft, "registry", ...flags], { stdio: ["ignore", "ignore", "pipe"] });
-  const exited = once(child, "exit");
-  const lines: string[] = [];
-  for await (const line of createInterface({ input: child.stderr })) {
-    lines.push(line);
-    const url = /"urls":\["([^"]+)"/.exec(line)?.[1];
-    if (url === undefined || child.pid === undefined) continue;
-    child.stderr.resume();
-    return {
-      pid: child.pid,
-      url,
-      async stop() {
-        if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
-        await exited;
-      },
-    };
-  }
-  throw new Error(`the registry did not start:\n${lines.join("\n")}`);
+  return withFolder(async (folder) => {
+    const dialer = createDialer({ dialTimeoutMs: 5_000 });
+    let registry: RegistryProcess | undefined;
+    try {
+      registry = await startRegistry({ store, folder });
+      return await run(registry, dialer.endpointRegistry(registry.url));
+    } finally {
+      dialer.close();
+      await registry?.stop();
+    }
+  });
 }
