@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Builds the packet core (forwarder/native, C11, no dependency) into dist/native: libweft_fast.so and the program weft-fast.
 //   build-native.mjs            if a source is newer than what is there
+// Where pkg-config knows libdpdk, libweft_dpdk.so is built as well: devices of DPDK, which the worker loads when it is asked for one.
 //   build-native.mjs --asan     into dist/native-asan, with AddressSanitizer and UndefinedBehaviorSanitizer, and weft-fuzz
 // Without a compiler it says so and exits 0: the kernel data plane needs none. --required makes that an error.
 import { spawnSync } from "node:child_process";
@@ -20,10 +21,17 @@ const programOnly = ["keeper.c", "main.c", "tools.c"];
 const fuzzOnly = /^fuzz/;
 
 const files = readdirSync(source).filter((name) => /\.[ch]$/.test(name));
-const sources = files.filter((name) => name.endsWith(".c") && !fuzzOnly.test(name));
+/** A library of its own, for the worker to load. */
+const driver = "dpdk.c";
+const sources = files.filter((name) => name.endsWith(".c") && !fuzzOnly.test(name) && name !== driver);
+const dpdk = ["--cflags", "--libs"].map((what) => spawnSync("pkg-config", [what, "libdpdk"], { encoding: "utf8" }));
+const hasDpdk = dpdk.every(({ status }) => status === 0);
 const newest = Math.max(...files.map((name) => statSync(join(source, name)).mtimeMs));
-const targets = ["libweft_fast.so", "weft-fast", ...(variant === "-asan" ? ["weft-fuzz"] : [])].map((name) => join(out, name));
-if (targets.every((target) => existsSync(target) && statSync(target).mtimeMs > newest)) process.exit(0);
+const names = ["libweft_fast.so", "weft-fast", ...(variant === "-asan" ? ["weft-fuzz"] : [])];
+const driverTarget = join(out, "libweft_dpdk.so");
+const targets = names.map((name) => join(out, name));
+const wanted = hasDpdk ? [...targets, driverTarget] : targets;
+if (wanted.every((target) => existsSync(target) && statSync(target).mtimeMs > newest)) process.exit(0);
 
 const compiler = [process.env.CC, "cc", "gcc", "clang"].find((name) => name && spawnSync(name, ["--version"]).status === 0);
 if (compiler === undefined)
@@ -43,12 +51,16 @@ compile(
   ["-shared", "-Wl,-z,nodelete"],
 );
 compile(targets[1], sources, []);
+if (hasDpdk) {
+  const [cflags = [], libs = []] = dpdk.map(({ stdout }) => stdout.trim().split(/\s+/));
+  compile(driverTarget, [driver], [...cflags, "-DALLOW_EXPERIMENTAL_API", "-shared", "-Wl,-z,nodelete"], libs);
+} else say("without DPDK (apt-get install libdpdk-dev pkg-config gives its ports)");
 if (targets[2] !== undefined) compile(targets[2], [...sources.filter((name) => !programOnly.includes(name)), "fuzz.c"], []);
 
-function compile(target, names, extra) {
+function compile(target, names, extra, libraries = []) {
   const part = `${target}.${process.pid}`;
   const paths = names.map((name) => join(source, name));
-  const { status } = spawnSync(compiler, [...common, ...kind, ...extra, "-o", part, ...paths], {
+  const { status } = spawnSync(compiler, [...common, ...kind, ...extra, "-o", part, ...paths, ...libraries], {
     stdio: ["ignore", 2, 2],
   });
   if (status !== 0) leave(`${compiler} failed: the data plane \`fast\` (memif) is not available`);

@@ -4,7 +4,7 @@
  */
 import type { Board } from "./board.js";
 
-export type PortKind = "memif" | "packet" | "tap" | "vxlan" | "echo" | "proxy";
+export type PortKind = "memif" | "packet" | "tap" | "vxlan" | "echo" | "proxy" | "device";
 
 export interface CorePort {
   /** Unique; at most 63 bytes. */
@@ -30,6 +30,27 @@ export interface CorePort {
   readonly udpPort?: number;
   readonly localAddress?: string;
   readonly remoteAddress?: string;
+  /** vxlan: the device that carries the tunnel, instead of a UDP socket; device: the one whose frames come and go here. */
+  readonly deviceName?: string;
+}
+
+/** An Ethernet device that a DPDK driver of the worker moves frames for. */
+export interface CoreDevice {
+  readonly name: string;
+  /** PCI address, or a virtual device with its options. */
+  readonly spec: string;
+  /** More options of DPDK's EAL, parted by blanks. */
+  readonly ealOptions?: string;
+  readonly memoryMiB?: number;
+  readonly hugePages?: "auto" | "always" | "never";
+  /** Absent: what it has. */
+  readonly mtuBytes?: number;
+  /** Its own address, with the length of the link's prefix; absent = none, for a port of kind device. */
+  readonly address?: string;
+  readonly prefixBits?: number;
+  readonly gateway?: string;
+  /** Of a virtual device's interface, valid during the call; absent = that of the core. */
+  readonly netnsPath?: string;
 }
 
 export interface CoreConnect {
@@ -61,6 +82,10 @@ export interface PacketCore {
   /** Makes or changes. @throws SystemError EBUSY when a port is joined already */
   setConnect(connect: CoreConnect): Promise<number>;
   removeConnect(slot: number): Promise<void>;
+  /** The slot; how it goes on is on the board. @throws SystemError ENOTSUP in this process; Error a core that knows no devices */
+  addDevice(device: CoreDevice): Promise<number>;
+  /** @throws SystemError EBUSY when something uses it */
+  removeDevice(slot: number): Promise<void>;
   list(): Promise<readonly CoreEntry[]>;
   /** Another worker takes over; links stay. */
   restartWorker(): Promise<void>;

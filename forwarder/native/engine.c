@@ -16,7 +16,7 @@
 
 uint32_t wf_abi(void) { return WF_ABI; }
 uint32_t wf_features(void) {
-  uint32_t bits = 0;
+  uint32_t bits = 4;
 #ifdef __SANITIZE_ADDRESS__
   bits |= 2;
 #endif
@@ -95,7 +95,7 @@ int wf_open(uint32_t how, const char *program, wf **out) {
     return refuse(error ? error : -ENOMEM, "make the board");
   }
   w->head = (struct wf_board_head *)w->board;
-  *w->head = (struct wf_board_head){.magic = WF_BOARD_MAGIC, .abi = WF_ABI, .max_ports = WF_MAX_PORTS, .max_connects = WF_MAX_CONNECTS, .ports_at = 4096, .directions_at = 4096 + 64 * WF_MAX_PORTS};
+  *w->head = (struct wf_board_head){.magic = WF_BOARD_MAGIC, .abi = WF_ABI, .max_ports = WF_MAX_PORTS, .max_connects = WF_MAX_CONNECTS, .ports_at = 4096, .directions_at = 4096 + 64 * WF_MAX_PORTS, .devices_at = DEVICES_AT, .max_devices = WF_MAX_DEVICES};
   watch(w, w->wake, WATCH_WAKE, 0);
   install_bus_guard();
   error = start_worker(w);

@@ -15,6 +15,8 @@ export interface CoreLibrary {
   removePort(handle: unknown, slot: number): number;
   setConnect(handle: unknown, connect: Buffer): number;
   removeConnect(handle: unknown, slot: number): number;
+  addDevice(handle: unknown, device: Buffer): number;
+  removeDevice(handle: unknown, slot: number): number;
   list(handle: unknown, entries: Buffer, room: number): number;
   restartWorker(handle: unknown): number;
   board(handle: unknown): ArrayBuffer;
@@ -49,6 +51,8 @@ function bind(path: string): CoreLibrary {
   const removePort = library.func("int wf_port_del(void *w, uint32_t slot)");
   const setConnect = library.func("int wf_connect_set(void *w, const void *connect)");
   const removeConnect = library.func("int wf_connect_del(void *w, uint32_t slot)");
+  const addDevice = library.func("int wf_device_add(void *w, const void *device)");
+  const removeDevice = library.func("int wf_device_del(void *w, uint32_t slot)");
   const list = library.func("int wf_list(void *w, _Out_ void *entries, uint32_t room)");
   const restartWorker = library.func("int wf_worker_restart(void *w)");
   const board = library.func("void *wf_board(void *w, void *size)");
@@ -73,6 +77,8 @@ function bind(path: string): CoreLibrary {
     removePort,
     setConnect,
     removeConnect,
+    addDevice,
+    removeDevice,
     list,
     restartWorker,
     board(handle) {

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "devices.h"
 #include "moving.h"
 #include "packet.h"
 
@@ -32,16 +33,8 @@ static uint32_t from_socket(struct worker *w, struct port *s) {
     w->in_messages[i].msg_hdr.msg_namelen = sizeof w->in_from[i];
     struct direction *x = s->from;
     if (s->kind == KIND_UNDERLAY) {
-      if (length < 8 + ETHERNET_BYTES || !(data[0] & 0x08)) continue;
-      struct port *p = find_vni(w, s, (uint32_t)data[4] << 16 | (uint32_t)data[5] << 8 | data[6]);
-      if (p == NULL || p->from == NULL) continue;
-      /* Only the other end of the tunnel may speak for it. */
-      bool known = p->family == 6 ? memcmp(&w->in_from[i].sin6_addr, &p->remote.sin6_addr, 16) == 0
-                                  : ((struct sockaddr_in *)&w->in_from[i])->sin_addr.s_addr == ((struct sockaddr_in *)&p->remote)->sin_addr.s_addr;
-      x = p->from;
-      data += 8;
-      length -= 8;
-      if (!known) { x->board->drop_bad++; continue; }
+      x = from_tunnel(w, s, s->family == 6 ? (void *)&w->in_from[i].sin6_addr : (void *)&((struct sockaddr_in *)&w->in_from[i])->sin_addr, &data, &length);
+      if (x == NULL) continue;
     }
     if (!x->dst->up) { x->board->drop_down++; continue; }
     forward_one(w, x, data, length);
@@ -55,10 +48,11 @@ static uint32_t from_socket(struct worker *w, struct port *s) {
 }
 
 uint32_t poll_port(struct worker *w, struct port *p) {
-  if (!p->up || (p->from == NULL && p->kind != KIND_UNDERLAY)) return 0;
+  if (!p->up || (p->from == NULL && p->kind < KIND_UNDERLAY)) return 0;
   switch (p->kind) {
     case WF_PORT_MEMIF: return from_memif(w, p);
     case WF_PORT_TAP: return from_tap(w, p);
+    case KIND_DEVICE: return from_device(w, p);
     case WF_PORT_PACKET:
     case KIND_UNDERLAY: return from_socket(w, p);
     default: return 0;

@@ -27,11 +27,13 @@ void clear_port(wf *w, uint32_t slot) {
     struct held_underlay *u = &w->underlays[p->underlay];
     if (--u->users == 0) {
       order_plain(w, ORDER_UNDERLAY_DOWN, p->underlay);
+      if (u->spec.underlay == WF_UNDERLAY_DEVICE) w->devices[u->device].users--;
       if (u->fd >= 0) close(u->fd);
       u->fd = -1;
       leave_place(&u->netns);
     }
   }
+  if (p->device != 0) w->devices[p->device - 1].users--;
   p->used = p->up = false;
   board_port(w, slot)->link = WF_LINK_NONE;
 }
@@ -42,9 +44,9 @@ static int check_port(const struct wf_port *port) {
   if (!text_ends(port->name, sizeof port->name) || !text_ends(port->netns, sizeof port->netns) || !text_ends(port->path, sizeof port->path) ||
       !text_ends(port->peer_path, sizeof port->peer_path) || !text_ends(port->peer_netns, sizeof port->peer_netns) || port->name[0] == 0)
     return refuse(-EINVAL, "port without a name, or text without an end");
-  if (port->kind < WF_PORT_MEMIF || port->kind > WF_PORT_PROXY || port->mode > WF_IP || port->role > WF_CLIENT) return refuse(-EINVAL, "port %s: kind %u, mode %u, role %u", port->name, port->kind, port->mode, port->role);
+  if (port->kind < WF_PORT_MEMIF || port->kind > WF_PORT_DEVICE || port->mode > WF_IP || port->role > WF_CLIENT) return refuse(-EINVAL, "port %s: kind %u, mode %u, role %u", port->name, port->kind, port->mode, port->role);
   if (port->log2_ring > MEMIF_MAX_LOG2_RING || port->buffer_bytes > 65536 || port->buffer_bytes % 64 != 0) return refuse(-EINVAL, "port %s: ring of 2^%u buffers of %u bytes", port->name, port->log2_ring, port->buffer_bytes);
-  if (port->kind == WF_PORT_VXLAN && ((port->family != 4 && port->family != 6) || port->vni == 0 || port->vni >= 1u << 24 || port->udp_port == 0 || port->mode != WF_ETHERNET)) return refuse(-EINVAL, "port %s: vni %u, UDP port %u", port->name, port->vni, port->udp_port);
+  if (port->kind == WF_PORT_VXLAN && ((port->family != 4 && port->family != 6) || port->vni == 0 || port->vni >= 1u << 24 || port->udp_port == 0 || port->mode != WF_ETHERNET || port->underlay > WF_UNDERLAY_DEVICE)) return refuse(-EINVAL, "port %s: vni %u, UDP port %u", port->name, port->vni, port->udp_port);
   if (port->kind != WF_PORT_VXLAN && port->kind != WF_PORT_ECHO && port->path[0] == 0) return refuse(-EINVAL, "port %s: no socket or interface", port->name);
   return 0;
 }
@@ -54,16 +56,23 @@ static int take_underlay(wf *w, const struct wf_port *port, const struct place *
   for (int i = 0; i < MAX_UNDERLAYS; i++) {
     const struct held_underlay *u = &w->underlays[i];
     if (u->users == 0) { if (free < 0) free = i; continue; }
-    if (u->spec.family == port->family && u->spec.udp_port == port->udp_port && u->spec.underlay == port->underlay && memcmp(u->spec.local, port->local, 16) == 0 && same_place(&u->netns, netns)) return i;
+    if (u->spec.family == port->family && u->spec.udp_port == port->udp_port && u->spec.underlay == port->underlay && (port->underlay == WF_UNDERLAY_UDP || strcmp(u->spec.path, port->path) == 0) && memcmp(u->spec.local, port->local, 16) == 0 && same_place(&u->netns, netns)) return i;
   }
   if (free < 0) return refuse(-ENOSPC, "port %s: more than %d tunnel addresses", port->name, MAX_UNDERLAYS);
-  int fd = -1;
+  int fd = -1, device = 0;
   if (port->underlay == WF_UNDERLAY_UDP) {
     fd = open_underlay(port);
     if (fd < 0) return refuse(fd, "port %s: bind UDP port %u of the tunnel address", port->name, port->udp_port);
+  } else {
+    device = find_device(w, port->path);
+    if (device < 0) return refuse(device, "port %s: device %s", port->name, port->path);
+    const struct wf_device *d = &w->devices[device].spec;
+    if (d->family != port->family || memcmp(d->address, port->local, 16) != 0) return refuse(-EADDRNOTAVAIL, "port %s: device %s has another address", port->name, port->path);
+    w->devices[device].users++;
   }
   w->underlays[free].spec = *port;
   w->underlays[free].fd = fd;
+  w->underlays[free].device = (uint32_t)device;
   enter_place(&w->underlays[free].netns, netns->path);
   w->underlays[free].netns.dev = netns->dev;
   w->underlays[free].netns.ino = netns->ino;
@@ -97,6 +106,14 @@ static int open_port(wf *w, uint32_t slot) {
       if (underlay < 0) return underlay;
       w->underlays[underlay].users++;
       p->underlay = (uint32_t)underlay;
+      return 0;
+    }
+    case WF_PORT_DEVICE: {
+      int device = find_device(w, p->spec.path);
+      if (device < 0) return refuse(device, "port %s: device %s", p->spec.name, p->spec.path);
+      if (w->devices[device].users > 0) return refuse(-EBUSY, "port %s: device %s", p->spec.name, p->spec.path);
+      w->devices[device].users++;
+      p->device = (uint32_t)device + 1;
       return 0;
     }
     default:

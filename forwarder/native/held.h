@@ -25,7 +25,7 @@ struct place { int fd; uint64_t dev, ino; char path[32]; };
 struct held_port {
   struct wf_port spec;
   bool used, up;
-  uint32_t epoch, underlay, connect; /* slot + 1 */
+  uint32_t epoch, underlay, device, connect; /* connect, device: slot + 1 */
   struct place netns, peer_netns;
   int fd;         /* PACKET, TAP */
   int listener;
@@ -34,7 +34,9 @@ struct held_port {
   uint64_t pending_since_ms;
 };
 struct held_connect { struct wf_connect spec; bool used; };
-struct held_underlay { struct wf_port spec; struct place netns; uint32_t users; int fd; };
+struct held_underlay { struct wf_port spec; struct place netns; uint32_t users, device; int fd; };
+
+struct held_device { struct wf_device spec; struct place netns; bool used; uint32_t users; };
 
 struct wf {
   pthread_mutex_t lock;
@@ -50,6 +52,7 @@ struct wf {
   struct held_port *ports;
   struct held_connect *connects;
   struct held_underlay underlays[MAX_UNDERLAYS];
+  struct held_device devices[WF_MAX_DEVICES];
   uint32_t port_top, connect_top, waiting, pendings;
 };
 
@@ -86,6 +89,8 @@ void order_underlay(wf *w, uint32_t slot);
 void order_plain(wf *w, uint32_t type, uint32_t slot);
 void order_connect(wf *w, uint32_t slot);
 
+void order_device(wf *w, uint32_t slot);
+
 /* worker-life.c */
 int start_worker(wf *w);
 void bury_worker(wf *w);
@@ -109,6 +114,11 @@ void relay(wf *w, uint32_t slot, int from, int to);
 int enter_place(struct place *place, const char *path);
 void leave_place(struct place *place);
 bool same_place(const struct place *a, const struct place *b);
+
+/* held-devices.c: the slot of the device, or -ENOENT. */
+int find_device(wf *w, const char *name);
+/* The memory of wf_board_device of a slot. */
+struct wf_board_device *board_device(wf *w, uint32_t slot);
 
 /* held-ports.c */
 void clear_port(wf *w, uint32_t slot);

@@ -4,7 +4,7 @@ import { systemError } from "../../sdk/linux/system-error.js";
 import { readBoard } from "./board.js";
 import type { PacketCore } from "./core.js";
 import { type CoreLibrary, loadCoreLibrary } from "./ffi.js";
-import { decodeEntries, encodeConnect, encodePort, entryBytes } from "./wire.js";
+import { decodeEntries, encodeConnect, encodeDevice, encodePort, entryBytes } from "./wire.js";
 
 /** WF_THREADS of weft_fast.h. */
 const asThreads = 1;
@@ -33,6 +33,8 @@ export function openInProcessCore(library: CoreLibrary = loadCoreLibrary()): Pac
     removePort: async (slot) => void checked(library.removePort(handle, slot)),
     setConnect: async (connect) => checked(library.setConnect(handle, encodeConnect(connect))),
     removeConnect: async (slot) => void checked(library.removeConnect(handle, slot)),
+    addDevice: async (device) => checked(library.addDevice(handle, encodeDevice(device))),
+    removeDevice: async (slot) => void checked(library.removeDevice(handle, slot)),
     async list() {
       const entries = Buffer.alloc(maxEntries * entryBytes);
       return decodeEntries(entries, checked(library.list(handle, entries, maxEntries)));

@@ -11,7 +11,7 @@ import { Code, statusError } from "../../sdk/status.js";
 import { readBoard } from "./board.js";
 import type { PacketCore } from "./core.js";
 import { mapShared, nativeFolder } from "./ffi.js";
-import { abi, decodeEntries, encodeConnect, encodePort } from "./wire.js";
+import { abi, decodeEntries, encodeConnect, encodeDevice, encodePort } from "./wire.js";
 
 const operation = {
   hello: 1,
@@ -23,6 +23,8 @@ const operation = {
   restartWorker: 7,
   end: 8,
   event: 9,
+  addDevice: 10,
+  removeDevice: 11,
 } as const;
 
 /** Size of the board: weft_fast.h, worker.h board_size. */
@@ -75,6 +77,15 @@ export async function openKeeperCore(options: KeeperOptions): Promise<PacketCore
     removePort: async (slot) => void (await talk.call(operation.removePort, slotOf(slot))),
     setConnect: async (each) => (await talk.call(operation.setConnect, encodeConnect(each))).result,
     removeConnect: async (slot) => void (await talk.call(operation.removeConnect, slotOf(slot))),
+    async addDevice(device) {
+      if (((features ?? 0) & 4) === 0)
+        throw statusError(
+          Code.FAILED_PRECONDITION,
+          `the keeper at ${options.socketPath} is of a version without devices; end it and its connections with weft-fast`,
+        );
+      return (await talk.call(operation.addDevice, encodeDevice(device))).result;
+    },
+    removeDevice: async (slot) => void (await talk.call(operation.removeDevice, slotOf(slot))),
     async list() {
       const { result, payload } = await talk.call(operation.list);
       return decodeEntries(payload, result);

@@ -28,7 +28,7 @@
 #define MAX_CLIENTS 16
 #define MAX_REQUEST 4096
 
-enum { HELLO = 1, PORT_ADD, PORT_DEL, CONNECT_SET, CONNECT_DEL, LIST, WORKER_RESTART, END, EVENT };
+enum { HELLO = 1, PORT_ADD, PORT_DEL, CONNECT_SET, CONNECT_DEL, LIST, WORKER_RESTART, END, EVENT, DEVICE_ADD, DEVICE_DEL };
 
 struct client { int fd; uint32_t have; uint8_t bytes[MAX_REQUEST]; };
 
@@ -65,7 +65,7 @@ static bool list(wf *w, int fd, uint32_t tag) {
 
 /* False: the client is to be dropped. */
 static bool serve(wf *w, int fd, uint32_t operation, uint32_t tag, const uint8_t *payload, size_t n, bool *end) {
-  union { struct wf_port port; struct wf_connect connect; uint32_t slot; } in;
+  union { struct wf_port port; struct wf_connect connect; struct wf_device device; uint32_t slot; } in;
   memset(&in, 0, sizeof in);
   memcpy(&in, payload, n < sizeof in ? n : sizeof in);
   switch (operation) {
@@ -77,6 +77,8 @@ static bool serve(wf *w, int fd, uint32_t operation, uint32_t tag, const uint8_t
     case PORT_DEL: return n == 4 && answer_plain(fd, operation, tag, wf_port_del(w, in.slot));
     case CONNECT_SET: return n == sizeof in.connect && answer_plain(fd, operation, tag, wf_connect_set(w, &in.connect));
     case CONNECT_DEL: return n == 4 && answer_plain(fd, operation, tag, wf_connect_del(w, in.slot));
+    case DEVICE_ADD: return n == sizeof in.device && answer_plain(fd, operation, tag, wf_device_add(w, &in.device));
+    case DEVICE_DEL: return n == 4 && answer_plain(fd, operation, tag, wf_device_del(w, in.slot));
     case LIST: return list(w, fd, tag);
     case WORKER_RESTART: return answer_plain(fd, operation, tag, wf_worker_restart(w));
     case END:

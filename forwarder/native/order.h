@@ -11,7 +11,7 @@
 #define MAX_UNDERLAYS 16
 #define MAX_ORDER_FDS (MEMIF_MAX_REGIONS + 2)
 
-enum order_type { ORDER_PORT_UP = 1, ORDER_PORT_DOWN, ORDER_CONNECT, ORDER_DISCONNECT, ORDER_UNDERLAY_UP, ORDER_UNDERLAY_DOWN, ORDER_END };
+enum order_type { ORDER_PORT_UP = 1, ORDER_PORT_DOWN, ORDER_CONNECT, ORDER_DISCONNECT, ORDER_UNDERLAY_UP, ORDER_UNDERLAY_DOWN, ORDER_END, ORDER_DEVICE_UP, ORDER_DEVICE_DOWN };
 
 struct order_port {
   uint32_t kind, mode, role, epoch;
@@ -20,14 +20,15 @@ struct order_port {
   uint32_t regions;
   struct { uint16_t region; uint8_t log2; uint8_t pad; uint32_t offset; } ring[2];
   uint64_t region_bytes[MEMIF_MAX_REGIONS];
-  /* VXLAN */
+  /* VXLAN; DEVICE: slot of the device */
   uint32_t underlay, vni;
   uint8_t remote[16];
   uint8_t mac[6], own_mac[6];
 };
 
 struct order_underlay {
-  uint32_t kind, family, udp_port, pad;
+  uint32_t kind, family, udp_port;
+  uint32_t device;       /* slot */
   uint8_t local[16];
 };
 
@@ -35,10 +36,11 @@ struct order {
   uint32_t type, slot;
   uint64_t number;
   uint32_t descriptors, pad;
-  union { struct order_port port; struct wf_connect connect; struct order_underlay underlay; };
+  union { struct order_port port; struct wf_connect connect; struct order_underlay underlay; struct wf_device device; };
 };
 
-/* From the worker: the peer of a port broke the protocol. */
+/* From the worker: the peer of a port broke the protocol; or, as a slot from COMPLAINT_DEVICE on, a device has changed. */
+#define COMPLAINT_DEVICE 0x10000u
 struct complaint { uint32_t slot, epoch; char why[56]; };
 
 #endif

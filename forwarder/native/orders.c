@@ -66,6 +66,8 @@ void order_port(wf *w, uint32_t slot) {
     o.port.underlay = p->underlay;
     o.port.vni = p->spec.vni;
     memcpy(o.port.remote, p->spec.remote, 16);
+  } else if (p->spec.kind == WF_PORT_DEVICE) {
+    o.port.underlay = p->device - 1;
   } else if (p->fd >= 0) {
     fds[count++] = p->fd;
   }
@@ -78,6 +80,7 @@ void order_underlay(wf *w, uint32_t slot) {
   o.underlay.kind = u->spec.underlay;
   o.underlay.family = u->spec.family;
   o.underlay.udp_port = u->spec.udp_port;
+  o.underlay.device = u->device;
   memcpy(o.underlay.local, u->spec.local, 16);
   order(w, &o, &u->fd, u->fd >= 0 ? 1 : 0);
 }
@@ -90,4 +93,10 @@ void order_plain(wf *w, uint32_t type, uint32_t slot) {
 void order_connect(wf *w, uint32_t slot) {
   struct order o = {.type = ORDER_CONNECT, .slot = slot, .connect = w->connects[slot].spec};
   order(w, &o, NULL, 0);
+}
+
+void order_device(wf *w, uint32_t slot) {
+  struct order o = {.type = ORDER_DEVICE_UP, .slot = slot, .device = w->devices[slot].spec};
+  int fd = w->devices[slot].netns.fd;
+  order(w, &o, &fd, fd >= 0 ? 1 : 0);
 }

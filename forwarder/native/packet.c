@@ -6,7 +6,7 @@
 static uint16_t get16(const uint8_t *p) { return (uint16_t)(p[0] << 8 | p[1]); }
 static void put16(uint8_t *p, unsigned v) { p[0] = (uint8_t)(v >> 8); p[1] = (uint8_t)v; }
 
-static uint32_t sum(const uint8_t *p, uint32_t n, uint32_t total) {
+uint32_t internet_sum(const uint8_t *p, uint32_t n, uint32_t total) {
   for (; n > 1; p += 2, n -= 2) total += get16(p);
   return n ? total + (uint32_t)(p[0] << 8) : total;
 }
@@ -14,6 +14,8 @@ static uint16_t fold(uint32_t total) {
   while (total >> 16) total = (total & 0xffff) + (total >> 16);
   return (uint16_t)~total;
 }
+
+uint16_t internet_checksum(const uint8_t *p, uint32_t n, uint32_t total) { return fold(internet_sum(p, n, total)); }
 
 uint32_t ip_offset(const uint8_t *frame, uint32_t length) {
   if (length < ETHERNET_BYTES + 4) return 0;
@@ -35,7 +37,7 @@ void set_dscp(uint8_t *packet, uint32_t length, unsigned dscp) {
     if (header < 20 || header > length) return;
     packet[1] = (uint8_t)(dscp << 2 | (packet[1] & 3));
     put16(packet + 10, 0);
-    put16(packet + 10, fold(sum(packet, header, 0)));
+    put16(packet + 10, fold(internet_sum(packet, header, 0)));
   } else if (version == 6) {
     packet[0] = (uint8_t)(0x60 | dscp >> 2);
     packet[1] = (uint8_t)((dscp & 3) << 6 | (packet[1] & 0x3f));
@@ -56,17 +58,17 @@ static uint32_t too_big_4(const uint8_t *p, uint32_t length, uint32_t mtu, uint8
   a[9] = 1;
   memcpy(a + 12, p + 16, 4);
   memcpy(a + 16, p + 12, 4);
-  put16(a + 10, fold(sum(a, 20, 0)));
+  put16(a + 10, fold(internet_sum(a, 20, 0)));
   a[20] = 3;
   a[21] = 4;
   put16(a + 26, mtu);
   memcpy(a + 28, p, quoted);
-  put16(a + 22, fold(sum(a + 20, 8 + quoted, 0)));
+  put16(a + 22, fold(internet_sum(a + 20, 8 + quoted, 0)));
   return 28 + quoted;
 }
 
 static uint16_t icmp6_sum(const uint8_t *packet, uint32_t payload) {
-  return fold(sum(packet + 8, 32, sum(packet + 40, payload, payload + 58)));
+  return fold(internet_sum(packet + 8, 32, internet_sum(packet + 40, payload, payload + 58)));
 }
 
 static uint32_t too_big_6(const uint8_t *p, uint32_t length, uint32_t mtu, uint8_t *a) {
@@ -139,6 +141,68 @@ uint32_t answer_neighbour(const uint8_t *frame, uint32_t length, const uint8_t m
   memcpy(p + 66, mac, 6);
   put16(p + 42, icmp6_sum(p, 32));
   return 86;
+}
+
+uint32_t question_neighbour(uint32_t family, const uint8_t mac[6], const uint8_t *own, const uint8_t *target, uint8_t *f) {
+  memcpy(f + 6, mac, 6);
+  if (family == 4) {
+    static const uint8_t request[8] = {0, 1, 8, 0, 6, 4, 0, 1};
+    memset(f, 0xff, 6);
+    put16(f + 12, 0x0806);
+    memcpy(f + 14, request, 8);
+    memcpy(f + 22, mac, 6);
+    memcpy(f + 28, own, 4);
+    memset(f + 32, 0, 6);
+    memcpy(f + 38, target, 4);
+    return 42;
+  }
+  static const uint8_t group[13] = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff}; /* solicited nodes, RFC 4291 2.7.1 */
+  f[0] = f[1] = 0x33;
+  f[2] = 0xff;
+  memcpy(f + 3, target + 13, 3);
+  put16(f + 12, 0x86dd);
+  uint8_t *p = f + 14;
+  memset(p, 0, 72);
+  p[0] = 0x60;
+  put16(p + 4, 32);
+  p[6] = 58;
+  p[7] = 255;
+  memcpy(p + 8, own, 16);
+  memcpy(p + 24, group, 13);
+  memcpy(p + 37, target + 13, 3);
+  p[40] = 135;
+  memcpy(p + 48, target, 16);
+  p[64] = 1;
+  p[65] = 1;
+  memcpy(p + 66, mac, 6);
+  put16(p + 42, icmp6_sum(p, 32));
+  return 86;
+}
+
+bool read_neighbour(const uint8_t *f, uint32_t n, struct neighbour_message *m) {
+  memset(m, 0, sizeof *m);
+  if (n >= 42 && get16(f + 12) == 0x0806) {
+    m->family = get16(f + 14) == 1 && get16(f + 16) == 0x0800 && f[18] == 6 && f[19] == 4 ? 4 : 0;
+    m->asks = get16(f + 20) == 1;
+    m->mac_known = true;
+    memcpy(m->mac, f + 22, 6);
+    memcpy(m->sender, f + 28, 4);
+    memcpy(m->target, f + 38, 4);
+    return true;
+  }
+  if (n < 78 || get16(f + 12) != 0x86dd || f[20] != 58 || f[21] != 255 || (f[54] != 135 && f[54] != 136)) return false;
+  m->family = 6;
+  m->asks = f[54] == 135;
+  memcpy(m->target, f + 62, 16);
+  memcpy(m->sender, f + (m->asks ? 22 : 62), 16);
+  /* The hardware address is an option: its source (1) of the question, its target (2) of the answer. */
+  for (uint32_t at = 78; at + 8 <= n && f[at + 1] != 0; at += f[at + 1] * 8u) {
+    if (f[at] != (m->asks ? 1 : 2)) continue;
+    m->mac_known = true;
+    memcpy(m->mac, f + at + 2, 6);
+    break;
+  }
+  return true;
 }
 
 bool echo_reply(uint8_t *bytes, uint32_t length, bool ethernet) {

@@ -5,11 +5,30 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "devices.h"
 #include "moving.h"
 #include "ring.h"
 
+/* The last ones are lost when the driver has no room. */
+static void flush_device(struct worker *w, struct device *d) {
+  uint32_t lost = d->driver->flush(d->handle);
+  struct direction *x = w->out_for;
+  for (uint32_t i = w->out_count - lost; i < w->out_count && x != NULL; i++) {
+    x->packets--;
+    x->bytes -= w->out_lengths[i];
+    x->full++;
+  }
+  d->board->tx += w->out_count - lost;
+  d->board->tx_full += lost;
+  w->out_count = 0;
+}
+
 void flush_out(struct worker *w) {
   if (w->out_count == 0) return;
+  if (w->out->device != NULL) {
+    flush_device(w, w->out->device);
+    return;
+  }
   uint32_t done = 0, stuck = 0;
   while (done < w->out_count) {
     int n = sendmmsg(w->out->fd, w->out_messages + done, w->out_count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -47,6 +66,21 @@ static bool put_memif(struct worker *w, struct port *p, const uint8_t *header, u
   return true;
 }
 
+/* Straight into the memory of the driver. */
+static bool put_device(struct worker *w, struct port *p, const uint8_t *header, uint32_t header_length, const uint8_t *data, uint32_t length) {
+  uint32_t total = header_length + length;
+  bool tunnel = p->kind == WF_PORT_VXLAN;
+  uint8_t *to;
+  if (tunnel) to = reserve_tunnelled(p, total);
+  else to = is_ready(p->device) ? p->device->driver->reserve(p->device->handle, total) : NULL;
+  if (to == NULL) return false;
+  memcpy(to, header, header_length);
+  memcpy(to + header_length, data, length);
+  if (tunnel) finish_tunnelled(p, to, total);
+  w->out_lengths[w->out_count++] = length;
+  return true;
+}
+
 /* Hands over a packet made of two parts. `data` must stay as it is until flush_out. */
 bool put(struct worker *w, struct direction *x, struct port *p, const uint8_t *header, uint32_t header_length, const uint8_t *data, uint32_t length) {
   if (p->kind == WF_PORT_MEMIF) return put_memif(w, p, header, header_length, data, length);
@@ -58,6 +92,7 @@ bool put(struct worker *w, struct direction *x, struct port *p, const uint8_t *h
   if (w->out_count == BURST || w->out != through || w->out_for != x) flush_out(w);
   w->out = through;
   w->out_for = x;
+  if (through->device != NULL) return put_device(w, p, header, header_length, data, length);
   uint32_t i = w->out_count++, at = 0;
   uint8_t *before = w->out_headers[i];
   struct msghdr *m = &w->out_messages[i].msg_hdr;

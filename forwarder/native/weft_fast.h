@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weft_fast — the packet core of Weft: memif, TAP, AF_PACKET and VXLAN ports, joined in pairs by cross-connects.
+ * weft_fast — the packet core of Weft: memif, TAP, AF_PACKET, VXLAN and DPDK ports, joined in pairs by cross-connects.
  *
  * Two parts. The *keeper* holds sockets and descriptors, speaks memif's handshakes and keeps the list of what is wanted.
  * The *worker* moves packets; it gets every descriptor from the keeper (SCM_RIGHTS), holds no truth, and may be killed or
@@ -23,6 +23,7 @@
 #define WF_ABI 1
 #define WF_MAX_PORTS 4096
 #define WF_MAX_CONNECTS 2048
+#define WF_MAX_DEVICES 8
 
 typedef struct wf wf;
 
@@ -36,7 +37,8 @@ enum {
   WF_PORT_TAP = 3,    /* a TAP (mode IP: TUN) interface that is made in `netns` under the name `path` */
   WF_PORT_VXLAN = 4,  /* one VNI between two addresses, over UDP of `netns` */
   WF_PORT_ECHO = 5,   /* gives back what it gets, with addresses swapped: an endpoint for trials */
-  WF_PORT_PROXY = 6   /* two memif peers talk to each other directly: only their control messages pass here, no packet does */
+  WF_PORT_PROXY = 6,  /* two memif peers talk to each other directly: only their control messages pass here, no packet does */
+  WF_PORT_DEVICE = 7  /* every frame of a device (wf_device_add): `path` is its name */
 };
 
 /* What a port's packets begin with. */
@@ -46,7 +48,13 @@ enum { WF_ETHERNET = 0, WF_IP = 1 };
 enum { WF_SERVER = 0, WF_CLIENT = 1 };
 
 /* Underlay of a VXLAN port. */
-enum { WF_UNDERLAY_UDP = 0 };
+enum {
+  WF_UNDERLAY_UDP = 0,    /* a socket of the kernel in `netns` */
+  WF_UNDERLAY_DEVICE = 1  /* a device, `path` is its name; it has to have the port's local address */
+};
+
+/* Whether a device takes huge pages: if enough of them are free, always, or never. */
+enum { WF_HUGE_AUTO = 0, WF_HUGE_ALWAYS = 1, WF_HUGE_NEVER = 2 };
 
 struct wf_port {
   uint32_t kind;
@@ -80,6 +88,22 @@ struct wf_connect {
   uint64_t burst_bytes[2]; /* depth of the bucket; 0 = 20 ms of the rate, at least 64 KiB */
 };
 
+/* An Ethernet device that a DPDK driver of the worker moves frames for, with an address of its own: the worker answers for it
+ * (ARP, neighbour discovery, echo) and finds out who is behind the others. Made for the few links between nodes. */
+struct wf_device {
+  char name[64];         /* unique, not empty */
+  char spec[256];        /* PCI address ("0000:3b:00.0") or virtual device with its options ("net_af_packet0,iface=eth1") */
+  char eal[256];         /* more options of DPDK's EAL, parted by blanks; only those of the first device count */
+  uint32_t memory_mb;    /* 0 = 256; only that of the first device counts */
+  uint32_t huge;         /* WF_HUGE_…; as memory_mb */
+  uint32_t mtu_bytes;    /* 0 = what the device has */
+  uint16_t family;       /* of address and gateway: 4, 6; 0 = no address, for ports of kind DEVICE only */
+  uint16_t prefix_bits;
+  uint8_t address[16];
+  uint8_t gateway[16];   /* for what is not in the prefix; zero = none */
+  char netns[256];       /* path of the network namespace of the interface of a virtual device; empty = the keeper's own */
+};
+
 /* What is there, as wf_list tells it. */
 struct wf_entry {
   uint32_t kind;         /* 0: a cross-connect, else the port's kind */
@@ -103,6 +127,26 @@ struct wf_board_head {
   uint64_t passes;                  /* of the worker's loop */
   uint64_t sleeps;
   uint64_t busy_ns;                 /* reserved */
+  uint32_t devices_at, max_devices; /* 0 in cores that know no devices */
+};
+
+enum { WF_DEVICE_NONE = 0, WF_DEVICE_OPENING = 1, WF_DEVICE_READY = 2, WF_DEVICE_FAILED = 3 };
+
+struct wf_board_device { /* 256 bytes, slot after slot */
+  uint32_t state;
+  int32_t error;       /* negated errno of FAILED */
+  uint32_t link;       /* 1: there is a carrier */
+  uint32_t mtu_bytes;
+  uint8_t mac[6];
+  uint16_t deaths;     /* workers that have died while they opened it */
+  uint32_t neighbours; /* next hops whose hardware address is known */
+  uint64_t rx, tx;     /* frames */
+  uint64_t rx_other;   /* frames that are not for us */
+  uint64_t tx_full;    /* frames that the driver did not take */
+  uint64_t tx_unknown; /* packets to a next hop that does not answer */
+  char driver[32];
+  char why[128];       /* text of FAILED */
+  uint8_t spare[24];
 };
 
 enum { WF_LINK_NONE = 0, WF_LINK_DOWN = 1, WF_LINK_UP = 2 };
@@ -133,7 +177,7 @@ struct wf_board_direction { /* 128 bytes; 2 × slot is a→b, 2 × slot + 1 is b
 
 /* WF_ABI of the library: compare it before anything else. */
 uint32_t wf_abi(void);
-/* Bit 1: built with AddressSanitizer. */
+/* Bit 1: built with AddressSanitizer. Bit 2: knows devices. */
 uint32_t wf_features(void);
 
 /* Starts a keeper in the calling process, with its worker. program: path of weft-fast, for WF_PROCESS. */
@@ -148,6 +192,10 @@ int wf_port_del(wf *w, uint32_t slot);
 /* The slot of the cross-connect (≥ 0). The same name: changed in place, counters go on. A port joins one only: -EBUSY. */
 int wf_connect_set(wf *w, const struct wf_connect *connect);
 int wf_connect_del(wf *w, uint32_t slot);
+/* The slot of the device (≥ 0), which is opened by and by: the board tells how it went. Only in processes (WF_PROCESS): DPDK can
+ * be started once in the life of one. The same name: as wf_port_add. A device in use is not removed: -EBUSY. */
+int wf_device_add(wf *w, const struct wf_device *device);
+int wf_device_del(wf *w, uint32_t slot);
 /* Fills up to `room` entries; the result is how many there are. */
 int wf_list(wf *w, struct wf_entry *entries, uint32_t room);
 

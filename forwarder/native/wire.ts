@@ -1,14 +1,15 @@
 /** The structures of weft_fast.h as bytes (pure): what the FFI takes by pointer and the keeper by message. Little-endian 64-bit. */
 import { parseAddress } from "../../sdk/linux/netlink/ip-address.js";
 import { parseMac } from "../../sdk/linux/netlink/mac-address.js";
-import type { CoreConnect, CoreEntry, CorePort, PortKind } from "./core.js";
+import type { CoreConnect, CoreDevice, CoreEntry, CorePort, PortKind } from "./core.js";
 
 export const abi = 1;
 export const portBytes = 904;
 export const connectBytes = 112;
 export const entryBytes = 80;
+export const deviceBytes = 880;
 
-const kinds: readonly PortKind[] = ["memif", "packet", "tap", "vxlan", "echo", "proxy"];
+const kinds: readonly PortKind[] = ["memif", "packet", "tap", "vxlan", "echo", "proxy", "device"];
 const noDscp = 255;
 /** Longest text with its terminating NUL. */
 const nameBytes = 64;
@@ -31,9 +32,10 @@ export function encodePort(port: CorePort): Buffer {
     bytes.set(remote.bytes, 48);
   }
   if (port.macAddress) bytes.set(parseMac(port.macAddress), 64);
+  if (port.kind === "vxlan" && port.deviceName !== undefined) bytes.writeUInt8(1, 70);
   writeText(bytes, 72, nameBytes, port.name);
   writeText(bytes, 136, netnsBytes, port.netnsPath ?? "");
-  writeText(bytes, 392, pathBytes, port.path ?? "");
+  writeText(bytes, 392, pathBytes, port.deviceName ?? port.path ?? "");
   writeText(bytes, 520, netnsBytes, port.peerNetnsPath ?? "");
   writeText(bytes, 776, pathBytes, port.peerPath ?? "");
   return bytes;
@@ -49,6 +51,25 @@ export function encodeConnect(connect: CoreConnect): Buffer {
   bytes.writeUInt32LE(connect.mtuBytes, 72);
   bytes.writeUInt32LE(connect.dscp ?? noDscp, 76);
   for (const [index, value] of [rateAb, rateBa, burstAb, burstBa].entries()) bytes.writeBigUInt64LE(value, 80 + 8 * index);
+  return bytes;
+}
+
+export function encodeDevice(device: CoreDevice): Buffer {
+  const bytes = Buffer.alloc(deviceBytes);
+  writeText(bytes, 0, nameBytes, device.name);
+  writeText(bytes, 64, 256, device.spec);
+  writeText(bytes, 320, 256, device.ealOptions ?? "");
+  bytes.writeUInt32LE(device.memoryMiB ?? 0, 576);
+  bytes.writeUInt32LE(["auto", "always", "never"].indexOf(device.hugePages ?? "auto"), 580);
+  bytes.writeUInt32LE(device.mtuBytes ?? 0, 584);
+  writeText(bytes, 624, netnsBytes, device.netnsPath ?? "");
+  if (device.address !== undefined) {
+    const address = parseAddress(device.address).bytes;
+    bytes.writeUInt16LE(address.length === 16 ? 6 : 4, 588);
+    bytes.writeUInt16LE(device.prefixBits ?? 8 * address.length, 590);
+    bytes.set(address, 592);
+    if (device.gateway) bytes.set(parseAddress(device.gateway).bytes, 608);
+  }
   return bytes;
 }
 

@@ -67,6 +67,7 @@ int start_worker(wf *w) {
   w->worker_since_ms = now_ms();
   w->worker_runs = true;
   watch(w, w->orders, WATCH_WORKER, 0);
+  for (uint32_t i = 0; i < WF_MAX_DEVICES; i++) if (w->devices[i].used) order_device(w, i);
   for (uint32_t i = 0; i < MAX_UNDERLAYS; i++) if (w->underlays[i].users > 0) order_underlay(w, i);
   for (uint32_t i = 0; i < w->port_top; i++) if (w->ports[i].used && w->ports[i].up) order_port(w, i);
   for (uint32_t i = 0; i < w->connect_top; i++) if (w->connects[i].used) order_connect(w, i);
@@ -102,6 +103,7 @@ void hear_worker(wf *w) {
   ssize_t n = recv(w->orders, &c, sizeof c, MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n != (ssize_t)sizeof c) { worker_ended(w); return; }
+  if (c.slot >= COMPLAINT_DEVICE) { signal_event(w); return; }
   if (c.slot < w->port_top && w->ports[c.slot].used && w->ports[c.slot].up && w->ports[c.slot].epoch == c.epoch && w->ports[c.slot].spec.kind == WF_PORT_MEMIF) {
     c.why[sizeof c.why - 1] = 0;
     drop_link(w, c.slot, c.why);

@@ -2,7 +2,7 @@
  * The worker's loop. A port is hot while packets come: then it is polled, without a system call. A cold one has its
  * interrupt on and costs nothing. With nothing hot, the worker sleeps. */
 #define _GNU_SOURCE
-#include "worker.h"
+#include "devices.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -16,11 +16,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#define NAP_LEAST_US 40u        /* between two looks at an idle device … */
+#define NAP_MOST_US 500u       /* … that has been idle for long */
 #define LOOK_EVERY 64          /* passes between two looks at the cold ports while others are hot */
 #define MEMIF_PATIENCE 2048    /* empty passes before a ring is cold */
+#define DEVICE_PATIENCE 256    /* the same for a device */
 #define DESCRIPTOR_PATIENCE 2  /* the same for a descriptor, whose look is a system call */
 
+static const struct timespec at_once;
+
 static bool is_ring(const struct port *p) { return p->kind == WF_PORT_MEMIF; }
+
+static uint32_t patience(const struct port *p) { return is_ring(p) ? MEMIF_PATIENCE : p->kind == KIND_DEVICE ? DEVICE_PATIENCE : DESCRIPTOR_PATIENCE; }
 
 static bool has_packets(const struct port *p) {
   const struct ring *r = &p->rx;
@@ -50,7 +57,7 @@ static void cool_at(struct worker *w, uint32_t place) {
   w->hot[place] = w->hot[--w->hot_count];
 }
 
-static void leave_hot(struct worker *w, struct port *p) {
+void leave_hot(struct worker *w, struct port *p) {
   for (uint32_t i = 0; i < w->hot_count; i++) {
     if (w->hot[i] != p) continue;
     w->hot[i] = w->hot[--w->hot_count];
@@ -70,131 +77,15 @@ void complain(struct worker *w, struct port *p, const char *why) {
   if (send(w->orders, &c, sizeof c, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) { /* the keeper finds out by the peer */ }
 }
 
-static void watch(struct worker *w, int fd, struct port *p) {
+void watch_descriptor(struct worker *w, int fd, struct port *p) {
   struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = p};
   epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-static void port_down(struct worker *w, struct port *p) {
-  if (p->kind == 0) return;
-  leave_hot(w, p);
-  p->up = false;
-  if (is_ring(p)) memif_down(p);
-  else if (p->kind == WF_PORT_VXLAN && p->underlay != NULL) drop_vni(w, p);
-  else if (p->fd >= 0) close(p->fd);
-  p->fd = -1;
-  p->kind = 0;
-  p->underlay = NULL;
-}
-
-static void port_up(struct worker *w, uint32_t slot, const struct order_port *o, int *fds, uint32_t count) {
-  struct port *p = &w->ports[slot];
-  port_down(w, p);
-  p->slot = slot;
-  p->kind = o->kind;
-  p->mode = o->mode;
-  p->role = o->role;
-  p->epoch = o->epoch;
-  p->faulty = false;
-  p->fd = p->rx.fd = p->tx.fd = -1;
-  memcpy(p->mac, o->mac, 6);
-  memcpy(p->own_mac, o->own_mac, 6);
-  p->board = (struct wf_board_port *)(w->board + w->head->ports_at) + slot;
-  if (is_ring(p)) {
-    if (o->regions > MEMIF_MAX_REGIONS || count != o->regions + 2) return;
-    for (uint32_t i = 0; i < count; i++) fds[i] = fds[i] < 0 ? -1 : fds[i];
-    bool good = memif_up(w, p, o, fds);
-    for (uint32_t i = 0; i < count; i++) fds[i] = -1; /* all taken */
-    if (!good) complain(w, p, "its memory cannot be used");
-    if (p->up) watch(w, p->rx.fd, p);
-  } else if (o->kind == WF_PORT_VXLAN) {
-    if (o->underlay >= MAX_UNDERLAYS) return;
-    p->underlay = &w->underlays[o->underlay];
-    p->vni = o->vni;
-    p->family = p->underlay->family;
-    memset(&p->remote, 0, sizeof p->remote);
-    if (p->family == 6) {
-      p->remote.sin6_family = AF_INET6;
-      p->remote.sin6_port = htons((uint16_t)p->underlay->users);
-      memcpy(&p->remote.sin6_addr, o->remote, 16);
-    } else {
-      struct sockaddr_in *v4 = (struct sockaddr_in *)&p->remote;
-      v4->sin_family = AF_INET;
-      v4->sin_port = htons((uint16_t)p->underlay->users);
-      memcpy(&v4->sin_addr, o->remote, 4);
-    }
-    add_vni(w, p);
-    p->up = true;
-  } else if (o->kind == WF_PORT_ECHO) {
-    p->up = true;
-  } else if (count == 1) {
-    p->fd = fds[0];
-    fds[0] = -1;
-    p->up = true;
-    watch(w, p->fd, p);
-  }
-  heat(w, p);
-}
-
-static void carry_out(struct worker *w, const struct order *o, int *fds, uint32_t count) {
-  switch (o->type) {
-    case ORDER_PORT_UP:
-      if (o->slot < WF_MAX_PORTS) port_up(w, o->slot, &o->port, fds, count);
-      break;
-    case ORDER_PORT_DOWN:
-      if (o->slot < WF_MAX_PORTS) port_down(w, &w->ports[o->slot]);
-      break;
-    case ORDER_CONNECT:
-      connect_directions(w, o->slot, &o->connect);
-      break;
-    case ORDER_DISCONNECT:
-      disconnect_directions(w, o->slot);
-      break;
-    case ORDER_UNDERLAY_UP:
-      if (o->slot >= MAX_UNDERLAYS) break;
-      if (underlay_up(w, &w->underlays[o->slot], &o->underlay, count > 0 ? fds[0] : -1)) {
-        if (count > 0) fds[0] = -1;
-        w->underlays[o->slot].users = o->underlay.udp_port; /* the port that its tunnels talk to */
-        watch(w, w->underlays[o->slot].fd, &w->underlays[o->slot]);
-        heat(w, &w->underlays[o->slot]);
-      }
-      break;
-    case ORDER_UNDERLAY_DOWN:
-      if (o->slot >= MAX_UNDERLAYS) break;
-      leave_hot(w, &w->underlays[o->slot]);
-      underlay_down(w, &w->underlays[o->slot]);
-      break;
-    case ORDER_END:
-      w->end = true;
-      break;
-  }
-}
-
-static void take_orders(struct worker *w) {
-  for (;;) {
-    struct order o;
-    struct iovec part = {&o, sizeof o};
-    union { char bytes[CMSG_SPACE(sizeof(int) * MAX_ORDER_FDS)]; struct cmsghdr aligned; } control;
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    ssize_t n = recvmsg(w->orders, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return;
-    if (n != (ssize_t)sizeof o) { w->end = true; return; } /* the keeper is gone */
-    int fds[MAX_ORDER_FDS];
-    uint32_t count = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c != NULL; c = CMSG_NXTHDR(&header, c)) {
-      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-      for (; count < MAX_ORDER_FDS && CMSG_LEN((count + 1) * sizeof(int)) <= c->cmsg_len; count++) memcpy(&fds[count], CMSG_DATA(c) + count * sizeof(int), sizeof(int));
-    }
-    carry_out(w, &o, fds, count);
-    for (uint32_t i = 0; i < count; i++) if (fds[i] >= 0) close(fds[i]);
-    __atomic_store_n(&w->head->applied, o.number, __ATOMIC_RELEASE);
-  }
-}
-
-static void look(struct worker *w, int timeout_ms) {
+static void look(struct worker *w, const struct timespec *timeout) {
   struct epoll_event events[64];
-  int n = epoll_wait(w->epoll, events, 64, timeout_ms);
+  int n = epoll_pwait2(w->epoll, events, 64, timeout, NULL);
+  if (n < 0 && errno == ENOSYS) n = epoll_wait(w->epoll, events, 64, timeout == NULL ? -1 : timeout->tv_nsec > 0 ? 1 : 0);
   for (int i = 0; i < n; i++) {
     if (events[i].data.ptr != NULL) heat(w, events[i].data.ptr);
     else take_orders(w);
@@ -211,10 +102,11 @@ static bool prepare(struct worker *w) {
   size_t pool = (size_t)BURST * BUFFER_BYTES;
   w->ports = calloc(WF_MAX_PORTS, sizeof *w->ports);
   w->directions = calloc(2 * WF_MAX_CONNECTS, sizeof *w->directions);
-  w->hot = calloc(WF_MAX_PORTS + MAX_UNDERLAYS, sizeof *w->hot);
+  w->hot = calloc(WF_MAX_PORTS + MAX_UNDERLAYS + WF_MAX_DEVICES, sizeof *w->hot);
+  w->devices = calloc(WF_MAX_DEVICES, sizeof *w->devices);
   w->vnis = calloc(4 * WF_MAX_PORTS, sizeof *w->vnis);
   w->scratch = mmap(NULL, 3 * pool, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (w->ports == NULL || w->directions == NULL || w->hot == NULL || w->vnis == NULL || w->scratch == MAP_FAILED) return false;
+  if (w->ports == NULL || w->directions == NULL || w->hot == NULL || w->vnis == NULL || w->devices == NULL || w->scratch == MAP_FAILED) return false;
   w->in = w->scratch + 2 * pool;
   for (uint32_t i = 0; i < WF_MAX_PORTS; i++) w->ports[i].fd = w->ports[i].rx.fd = w->ports[i].tx.fd = -1;
   for (uint32_t i = 0; i < MAX_UNDERLAYS; i++) w->underlays[i].fd = -1;
@@ -230,12 +122,42 @@ static bool prepare(struct worker *w) {
 static void give_back(struct worker *w) {
   for (uint32_t i = 0; w->ports != NULL && i < WF_MAX_PORTS; i++) port_down(w, &w->ports[i]);
   for (uint32_t i = 0; i < MAX_UNDERLAYS; i++) underlay_down(w, &w->underlays[i]);
+  for (uint32_t i = 0; w->devices != NULL && i < WF_MAX_DEVICES; i++) device_down(w, i);
   if (w->scratch != MAP_FAILED && w->scratch != NULL) munmap(w->scratch, (size_t)3 * BURST * BUFFER_BYTES);
   if (w->epoll >= 0) close(w->epoll);
   free(w->ports);
   free(w->directions);
   free(w->hot);
+  free(w->devices);
   free(w->vnis);
+}
+
+/* Devices have no descriptor to wait for: they are looked at now and then. */
+static uint32_t visit_devices(struct worker *w) {
+  uint32_t moved = 0;
+  tend_devices(w);
+  for (uint32_t i = 0; i < WF_MAX_DEVICES; i++) {
+    struct port *p = &w->devices[i].port;
+    if (!p->up || p->hot) continue;
+    uint32_t count = poll_port(w, p);
+    if (count > 0) heat(w, p);
+    moved += count;
+  }
+  return moved;
+}
+
+/* Nothing is hot: sleeps until something comes; with a device open for a moment only, longer the longer nothing comes. */
+static void rest(struct worker *w) {
+  w->head->sleeps++;
+  if (w->devices_open == 0) {
+    look(w, NULL);
+    read_clock(w);
+    return;
+  }
+  w->nap_us = w->nap_us == 0 ? NAP_LEAST_US : w->nap_us < NAP_MOST_US ? w->nap_us + w->nap_us / 8 : NAP_MOST_US;
+  look(w, &(struct timespec){.tv_nsec = w->nap_us * 1000});
+  read_clock(w);
+  if (visit_devices(w) > 0) w->nap_us = 0;
 }
 
 int worker_run(int orders, uint8_t *board) {
@@ -259,19 +181,17 @@ int worker_run(int orders, uint8_t *board) {
       uint32_t count = poll_port(w, p);
       moved += count;
       if (count > 0) p->idle = 0;
-      else if (++p->idle >= (is_ring(p) ? MEMIF_PATIENCE : DESCRIPTOR_PATIENCE) && i < w->hot_count && w->hot[i] == p) cool_at(w, i);
+      else if (++p->idle >= patience(p) && i < w->hot_count && w->hot[i] == p) cool_at(w, i);
       if (i < w->hot_count && w->hot[i] == p) i++;
     }
     w->head->passes = ++passes;
     empty = moved > 0 ? 0 : empty + 1;
     /* Whoever shares this core may be the one that we wait for: the sender, or the receiver that has to make room. */
     if (w->hot_count > 0 && (w->congested || empty % 16 == 15)) sched_yield();
-    if (w->hot_count == 0) {
-      w->head->sleeps++;
-      look(w, -1);
-      read_clock(w);
-    } else if (passes % LOOK_EVERY == 0) {
-      look(w, 0);
+    if (w->hot_count == 0) rest(w);
+    else if (passes % LOOK_EVERY == 0) {
+      look(w, &at_once);
+      if (w->devices_open > 0) visit_devices(w);
     }
   }
   give_back(w);

@@ -15,6 +15,8 @@
 #define BURST 64
 #define BUFFER_BYTES 66560 /* the largest IP packet, with headers before it */
 #define KIND_UNDERLAY 100
+#define KIND_DEVICE 101
+#define DEVICES_AT 1024 /* offset on the board */
 
 struct ring {
   struct memif_ring *memory;
@@ -27,6 +29,8 @@ struct ring {
 };
 
 struct direction;
+struct device;
+struct neighbour;
 
 struct port {
   uint32_t slot, kind, mode, role, epoch;
@@ -43,6 +47,9 @@ struct port {
   struct sockaddr_in6 remote; /* large enough for sockaddr_in */
   uint32_t family, users;
   struct wf_board_port *board;
+  struct device *device;        /* DEVICE, and underlays on a device */
+  struct neighbour *next_hop;   /* VXLAN on a device */
+  uint8_t local[16];            /* of an underlay */
 };
 
 struct direction {
@@ -81,6 +88,8 @@ struct worker {
   struct mmsghdr in_messages[BURST];
   struct iovec in_parts[BURST];
   struct sockaddr_in6 in_from[BURST];
+  struct device *devices; /* WF_MAX_DEVICES */
+  uint32_t devices_open, nap_us;
   bool congested; /* a receiver had no room in this pass */
   bool end;
 };
@@ -96,6 +105,11 @@ void disconnect_directions(struct worker *w, uint32_t slot);
 /* worker.c */
 void complain(struct worker *w, struct port *p, const char *why);
 void heat(struct worker *w, struct port *p);
+void leave_hot(struct worker *w, struct port *p);
+void watch_descriptor(struct worker *w, int fd, struct port *p);
+/* worker-orders.c */
+void take_orders(struct worker *w);
+void port_down(struct worker *w, struct port *p);
 /* memif-port.c */
 bool memif_up(struct worker *w, struct port *p, const struct order_port *o, const int *fds);
 void memif_down(struct port *p);
@@ -104,10 +118,14 @@ void memif_release(struct port *p, uint16_t from);
 void install_bus_guard(void);
 /* tunnel.c */
 struct port *find_vni(struct worker *w, const struct port *underlay, uint32_t vni);
+void tunnel_up(struct worker *w, struct port *p, const struct order_port *o);
 void add_vni(struct worker *w, struct port *p);
 void drop_vni(struct worker *w, struct port *p);
 bool underlay_up(struct worker *w, struct port *u, const struct order_underlay *o, int fd);
 void underlay_down(struct worker *w, struct port *u);
+
+/* The direction that a datagram to a tunnel belongs to, `data` moved on to the frame within. NULL: nobody wants it. */
+struct direction *from_tunnel(struct worker *w, struct port *underlay, const void *sender, const uint8_t **data, uint32_t *length);
 
 static inline uint64_t board_size(void) {
   return 4096 + 64ull * WF_MAX_PORTS + 128ull * 2 * WF_MAX_CONNECTS;
