@@ -7,6 +7,7 @@ import { parsePrefix } from "../sdk/ip.js";
 import { defaultVxlanPort } from "../sdk/mechanisms/vxlan.js";
 import { defaultWireguardPort } from "../sdk/mechanisms/wireguard.js";
 import { policySettings } from "../sdk/policies/settings.js";
+import { dpdkSettings } from "./dpdk-device.js";
 
 const addressOrPrefix: Kind<string> = {
   label: "IP|CIDR",
@@ -108,6 +109,7 @@ export const forwarderSettings = {
       default: "keeper",
     },
   ),
+  ...dpdkSettings,
   drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", { default: "5s" }),
   publicUrl: setting("WEFT_PUBLIC_URL", optional(text), "URL told to the manager; default: the first of the listen list", {
     default: "",

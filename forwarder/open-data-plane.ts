@@ -3,14 +3,17 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { resolveStateDir } from "../sdk/config/state-dir.js";
 import { missingCapabilities } from "../sdk/linux/process-capabilities.js";
-import { Code, statusError } from "../sdk/status.js";
+import { Code, statusError, toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { ForwarderConfig } from "./config.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
+import type { FastDataPlaneOptions } from "./dataplane/fast/fast.js";
 import { createNoDataPlane } from "./dataplane/none.js";
+import { type DpdkConfig, dpdkDeviceOf } from "./dpdk-device.js";
+import type { PacketCore } from "./native/core.js";
 
 type Settings = Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir" | "wireguardBackend"> &
-  Partial<Pick<ForwarderConfig, "directMemif" | "coreHost">>;
+  Partial<Pick<ForwarderConfig, "directMemif" | "coreHost"> & DpdkConfig>;
 
 /** What the kernel's data plane does with each capability (capabilities(7)). Without one of the first two nothing works. */
 const purposes = {
@@ -38,6 +41,9 @@ export async function openDataPlane(
   config: Settings,
   { log, env }: { readonly log: Log; readonly env: Readonly<Record<string, string | undefined>> },
 ): Promise<DataPlane> {
+  const { dpdkDevice } = config;
+  if (dpdkDevice !== undefined && (config.dataPlane === "none" || config.dataPlane === "kernel"))
+    throw statusError(Code.FAILED_PRECONDITION, `WEFT_DPDK_DEVICE needs the packet core: set WEFT_DATAPLANE to auto or fast`);
   if (config.dataPlane === "none") return createNoDataPlane();
   checkCapabilities(config.dataPlane, log);
   const { createKernelDataPlane } = await import("./dataplane/kernel/kernel.js");
@@ -80,13 +86,57 @@ async function openFast(config: Settings, { kernel, stateDir, log, processEnv = 
     throw statusError(Code.FAILED_PRECONDITION, `data plane fast: ${obstacle}`);
   const inKeeper = (): ReturnType<typeof openKeeperCore> => openKeeperCore({ socketPath, program, processEnv });
   const inThread = async () => (await import("./native/in-process.js")).openInProcessCore();
+  const openCore = config.coreHost === "thread" ? inThread : inKeeper;
+  const dpdk = await openDpdk(config, openCore, obstacle, log);
   return createFastDataPlane({
     stateDir,
     log,
     kernel,
     obstacle,
     name: config.dataPlane,
-    openCore: config.coreHost === "thread" ? inThread : inKeeper,
-    shape: { coreTunnels: config.dataPlane === "fast", directMemif: config.directMemif ?? true, alwaysJoin: false },
+    openCore: dpdk.reopen ?? openCore,
+    underlay: dpdk.underlay,
+    shape: {
+      coreTunnels: config.dataPlane === "fast" || "device" in dpdk.underlay,
+      directMemif: config.directMemif ?? true,
+      alwaysJoin: false,
+    },
   });
+}
+
+interface Dpdk {
+  readonly underlay: NonNullable<FastDataPlaneOptions["underlay"]>;
+  /** Opens a core in the place of a lost one. */
+  readonly reopen?: () => Promise<PacketCore>;
+}
+
+/** @throws INVALID_ARGUMENT settings that do not fit; FAILED_PRECONDITION it is required and refused */
+async function openDpdk(
+  config: Settings,
+  openCore: () => Promise<PacketCore>,
+  coreObstacle: string | undefined,
+  log: Log,
+): Promise<Dpdk> {
+  const device = config.dpdkDevice === undefined ? undefined : dpdkDeviceOf(config as DpdkConfig);
+  if (device === undefined) return { underlay: { obstacle: "not asked for; set WEFT_DPDK_DEVICE and WEFT_DPDK_ADDRESS" } };
+  const { openUnderlay, watchUnderlay } = await import("./dataplane/fast/underlay.js");
+  let core: PacketCore | undefined;
+  try {
+    if (coreObstacle !== undefined) throw statusError(Code.FAILED_PRECONDITION, coreObstacle);
+    core = await openCore();
+    const opened = await openUnderlay(core, device);
+    watchUnderlay(core, opened, log);
+    const reopen = async (): Promise<PacketCore> => {
+      const next = await openCore();
+      watchUnderlay(next, await openUnderlay(next, device), log);
+      return next;
+    };
+    return { underlay: { core, device: opened }, reopen };
+  } catch (error) {
+    await core?.close();
+    if (config.dpdkRequired) throw error;
+    const obstacle = toStatusError(error).details;
+    log.error(`tunnels go through the kernel, because DPDK refuses: ${obstacle}`);
+    return { underlay: { obstacle } };
+  }
 }

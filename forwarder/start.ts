@@ -92,7 +92,9 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     () => stopping.abort(new DOMException("the forwarder stops", "AbortError")),
   );
 
-  const tunnelAddress = tunnelAddressOf(config.tunnelIp, dataPlane.name, log);
+  const tunnelAddress = dataPlane.tunnelAddress ?? tunnelAddressOf(config.tunnelIp, dataPlane.name, log);
+  if (dataPlane.tunnelAddress !== undefined && !["", dataPlane.tunnelAddress].includes(config.tunnelIp))
+    log.warn(`NSM_TUNNEL_IP is ${config.tunnelIp}; tunnels start at the address of the DPDK device`, { tunnelAddress });
   const policies = await phases.run(
     "policies",
     () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs: clock.nowMs, env: deps.env }),
@@ -240,7 +242,9 @@ function followPaths(
   intervalMs: number,
   signal: AbortSignal,
 ): FollowPathMtus | undefined {
-  if (intervalMs === 0 || parts.dataPlane.name === "none") return undefined;
+  // A path is measured through the kernel: not where tunnels do not pass it.
+  const { name, tunnelAddress } = parts.dataPlane;
+  if (intervalMs === 0 || name === "none" || tunnelAddress !== undefined) return undefined;
   const measure: Parameters<typeof followPathMtus>[0]["measure"] = async (path) => {
     const { measurePathMtu } = await import("../sdk/linux/path-mtu.js");
     return await measurePathMtu({ ...path, timeoutMs: pathTimeoutMs, signal });

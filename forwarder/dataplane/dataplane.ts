@@ -161,6 +161,8 @@ export interface DataPlane {
   capabilities(): Promise<readonly Capability[]>;
   /** Mechanism types it can build here, in the order in which it would choose them. */
   mechanisms(): Promise<readonly MechanismType[]>;
+  /** Where its tunnels start, if that is not for the kernel to say. */
+  readonly tunnelAddress?: string | undefined;
   /** Largest frame payload of the link that carries tunnels from this address, in bytes. */
   underlayMtuBytes(localAddress: string): Promise<number>;
   /** VNIs in use in the forwarder's own namespace on that UDP port, ours and others'. */

@@ -18,6 +18,8 @@ export interface PortNeeds {
   /** Path of the forwarder's own namespace, where tunnels of the core end. */
   readonly homePath: string;
   readonly options: ShapeOptions;
+  /** The core's device for tunnels from that address; others go over UDP sockets of the kernel. */
+  readonly underlay?: { readonly deviceName: string; readonly address: string } | undefined;
 }
 
 /** @throws NOT_FOUND namespace or interface gone; INVALID_ARGUMENT */
@@ -28,7 +30,16 @@ export function readyPort(crossConnect: CrossConnect, side: Side, needs: PortNee
   if (port.kind === "memif") return memif(crossConnect.id, side, port, mode);
   if (port.kind !== "vxlan") throw new Error(`the packet core has no port for ${port.kind}`);
   const { vni, udpPort, localAddress, remoteAddress } = port;
-  const tunnel = { kind: "vxlan", mode: "ethernet", vni, udpPort, localAddress, remoteAddress } as const;
+  const deviceName = needs.underlay?.address === localAddress ? needs.underlay.deviceName : undefined;
+  const tunnel = {
+    kind: "vxlan",
+    mode: "ethernet",
+    vni,
+    udpPort,
+    localAddress,
+    remoteAddress,
+    ...(deviceName && { deviceName }),
+  } as const;
   return ready(crossConnect.id, side, { ...tunnel, netnsPath: needs.homePath }, "home", () => {});
 }
 

@@ -21,6 +21,7 @@ import { createCoreHost } from "./host.js";
 import { type Joint, join, part, sweep } from "./joints.js";
 import { createPatchRoom } from "./patch-room.js";
 import { isPart, ownerOf, partId, partOf, type Shape, type ShapeOptions, shapeOf, sides } from "./shape.js";
+import { type Underlay, underlayCapability } from "./underlay.js";
 
 export interface FastDataPlaneOptions {
   readonly stateDir: string;
@@ -33,6 +34,8 @@ export interface FastDataPlaneOptions {
   /** Name in reports. */
   readonly name?: string;
   readonly shape: ShapeOptions;
+  /** What tunnels of the core go over, with the core that has it already; else why there is none. */
+  readonly underlay?: { readonly core?: PacketCore; readonly device: Underlay } | { readonly obstacle: string } | undefined;
   /** The core and its namespace end with us: for tests. */
   readonly ephemeral?: boolean;
 }
@@ -48,11 +51,19 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   const book = openFastBook(joinPath(stateDir, "fast"));
   const home = openOwnNetns();
   const room = createPatchRoom(`weft-fast-${createHash("sha256").update(stateDir).digest("hex").slice(0, 10)}`);
-  const needs = { room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping };
+  const made = options.underlay;
+  const underlay = made !== undefined && "device" in made ? made.device : undefined;
+  const needs = { underlay, room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping };
   const held = new Map<string, Held>();
   const inTurn = createTurns();
   const events = createFastEvents({ held: () => held, board: () => host.current()?.board });
-  const host = createCoreHost({ open: options.openCore, log, changed: events.look, lost: () => void rebuild() });
+  const host = createCoreHost({
+    open: options.openCore,
+    opened: made !== undefined && "core" in made ? made.core : undefined,
+    log,
+    changed: events.look,
+    lost: () => void rebuild(),
+  });
   let partGeneration = Date.now();
 
   /** Every joint again, in a core that is new. */
@@ -191,17 +202,26 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
     name: options.name ?? "fast",
     async capabilities() {
       const own: Capability[] = [memifCapability(options.obstacle, shaping)];
+      if (made !== undefined) own.push(underlayCapability(underlay, "obstacle" in made ? made.obstacle : ""));
       return [...(await kernel.capabilities()), ...own];
     },
     async mechanisms() {
       const known = await kernel.mechanisms();
       if (options.obstacle !== undefined) return known;
       const first = known.filter((type) => type === MechanismType.KERNEL);
-      const rest = known.filter((type) => type !== MechanismType.KERNEL && type !== MechanismType.VXLAN);
+      // WireGuard's sockets are the kernel's, which does not have the device's address.
+      const besides: readonly MechanismType[] = [
+        ...[MechanismType.KERNEL, MechanismType.VXLAN],
+        ...(underlay === undefined ? [] : [MechanismType.WIREGUARD]),
+      ];
+      const rest = known.filter((type) => !besides.includes(type));
       const tunnels = shaping.coreTunnels || known.includes(MechanismType.VXLAN) ? [MechanismType.VXLAN] : [];
       return [...first, MechanismType.MEMIF, ...tunnels, ...rest];
     },
-    underlayMtuBytes: kernel.underlayMtuBytes,
+    tunnelAddress: underlay?.address,
+    underlayMtuBytes: async (localAddress) =>
+      (localAddress === underlay?.address ? underlay.state()?.mtuBytes : undefined) ??
+      (await kernel.underlayMtuBytes(localAddress)),
     async usedVnis(udpPort) {
       const ports = [...held.values()].flatMap(({ crossConnect }) => [crossConnect.client, crossConnect.endpoint]);
       const own = ports.flatMap((port) => (port.kind === "vxlan" && port.udpPort === udpPort ? [port.vni] : []));

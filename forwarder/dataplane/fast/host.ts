@@ -12,6 +12,8 @@ export interface CoreHost {
 
 export function createCoreHost(options: {
   readonly open: () => Promise<PacketCore>;
+  /** One that is open already. */
+  readonly opened?: PacketCore | undefined;
   readonly log: Log;
   readonly changed: () => void;
   /** Everything is to be made again in the next one. */
@@ -20,8 +22,7 @@ export function createCoreHost(options: {
   let opening: Promise<PacketCore> | undefined;
   let core: PacketCore | undefined;
   let closed = false;
-  const open = async (): Promise<PacketCore> => {
-    const opened = await options.open();
+  const take = (opened: PacketCore): PacketCore => {
     const forget = opened.onChange(options.changed);
     opened.onLost(() => {
       forget();
@@ -34,6 +35,8 @@ export function createCoreHost(options: {
     core = opened;
     return opened;
   };
+  const open = async (): Promise<PacketCore> => take(await options.open());
+  if (options.opened !== undefined) opening = Promise.resolve(take(options.opened));
   return {
     current: () => core,
     get() {
