@@ -7,7 +7,7 @@ import { Code, statusError, toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { ForwarderConfig } from "./config.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
-import type { FastDataPlaneOptions } from "./dataplane/fast/fast.js";
+import type { UnderlayChoice } from "./dataplane/fast/underlay.js";
 import { createNoDataPlane } from "./dataplane/none.js";
 import { type DpdkConfig, dpdkDeviceOf } from "./dpdk-device.js";
 import type { PacketCore } from "./native/core.js";
@@ -105,7 +105,7 @@ async function openFast(config: Settings, { kernel, stateDir, log, processEnv = 
 }
 
 interface Dpdk {
-  readonly underlay: NonNullable<FastDataPlaneOptions["underlay"]>;
+  readonly underlay: UnderlayChoice;
   /** Opens a core in the place of a lost one. */
   readonly reopen?: () => Promise<PacketCore>;
 }

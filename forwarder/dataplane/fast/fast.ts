@@ -7,13 +7,13 @@
  */
 import { createHash } from "node:crypto";
 import { join as joinPath } from "node:path";
-import { MechanismType } from "../../../sdk/api.js";
 import { openOwnNetns } from "../../../sdk/linux/netns.js";
 import { Code, statusError } from "../../../sdk/status.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { PacketCore } from "../../native/core.js";
-import type { Capability, Counters, CrossConnect, DataPlane, OwnedObject } from "../dataplane.js";
+import type { Counters, CrossConnect, DataPlane, OwnedObject } from "../dataplane.js";
 import { createTurns } from "../turns.js";
+import { capabilitiesOf, mechanismsOf, underlayMtuOf } from "./abilities.js";
 import { openFastBook } from "./book.js";
 import { describeSide } from "./core-ports.js";
 import { createFastEvents } from "./events.js";
@@ -21,7 +21,7 @@ import { createCoreHost } from "./host.js";
 import { type Joint, join, part, sweep } from "./joints.js";
 import { createPatchRoom } from "./patch-room.js";
 import { isPart, ownerOf, partId, partOf, type Shape, type ShapeOptions, shapeOf, sides } from "./shape.js";
-import { type Underlay, underlayCapability } from "./underlay.js";
+import type { UnderlayChoice } from "./underlay.js";
 
 export interface FastDataPlaneOptions {
   readonly stateDir: string;
@@ -34,8 +34,7 @@ export interface FastDataPlaneOptions {
   /** Name in reports. */
   readonly name?: string;
   readonly shape: ShapeOptions;
-  /** What tunnels of the core go over, with the core that has it already; else why there is none. */
-  readonly underlay?: { readonly core?: PacketCore; readonly device: Underlay } | { readonly obstacle: string } | undefined;
+  readonly underlay?: UnderlayChoice | undefined;
   /** The core and its namespace end with us: for tests. */
   readonly ephemeral?: boolean;
 }
@@ -51,19 +50,12 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   const book = openFastBook(joinPath(stateDir, "fast"));
   const home = openOwnNetns();
   const room = createPatchRoom(`weft-fast-${createHash("sha256").update(stateDir).digest("hex").slice(0, 10)}`);
-  const made = options.underlay;
-  const underlay = made !== undefined && "device" in made ? made.device : undefined;
+  const underlay = options.underlay !== undefined && "device" in options.underlay ? options.underlay.device : undefined;
   const needs = { underlay, room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping };
   const held = new Map<string, Held>();
   const inTurn = createTurns();
   const events = createFastEvents({ held: () => held, board: () => host.current()?.board });
-  const host = createCoreHost({
-    open: options.openCore,
-    opened: made !== undefined && "core" in made ? made.core : undefined,
-    log,
-    changed: events.look,
-    lost: () => void rebuild(),
-  });
+  const host = createCoreHost({ ...options, changed: events.look, lost: () => void rebuild() });
   let partGeneration = Date.now();
 
   /** Every joint again, in a core that is new. */
@@ -200,28 +192,13 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
 
   return {
     name: options.name ?? "fast",
-    async capabilities() {
-      const own: Capability[] = [memifCapability(options.obstacle, shaping)];
-      if (made !== undefined) own.push(underlayCapability(underlay, "obstacle" in made ? made.obstacle : ""));
-      return [...(await kernel.capabilities()), ...own];
-    },
+    capabilities: async () => [...(await kernel.capabilities()), ...capabilitiesOf(options, underlay)],
     async mechanisms() {
       const known = await kernel.mechanisms();
-      if (options.obstacle !== undefined) return known;
-      const first = known.filter((type) => type === MechanismType.KERNEL);
-      // WireGuard's sockets are the kernel's, which does not have the device's address.
-      const besides: readonly MechanismType[] = [
-        ...[MechanismType.KERNEL, MechanismType.VXLAN],
-        ...(underlay === undefined ? [] : [MechanismType.WIREGUARD]),
-      ];
-      const rest = known.filter((type) => !besides.includes(type));
-      const tunnels = shaping.coreTunnels || known.includes(MechanismType.VXLAN) ? [MechanismType.VXLAN] : [];
-      return [...first, MechanismType.MEMIF, ...tunnels, ...rest];
+      return options.obstacle === undefined ? mechanismsOf(known, shaping, underlay) : known;
     },
     tunnelAddress: underlay?.address,
-    underlayMtuBytes: async (localAddress) =>
-      (localAddress === underlay?.address ? underlay.state()?.mtuBytes : undefined) ??
-      (await kernel.underlayMtuBytes(localAddress)),
+    underlayMtuBytes: (localAddress) => underlayMtuOf(localAddress, underlay, kernel),
     async usedVnis(udpPort) {
       const ports = [...held.values()].flatMap(({ crossConnect }) => [crossConnect.client, crossConnect.endpoint]);
       const own = ports.flatMap((port) => (port.kind === "vxlan" && port.udpPort === udpPort ? [port.vni] : []));
@@ -234,10 +211,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
         if (held.has(id)) await lower(id);
         else await kernel.remove(id, signal);
       }),
-    list: () => [
-      ...[...held.values()].map(({ crossConnect }) => crossConnect),
-      ...kernel.list().filter(({ id }) => ownerOf(id) === id),
-    ],
+    list: () => listOf(held, kernel),
     async counters(id) {
       const current = held.get(id);
       return current === undefined ? await kernel.counters(id) : countersOf(current, host.current());
@@ -262,6 +236,11 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
 }
 
 const never: AbortSignal = new AbortController().signal;
+
+function listOf(held: ReadonlyMap<string, Held>, kernel: DataPlane): CrossConnect[] {
+  const whole = kernel.list().filter(({ id }) => ownerOf(id) === id);
+  return [...[...held.values()].map(({ crossConnect }) => crossConnect), ...whole];
+}
 
 /** "tx" is what comes from the client. A proxy has no packets of its own to count. */
 function countersOf({ joint }: Held, core: PacketCore | undefined): Counters | undefined {
@@ -289,11 +268,4 @@ function coreObjects({ id: connectionId, client, endpoint }: CrossConnect): Owne
       return [{ kind: "socket", name: `memif ${port.socketFile}`, netnsUrl: port.netnsUrl, connectionId }];
     return port.kind === "vxlan" ? [{ kind: "vni", name: `${port.vni} port ${port.udpPort}`, netnsUrl: "", connectionId }] : [];
   });
-}
-
-function memifCapability(obstacle: string | undefined, { coreTunnels, directMemif }: ShapeOptions): Capability {
-  if (obstacle !== undefined) return { name: "memif", supported: "no", detail: obstacle };
-  const tunnels = coreTunnels ? "VXLAN ends in the packet core" : "tunnels end in the kernel";
-  const rings = directMemif ? "memif peers of this node share their rings" : "memif peers of this node are joined by the core";
-  return { name: "memif", supported: "yes", detail: `packet core built; ${tunnels}; ${rings}` };
 }

@@ -11,9 +11,9 @@ export interface CoreHost {
 }
 
 export function createCoreHost(options: {
-  readonly open: () => Promise<PacketCore>;
-  /** One that is open already. */
-  readonly opened?: PacketCore | undefined;
+  readonly openCore: () => Promise<PacketCore>;
+  /** With one that is open already. */
+  readonly underlay?: { readonly core?: PacketCore } | object | undefined;
   readonly log: Log;
   readonly changed: () => void;
   /** Everything is to be made again in the next one. */
@@ -35,8 +35,9 @@ export function createCoreHost(options: {
     core = opened;
     return opened;
   };
-  const open = async (): Promise<PacketCore> => take(await options.open());
-  if (options.opened !== undefined) opening = Promise.resolve(take(options.opened));
+  const open = async (): Promise<PacketCore> => take(await options.openCore());
+  const { underlay } = options;
+  if (underlay !== undefined && "core" in underlay && underlay.core !== undefined) opening = Promise.resolve(take(underlay.core));
   return {
     current: () => core,
     get() {

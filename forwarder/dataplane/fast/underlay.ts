@@ -17,6 +17,9 @@ export interface Underlay {
   state(): DeviceState | undefined;
 }
 
+/** What tunnels of the core go over, with the core that has it already; else why there is none. */
+export type UnderlayChoice = { readonly core?: PacketCore; readonly device: Underlay } | { readonly obstacle: string };
+
 /** DPDK starts in a third of a second; a machine under load may take longer. */
 const openTimeoutMs = 20_000;
 const lookEveryMs = 20;
