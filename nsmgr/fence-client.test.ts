@@ -19,6 +19,19 @@ test("the younger of two processes has the connection; the older one's Close cha
   assert.deepEqual(passed.slice(2), ["close b", "request a"]);
 });
 
+test("a connection that moves goes by two ids, and an older process has neither", async () => {
+  const { as, passed } = start();
+  await as(10, "a").request();
+  await as(20, "b").request();
+  await assert.rejects(as(10, "a").request({ id: "c-1-b" }), { code: Code.ABORTED });
+  await as(20, "b").request({ id: "c-1-b" });
+  await as(20, "b").close();
+  await assert.rejects(as(10, "a").request(), { code: Code.ABORTED });
+  await as(20, "b").close({ id: "c-1-b" });
+  await as(10, "a").request();
+  assert.deepEqual(passed.slice(2), ["request b", "close b", "close b", "request a"]);
+});
+
 test("an older process may have what a younger one has died with, and a pid that is used again proves nothing", async () => {
   const { as, starts, passed } = start();
   await as(20, "b").request();
@@ -63,11 +76,11 @@ function start() {
     });
   const as = (pid: number, who: string) => {
     const call = { ...backgroundCall(new AbortController().signal), peer: { kind: "unix", pid, uid: 0, gid: 0 } as const };
-    const connectionOf = ({ client = "client", index = 1 } = {}): Connection =>
-      Connection.fromPartial({ id: who, labels: { who }, path: { index, path_segments: [{ name: client, id: "c-1" }] } });
+    const connectionOf = ({ client = "client", index = 1, id = "c-1" } = {}): Connection =>
+      Connection.fromPartial({ id: who, labels: { who }, path: { index, path_segments: [{ name: client, id }] } });
     return {
       request: (where = {}) => handler.request({ connection: connectionOf(where), mechanism_preferences: [] }, call),
-      close: () => handler.close(connectionOf(), call),
+      close: (where = {}) => handler.close(connectionOf(where), call),
     };
   };
   return { as, starts, passed };

@@ -1,13 +1,15 @@
 /**
  * fence-client — of two processes that ask for one connection, under the client's name and id, the younger one has it.
  * Needs:  context.previous (from `serialize`)
- * Does:   remembers which process of this node asked last for a connection; the Close of an older one is heard and changes
- *         nothing. Processes that cannot be seen from here (pid 0) are not told apart
+ * Does:   remembers which process of this node asked last for a connection, under whichever of the two ids by which it moves
+ *         (sdk/client/beside.ts); the Close of an older one is heard and changes nothing. Processes that cannot be seen from here
+ *         (pid 0) are not told apart
  * Fails:  ABORTED an older process asks while the younger one lives
  */
 import { readFileSync } from "node:fs";
 import type { ConnectionApi } from "../sdk/api.js";
 import type { Element } from "../sdk/chain.js";
+import { baseIdOf } from "../sdk/client/beside.js";
 import type { HasConnection } from "../sdk/elements/serialize.js";
 import type { Connection } from "../sdk/gen/connection.js";
 import type { Peer } from "../sdk/peer.js";
@@ -19,17 +21,23 @@ interface Holder {
   readonly startTicks: number;
 }
 
+interface Held {
+  readonly holder: Holder;
+  /** Ids that are not closed yet: while it moves it has two. */
+  readonly ids: Set<string>;
+}
+
 /** When a process started; undefined: there is none. */
 export type StartOf = (pid: number) => number | undefined;
 
 /** @param startOf  tests have processes of their own making */
 export function fenceClient(startOf: StartOf = startTicksOf): Element<ConnectionApi, Pick<HasConnection, "previous">> {
   /** By the client's segment of the path: our own id may be another one when the connection has expired in between. */
-  const holders = new Map<string, Holder>();
+  const holders = new Map<string, Held>();
 
   /** The process that has the connection, if it is younger than the one that asks, and lives. */
   function younger(connection: Connection, peer: Peer): Holder | undefined {
-    const holder = holders.get(clientOf(connection));
+    const holder = holders.get(clientOf(connection))?.holder;
     const asking = holderOf(connection, peer, startOf);
     if (holder === undefined || asking === undefined || asking.pid === holder.pid) return undefined;
     return asking.startTicks < holder.startTicks && startOf(holder.pid) === holder.startTicks ? holder : undefined;
@@ -50,21 +58,29 @@ export function fenceClient(startOf: StartOf = startTicksOf): Element<Connection
         }
         const answer = await rest.request(request);
         const asking = holderOf(connection, peer, startOf);
-        if (asking !== undefined) holders.set(clientOf(connection), asking);
+        if (asking !== undefined) {
+          const ids = holders.get(clientOf(connection))?.ids ?? new Set();
+          holders.set(clientOf(connection), { holder: asking, ids: ids.add(idOf(connection)) });
+        }
         return answer;
       },
       async close(connection, { peer }, rest) {
         if (younger(connection, peer) !== undefined) return;
-        holders.delete(clientOf(connection));
+        const held = holders.get(clientOf(connection));
+        held?.ids.delete(idOf(connection));
+        if (held?.ids.size === 0) holders.delete(clientOf(connection));
         await rest.close(connection);
       },
     },
   };
 }
 
-function clientOf({ path }: Connection): string {
-  const client = path?.path_segments[0];
-  return JSON.stringify([client?.name, client?.id]);
+function clientOf(connection: Connection): string {
+  return JSON.stringify([connection.path?.path_segments[0]?.name, baseIdOf(idOf(connection))]);
+}
+
+function idOf({ path }: Connection): string {
+  return path?.path_segments[0]?.id ?? "";
 }
 
 /** Only workloads are told apart: a forwarder asks for what others want. */

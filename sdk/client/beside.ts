@@ -19,6 +19,11 @@ export function siblingId(baseId: string, currentId: string): string {
   return currentId === baseId ? `${baseId}${idSuffix}` : baseId;
 }
 
+/** What both ids have in common. */
+export function baseIdOf(id: string): string {
+  return id.replace(/(-b)+$/, "");
+}
+
 /** The wish under the other id, with an interface name that stands beside the first one's. */
 export function wishBeside(wish: Wish, baseId: string): Wish {
   const id = siblingId(baseId, wish.id);

@@ -7,12 +7,14 @@ import { startForwarder } from "../../forwarder/start.js";
 import { nodeLabels, nsmgrSettings } from "../../nsmgr/config.js";
 import { startNsmgr } from "../../nsmgr/main.js";
 import { registrySettings } from "../../registry/config.js";
+import type { Entry } from "../../registry/kind.js";
 import { startRegistry } from "../../registry/main.js";
 import { createMemoryStores } from "../../registry/store/memory.js";
-import type { Stores } from "../../registry/store/store.js";
+import type { Store, Stores } from "../../registry/store/store.js";
 import { readSettings, type Table, type Values } from "../../sdk/config/table.js";
+import type { NetworkService, NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
 import type { MonitorHub } from "../../sdk/monitor/hub.js";
-import { createKernel, createModelDataPlane, type Kernels, pathFrom } from "./kernel.js";
+import { createKernel, createModelDataPlane, type Kernels, livePaths, pathFrom } from "./kernel.js";
 import { forgetNamespaces } from "./model-netns.js";
 import type { Network } from "./network.js";
 import {
@@ -28,16 +30,35 @@ import {
 import { clientPart, endpointPart } from "./workloads.js";
 import type { World } from "./world.js";
 
+export interface SimRegistry extends Part {
+  /** What it has stored; outlives its process when the plan says so. */
+  readonly stores: Stores | undefined;
+  /** What it has stored now, to come back to. */
+  snapshot(): Snapshot;
+  /** From its next start on its store is as it was then. */
+  rollBack(snapshot: Snapshot): void;
+}
+export interface Snapshot {
+  readonly services: readonly NetworkService[];
+  readonly endpoints: readonly NetworkServiceEndpoint[];
+}
+
 export interface Domain {
-  readonly registry: Part;
+  readonly registry: SimRegistry;
   readonly nsmgrs: readonly (Part & { hub: MonitorHub | undefined })[];
   readonly forwarders: readonly (Part & { hub: MonitorHub | undefined })[];
+  /** Those that were replaced or are gone are among them. */
   readonly endpoints: readonly SimEndpoint[];
   readonly clients: readonly SimClient[];
   readonly kernels: Kernels;
-  /** Everything, in the order of starting. */
+  /** Everything that may be up now, in the order of starting. */
   readonly parts: readonly Part[];
+  /** The namespace to which packets of that client come, by whichever of its interfaces. */
   alive(client: SimClient): string | undefined;
+  /** All paths of clients that packets pass. */
+  paths(): ReturnType<typeof livePaths>;
+  /** A new pod on that node that takes the endpoint's name; not started yet. */
+  replace(endpoint: SimEndpoint, node: number): SimEndpoint;
   end(): void;
 }
 
@@ -64,19 +85,40 @@ export function createDomain(world: World, network: Network, plan: DomainPlan): 
     endpoints,
     clients,
     kernels,
-    parts: [registry, ...nsmgrs, ...forwarders, ...endpoints, ...clients],
-    alive: ({ netnsUrl, interfaceName }) => pathFrom(kernels, netnsUrl, interfaceName, isCut)?.netnsUrl,
+    get parts() {
+      const up = endpoints.filter(({ gone, replaced }) => !gone && !replaced);
+      return [registry, ...nsmgrs, ...forwarders, ...up, ...clients.filter(({ gone }) => !gone)];
+    },
+    alive: ({ netnsUrl, interfaceName }) =>
+      (pathFrom(kernels, netnsUrl, interfaceName, isCut) ?? pathFrom(kernels, netnsUrl, undefined, isCut))?.netnsUrl,
+    paths: () => livePaths(kernels, isCut),
+    replace(endpoint, node) {
+      const again = endpoints.filter(({ name }) => name === endpoint.name).length;
+      const index = Number(endpoint.name.slice("nse-".length)) - 1;
+      const made = endpointPart(shared, nodes[node] ?? "node-1", index, again);
+      endpoint.replaced = true;
+      endpoints.push(made);
+      return made;
+    },
     end: () => rmSync(folder, { recursive: true, force: true }),
   };
 }
 
-function registryPart(shared: Shared): Part {
+function registryPart(shared: Shared): SimRegistry {
   let kept: Stores | undefined;
-  const part: Part = {
+  let back: Snapshot | undefined;
+  const part: SimRegistry = {
     name: "registry",
     node: "registry",
     process: undefined,
     stop: undefined,
+    get stores() {
+      return kept;
+    },
+    snapshot: () => ({ services: entriesOf(kept?.services), endpoints: entriesOf(kept?.endpoints) }),
+    rollBack(snapshot) {
+      back = snapshot;
+    },
     start: () =>
       launch(shared, part, async (process, log) => {
         const config = settings("registry", registrySettings, {
@@ -84,8 +126,9 @@ function registryPart(shared: Shared): Part {
           WEFT_STORE: "memory",
           NSM_EXPIRE_PERIOD: "20s",
         });
-        if (kept === undefined || !shared.plan.durableRegistry) kept = createMemoryStores();
-        const stores = kept;
+        const stores = await storesWith(back ?? (shared.plan.durableRegistry ? part.snapshot() : undefined));
+        back = undefined;
+        kept = stores;
         const running = await startRegistry(config, {
           log,
           signal: new AbortController().signal,
@@ -96,6 +139,18 @@ function registryPart(shared: Shared): Part {
       }),
   };
   return part;
+}
+
+/** As read from a disk. */
+async function storesWith(snapshot: Snapshot | undefined): Promise<Stores> {
+  const stores = createMemoryStores();
+  for (const entry of snapshot?.services ?? []) await stores.services.replace(entry.name, undefined, entry);
+  for (const entry of snapshot?.endpoints ?? []) await stores.endpoints.replace(entry.name, undefined, entry);
+  return stores;
+}
+
+function entriesOf<T extends Entry>(store: Store<T> | undefined): T[] {
+  return [...(store?.table.places() ?? [])].flatMap(({ entry }) => entry ?? []);
 }
 
 function nsmgrPart(shared: Shared, node: string, index: number): Part & { hub: MonitorHub | undefined } {

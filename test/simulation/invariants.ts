@@ -1,4 +1,5 @@
-/** What must hold whatever fails: at every change of a kernel, and again when everything is quiet. */
+/** What must hold whatever fails: at every change of a kernel and of a lease, and again when everything is quiet. */
+import { decodeRecord } from "../../forwarder/connections.js";
 import type { Connection } from "../../sdk/gen/connection.js";
 import { State } from "../../sdk/gen/connection.js";
 import type { Domain } from "./domain.js";
@@ -9,12 +10,13 @@ import type { SimClient } from "./part.js";
 export function brokenNow(domain: Domain): string[] {
   const owners = new Map<string, string>();
   const wrong: string[] = [];
-  for (const client of domain.clients) {
-    if (domain.alive(client) === undefined) continue;
-    for (const address of addressesOf(domain, client)) {
-      const other = owners.get(address);
-      if (other !== undefined) wrong.push(`address ${address} is that of ${other} and of ${client.name}`);
-      owners.set(address, client.name);
+  for (const { client, end } of domain.paths()) {
+    if (clientIn(domain, client.netnsUrl) === undefined) continue;
+    // each endpoint has its own pool, and another incarnation of it the same one
+    for (const address of client.addresses.map((one) => `${one} at ${end.netnsUrl}`)) {
+      const other = owners.get(address) ?? client.netnsUrl;
+      if (other !== client.netnsUrl) wrong.push(`address ${address} is that of ${other} and of ${client.netnsUrl}`);
+      owners.set(address, client.netnsUrl);
     }
   }
   for (const kernel of domain.kernels.all) {
@@ -31,12 +33,17 @@ export function brokenNow(domain: Domain): string[] {
   return wrong;
 }
 
-function addressesOf(domain: Domain, { netnsUrl }: SimClient): string[] {
-  return domain.kernels.all.flatMap((kernel) =>
-    [...kernel.held.values()].flatMap(({ built }) =>
-      built?.client.kind === "kernel" && built.client.netnsUrl === netnsUrl ? [...built.client.addresses] : [],
-    ),
-  );
+function clientIn(domain: Domain, netnsUrl: string): SimClient | undefined {
+  return domain.clients.find((client) => client.netnsUrl === netnsUrl && !client.gone);
+}
+
+/** The client whose packets still go to that pod over a connection that has this id at its endpoint. */
+export function userOf(domain: Domain, idAtEndpoint: string, pod: string): SimClient | undefined {
+  for (const { client, end, built } of domain.paths()) {
+    const last = decodeRecord(built)?.answered.path?.path_segments.at(-1);
+    if (last?.id === idAtEndpoint && end.netnsUrl === pod) return clientIn(domain, client.netnsUrl);
+  }
+  return undefined;
 }
 
 /** Clients that are not well: unconnected, in trouble, or without a data path. */
@@ -55,33 +62,49 @@ export function unhealed(domain: Domain): string[] {
 
 /** What the parts believe against what is so, once everything is quiet. */
 export function unconverged(domain: Domain): string[] {
-  const expected = new Map<string, number>();
-  const count = (name: string): void => void expected.set(name, (expected.get(name) ?? 0) + 1);
+  /** By name of the part and id of the connection there: the client's addresses. */
+  const expected = new Map<string, Map<string, string>>();
   for (const { connection, gone } of domain.clients) {
-    if (gone) continue;
-    for (const { name } of connection?.connection.path?.path_segments.slice(1) ?? []) count(name);
+    if (gone || connection === undefined) continue;
+    const addresses = addressesIn(connection.connection);
+    for (const { name, id } of connection.connection.path?.path_segments.slice(1) ?? []) {
+      const ids = expected.get(name) ?? new Map<string, string>();
+      expected.set(name, ids.set(id, addresses));
+    }
   }
   const wrong: string[] = [];
-  for (const { name, hub } of [...domain.nsmgrs, ...domain.forwarders]) {
-    const shown = [...(hub?.connections() ?? [])];
-    wrong.push(...difference(name, shown, expected.get(name) ?? 0));
-  }
+  for (const { name, hub } of [...domain.nsmgrs, ...domain.forwarders])
+    wrong.push(...difference(`${name} shows`, [...(hub?.connections() ?? [])], expected.get(name)));
   for (const [index, { name }] of domain.forwarders.entries()) {
-    const held = domain.kernels.all[index]?.held.size ?? 0;
-    if (held !== (expected.get(name) ?? 0)) wrong.push(`${name} has ${held} cross-connects, ${expected.get(name) ?? 0} are used`);
+    const held = new Map([...(domain.kernels.all[index]?.held ?? [])].map(([id]) => [id, ""]));
+    wrong.push(...onlyIn(`${name} has cross-connect`, held, expected.get(name) ?? new Map()));
   }
-  for (const { name, serving } of domain.endpoints) {
-    const served = [...(serving?.connections ?? [])].length;
-    if (served !== (expected.get(name) ?? 0))
-      wrong.push(`${name} serves ${served} connections, ${expected.get(name) ?? 0} are used`);
+  for (const { name, serving, gone, replaced } of domain.endpoints) {
+    if (gone || replaced) continue;
+    const served = [...(serving?.connections ?? [])].map(({ connection }) => connection);
+    wrong.push(...difference(`${name} serves`, served, expected.get(name)));
   }
   return wrong;
 }
 
-function difference(name: string, shown: readonly Connection[], expected: number): string[] {
-  const down = shown.filter(({ state }) => state !== State.UP).length;
+export function addressesIn({ context }: Connection): string {
+  return (context?.ip_context?.src_ip_addrs ?? []).join(",");
+}
+
+function difference(what: string, shown: readonly Connection[], expected: ReadonlyMap<string, string> = new Map()): string[] {
+  const found = new Map(shown.map((connection) => [connection.id, addressesIn(connection)]));
   return [
-    ...(shown.length === expected ? [] : [`${name} shows ${shown.length} connections, ${expected} go through it`]),
-    ...(down === 0 ? [] : [`${name} shows ${down} connections that are not up`]),
+    ...onlyIn(what, found, expected),
+    ...onlyIn(`nobody through whom it goes: ${what} not`, expected, found),
+    ...[...found].flatMap(([id, addresses]) =>
+      expected.has(id) && expected.get(id) !== addresses
+        ? [`${what} ${id} with ${addresses}, its client has ${expected.get(id)}`]
+        : [],
+    ),
+    ...shown.flatMap(({ id, state }) => (state === State.UP ? [] : [`${what} ${id}, and it is not up`])),
   ];
+}
+
+export function onlyIn(what: string, some: ReadonlyMap<string, unknown>, others: ReadonlyMap<string, unknown>): string[] {
+  return [...some.keys()].filter((id) => !others.has(id)).map((id) => `${what} ${id}, which no client uses`);
 }

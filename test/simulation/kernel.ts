@@ -186,21 +186,39 @@ async function* events(kernel: Kernel, signal: AbortSignal): AsyncIterable<DataP
   }
 }
 
-/** Whether a packet from this interface would come to an endpoint's pod and back: every hop is built and fits the next one. */
+/**
+ * Whether a packet from this interface would come to an endpoint's pod and back: every hop is built and fits the next one.
+ * @param interfaceName  undefined = any that has a path
+ */
 export function pathFrom(
   kernels: Kernels,
   netnsUrl: string,
-  interfaceName: string,
+  interfaceName: string | undefined,
   isCut: (one: string, other: string) => boolean,
 ): KernelPort | undefined {
-  const start = `${netnsUrl} ${interfaceName}`;
   for (const kernel of kernels.all) {
     for (const { built } of kernel.held.values()) {
-      if (built?.client.kind !== "kernel" || linkName(built.client) !== start) continue;
-      return follow(kernels, kernel, built, isCut);
+      if (built?.client.kind !== "kernel" || built.client.netnsUrl !== netnsUrl) continue;
+      if (interfaceName !== undefined && built.client.interfaceName !== interfaceName) continue;
+      const end = follow(kernels, kernel, built, isCut);
+      if (end !== undefined) return end;
     }
   }
   return undefined;
+}
+
+/** Every client's side of a path that packets pass, with the end they come to. */
+export function* livePaths(
+  kernels: Kernels,
+  isCut: (one: string, other: string) => boolean,
+): Iterable<{ readonly client: KernelPort; readonly end: KernelPort; readonly built: CrossConnect }> {
+  for (const kernel of kernels.all) {
+    for (const { built } of kernel.held.values()) {
+      if (built?.client.kind !== "kernel") continue;
+      const end = follow(kernels, kernel, built, isCut);
+      if (end !== undefined) yield { client: built.client, end, built };
+    }
+  }
 }
 
 function follow(

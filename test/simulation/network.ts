@@ -10,6 +10,7 @@ import type { Caller, CallOptions } from "../../sdk/transport/call.js";
 import { dialerOver } from "../../sdk/transport/dial.js";
 import type { Edge, ServiceBinding } from "../../sdk/transport/edge.js";
 import { leavingStatus, streamStatus } from "../../sdk/transport/edge-status.js";
+import { type Codec, encodeMessage } from "../../sdk/transport/methods.js";
 import type { Transport } from "../../sdk/transport/transport.js";
 import { drained, type LiveCall, type Server } from "./server.js";
 import { copyOf, type Heard, readStream, type Under } from "./under-way.js";
@@ -25,6 +26,11 @@ export interface Network {
   lossShare: number;
   /** Added to each way, at most. */
   extraLatencyMs: number;
+}
+
+/** What the other end reads is what was written: nobody shares an object, and what the codec drops is gone. */
+function overTheWire<T>(codec: Codec<T>, message: T): T {
+  return codec.decode(encodeMessage(codec, message));
 }
 
 /** A connection that does not come about is given up after so long (dialTimeoutMs of the components). */
@@ -192,6 +198,7 @@ export function createNetwork(world: World): Network {
       unary: (method, address, input, options) =>
         new Promise((resolve, reject) => {
           const url = formatAddress(address);
+          const asSent = overTheWire(method.request, input);
           let output: unknown;
           const call = open(from, url, options, false, {
             end: (error) => (error === undefined ? resolve(output as never) : reject(error)),
@@ -202,10 +209,10 @@ export function createNetwork(world: World): Network {
             const refused = server.shutdown ?? (answer === undefined ? statusError(Code.UNIMPLEMENTED, method.path) : undefined);
             if (answer === undefined || refused !== undefined) return call.finish(refused);
             server.live.add(live);
-            answer(input, context)
+            answer(asSent, context)
               .then(
                 (value) => {
-                  output = value;
+                  output = overTheWire(method.response, value as never);
                   call.finish(undefined);
                 },
                 (error: unknown) => call.finish(copyOf(leavingStatus(error, live.controller.signal))),
@@ -230,7 +237,8 @@ export function createNetwork(world: World): Network {
             const pump = async (): Promise<void> => {
               for await (const message of answer(input, context)) {
                 if (signal.aborted) break;
-                back(() => heard.message?.(message as never));
+                const asSent = overTheWire(method.response, message as never);
+                back(() => heard.message?.(asSent));
               }
               signal.throwIfAborted();
             };

@@ -8,16 +8,16 @@ import { currentWorld } from "./globals.js";
 import type { SimProcess } from "./world.js";
 
 const ofProcess = new WeakMap<SimProcess, Ipam>();
-const listeners = new WeakMap<SimProcess, (connectionId: string) => void>();
+let listener: ((process: SimProcess, connectionId: string) => void) | undefined;
 
 /** The addresses that this process gives out; undefined: it is no endpoint, or not up yet. */
 export function ipamOf(process: SimProcess | undefined): Ipam | undefined {
   return process && ofProcess.get(process);
 }
 
-/** Told of each connection whose addresses are given back there. */
-export function onRelease(process: SimProcess, listener: (connectionId: string) => void): void {
-  listeners.set(process, listener);
+/** Told of each connection whose addresses are given back, from now on. */
+export function onRelease(told: typeof listener): void {
+  listener = told;
 }
 
 export function pointToPoint(...options: Parameters<typeof shipped>): Ipam {
@@ -30,7 +30,7 @@ export function pointToPoint(...options: Parameters<typeof shipped>): Ipam {
     release(connectionId) {
       const held = [...ipam.leases()].some(([id]) => id === connectionId);
       ipam.release(connectionId);
-      if (held) listeners.get(process)?.(connectionId);
+      if (held) listener?.(process, connectionId);
     },
   };
 }

@@ -21,7 +21,14 @@ export interface Part {
 export interface SimEndpoint extends Part {
   readonly netnsUrl: string;
   readonly cidr: string;
+  readonly stateDir: string;
   serving: Serving | undefined;
+  /** It and its pod are gone for good. */
+  gone: boolean;
+  /** Another process has its name now, in another pod. */
+  replaced: boolean;
+  /** It has ended by itself or because it was told to. */
+  ended: boolean;
 }
 
 export interface SimClient extends Part {
@@ -29,16 +36,20 @@ export interface SimClient extends Part {
   readonly interfaceName: string;
   connection: ClientConnection | undefined;
   readonly changes: Change[];
-  /** It was killed and does not come back. */
+  /** Nobody has started it yet, or it was killed and does not come back, or it is told to end. */
   gone: boolean;
   /** In trouble, as its own events say. */
   troubled: boolean;
+  /** Processes that were taken for dead, and whose place another one has taken. */
+  readonly former: { readonly process: SimProcess; readonly connection: ClientConnection; over: boolean }[];
 }
 
 export interface DomainPlan {
   readonly nodes: number;
   readonly endpoints: readonly number[];
   readonly clients: readonly number[];
+  /** So many of the clients are started while faults happen, or after them. */
+  readonly late: number;
   /** The registry keeps its entries over a restart, as with lmdb. */
   readonly durableRegistry: boolean;
   readonly tokenLifeMs: number;

@@ -2,10 +2,12 @@
 import { join } from "node:path";
 import type { ClientConnection } from "../../sdk/client/connect.js";
 import { connect } from "../../sdk/client/connect.js";
+import type { LivenessCheck } from "../../sdk/client/liveness.js";
 import { serve } from "../../sdk/endpoint/serve.js";
 import { pathFrom } from "./kernel.js";
 import { modelNetns } from "./model-netns.js";
 import { launch, nsmgrUrl, type Shared, type SimClient, type SimEndpoint, service } from "./part.js";
+import type { SimProcess } from "./world.js";
 
 function podOf(shared: Shared, name: string): string {
   const { path } = modelNetns(name);
@@ -14,18 +16,25 @@ function podOf(shared: Shared, name: string): string {
   return url;
 }
 
-export function endpointPart(shared: Shared, node: string, index: number): SimEndpoint {
+/** @param again  so often its name was taken over by a new pod */
+export function endpointPart(shared: Shared, node: string, index: number, again = 0): SimEndpoint {
   const name = `nse-${index + 1}`;
-  const netnsUrl = podOf(shared, name);
+  const pod = again === 0 ? name : `${name}-${again}`;
+  const netnsUrl = podOf(shared, pod);
   const cidr = `172.16.${index}.0/24`;
+  const stateDir = join(shared.folder, pod);
   const part: SimEndpoint = {
     name,
     node,
     netnsUrl,
     cidr,
+    stateDir,
     process: undefined,
     stop: undefined,
     serving: undefined,
+    gone: false,
+    replaced: false,
+    ended: false,
     start: () =>
       launch(shared, part, async (process, log) => {
         shared.kernels.pods.add(netnsUrl);
@@ -34,15 +43,19 @@ export function endpointPart(shared: Shared, node: string, index: number): SimEn
           services: [service],
           cidrs: [[cidr]],
           nsmgr: nsmgrUrl(node),
-          listenOn: [`unix:///${node}/${name}`],
+          listenOn: [`unix:///${node}/${pod}`],
           netns: netnsUrl,
-          stateDir: join(shared.folder, name),
+          stateDir,
           maxTokenLifetimeMs: shared.plan.tokenLifeMs,
           transport: shared.network.transportOf(process),
           log,
           signal: new AbortController().signal,
         });
         part.serving = serving;
+        part.ended = false;
+        void serving.closed.then(() => {
+          if (part.serving === serving) part.ended = true;
+        });
         return () => serving.close();
       }),
   };
@@ -62,12 +75,14 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
     stop: undefined,
     connection: undefined,
     changes: [],
-    gone: false,
+    gone: true,
     troubled: false,
-    start: () =>
+    former: [],
+    start() {
+      part.gone = false;
+      part.connection = undefined;
+      part.troubled = false;
       launch(shared, part, async (process, log) => {
-        part.connection = undefined;
-        part.troubled = false;
         const stopping = new AbortController();
         const isCut = (one: string, other: string): boolean => shared.network.isCut(one, other);
         part.stop = async () => stopping.abort();
@@ -79,7 +94,7 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
           netnsUrl,
           dialer: shared.network.transportOf(process).createDialer({ dialTimeoutMs: 750 }),
           maxTokenLifetimeMs: shared.plan.tokenLifeMs,
-          liveness: livenessOf(shared, netnsUrl, interfaceName, isCut),
+          liveness: livenessOf(shared, netnsUrl, isCut),
           livenessIntervalMs: 250,
           livenessTimeoutMs: 600,
           workload: { nodeName: node },
@@ -87,32 +102,32 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
           signal: stopping.signal,
         });
         part.connection = connection;
-        void follow(part, connection);
+        void follow(part, process, connection);
         return () => connection.close();
-      }),
+      });
+    },
   };
   return part;
 }
 
 /** Echoes answer at once while the path stands; else the verdict comes after the timeout. */
-function livenessOf(shared: Shared, netnsUrl: string, interfaceName: string, isCut: (one: string, other: string) => boolean) {
-  return async (
-    _connection: unknown,
-    options: { readonly timeoutMs: number; readonly intervalMs: number; readonly signal: AbortSignal },
-  ) => {
-    const endMs = performance.now() + options.timeoutMs;
+function livenessOf(shared: Shared, netnsUrl: string, isCut: (one: string, other: string) => boolean): LivenessCheck {
+  return async (_connection, { timeoutMs, intervalMs, interfaceName, signal }) => {
+    const endMs = performance.now() + timeoutMs;
     for (;;) {
       if (pathFrom(shared.kernels, netnsUrl, interfaceName, isCut) !== undefined) return true;
-      if (performance.now() >= endMs || options.signal.aborted) return false;
-      await new Promise((resolve) => setTimeout(resolve, options.intervalMs));
+      if (performance.now() >= endMs || signal.aborted) return false;
+      await new Promise((resolve) => setTimeout(resolve, intervalMs));
     }
   };
 }
 
-async function follow(part: SimClient, connection: ClientConnection): Promise<void> {
+async function follow(part: SimClient, process: SimProcess, connection: ClientConnection): Promise<void> {
   for await (const change of connection.changes) {
+    if (part.process !== process) continue;
     part.changes.push(change);
     if (change.kind === "trouble") part.troubled = true;
     if (change.kind === "healed") part.troubled = false;
   }
+  for (const former of part.former) if (former.process === process) former.over = true;
 }

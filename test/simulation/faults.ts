@@ -1,0 +1,315 @@
+/** What can happen to a domain: each fault by its name, and how it ends. */
+import type { Chance } from "../../cli/chaos/random.js";
+import type { Domain, Snapshot } from "./domain.js";
+import { unhealed } from "./invariants.js";
+import { linkName, removePod } from "./kernel.js";
+import type { Network } from "./network.js";
+import { type DomainPlan, nsmgrUrl, type Part, type SimClient, type SimEndpoint } from "./part.js";
+import type { World } from "./world.js";
+
+export interface Playing {
+  readonly world: World;
+  readonly network: Network;
+  readonly domain: Domain;
+  readonly chance: Chance;
+  readonly plan: DomainPlan;
+  readonly broken: string[];
+  readonly faults: string[];
+  /** Something happened that packets cannot survive; until then none may be lost. */
+  dataFault: boolean;
+  /** A drain: clients may go to another endpoint, with no packet lost. */
+  planned: boolean;
+  /** The network or a process is in trouble just now. */
+  faultUnderWay: boolean;
+  /** Nothing may happen any more but what is due. */
+  calm: boolean;
+  /** Where the packets of a client came to last. */
+  readonly watched: Map<string, string>;
+  /** What the registry had stored some time ago. */
+  snapshot: Snapshot | undefined;
+}
+
+/** Virtual time, in milliseconds. */
+export const healedMs = 12_000;
+const longestWaitMs = 60_000;
+const pollMs = 100;
+/** A supervisor starts what has ended after so long. */
+const restartMs = { least: 250, most: 2_500 };
+
+export async function untilNone(world: World, look: () => readonly string[], timeoutMs: number): Promise<boolean> {
+  const endMs = world.nowMs() + timeoutMs;
+  while (look().length > 0) {
+    if (world.nowMs() > endMs) return false;
+    await world.sleep(pollMs);
+  }
+  return true;
+}
+
+export async function oneFault(state: Playing): Promise<void> {
+  state.faultUnderWay = true;
+  await faultMakers[state.chance.pick(Object.keys(faultMakers))]?.(state);
+  state.faultUnderWay = false;
+}
+
+const here = (endpoints: readonly SimEndpoint[]): SimEndpoint[] => endpoints.filter(({ gone, replaced }) => !gone && !replaced);
+const running = (clients: readonly SimClient[]): SimClient[] => clients.filter(({ gone }) => !gone);
+
+const kills: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
+  async kill(state) {
+    await killAll(state, [state.chance.pick(state.domain.parts)]);
+  },
+  async killTwo(state) {
+    await killAll(state, state.chance.shuffle(state.domain.parts).slice(0, 2));
+  },
+  async killManagers(state) {
+    await killAll(state, state.domain.nsmgrs);
+  },
+  async killEverything(state) {
+    await killAll(state, state.domain.parts);
+  },
+  /** A request is under way through it. */
+  async killDuringRequest(state) {
+    const { domain, chance, world, faults } = state;
+    await newcomer(state);
+    await world.sleep(chance.between(0, 40));
+    const part = chance.pick([...domain.forwarders, ...domain.nsmgrs, ...here(domain.endpoints)]);
+    faults.push("meanwhile:");
+    await killAll(state, [part]);
+  },
+  async killDuringHeal(state) {
+    const { chance, world, domain } = state;
+    void faultMakers["interfaceDown"]?.(state);
+    await world.sleep(chance.between(0, 900));
+    await killAll(state, [chance.pick([domain.registry, ...domain.forwarders, ...domain.nsmgrs])]);
+  },
+  async clientGone(state) {
+    const { domain, chance, world, faults, plan } = state;
+    const clients = running(domain.clients);
+    // else what it left would have to be waited for too long
+    if (plan.tokenLifeMs > longestWaitMs || clients.length < 2) return;
+    const client = chance.pick(clients);
+    faults.push(`${client.name} is killed for good`);
+    client.gone = true;
+    // one that was taken for dead may have what its successor has died with
+    for (const { process } of client.former) world.kill(process);
+    if (client.process !== undefined) world.kill(client.process);
+  },
+};
+
+const planned: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
+  newcomer,
+  async restart(state) {
+    const { domain, chance } = state;
+    const part = chance.pick([domain.registry, ...domain.nsmgrs, ...domain.forwarders]);
+    state.faults.push(`SIGTERM ${part.name}`);
+    await stopPart(state, part);
+    await state.world.sleep(chance.between(restartMs.least, restartMs.most));
+    part.start();
+  },
+  async endpointRestart(state) {
+    const { domain, chance, world, faults } = state;
+    const part = chance.pick(here(domain.endpoints));
+    faults.push(`SIGTERM ${part.name}`);
+    state.planned = true;
+    await stopPart(state, part);
+    await world.sleep(chance.between(restartMs.least, restartMs.most));
+    part.start();
+  },
+  async clientRestart(state) {
+    const { domain, chance, world, faults } = state;
+    const client = chance.pick(running(domain.clients));
+    faults.push(`SIGTERM ${client.name}`);
+    client.gone = true;
+    state.watched.delete(client.name);
+    await stopPart(state, client);
+    await world.sleep(chance.between(restartMs.least, restartMs.most));
+    client.start();
+  },
+  async drain(state) {
+    const { domain, chance, world, network, faults } = state;
+    const part = chance.pick(here(domain.endpoints));
+    const waitMs = chance.between(0, 4_000);
+    faults.push(`${part.name} is drained for ${waitMs} ms`);
+    state.planned = true;
+    const operator = world.start("operator", part.node);
+    const inspect = network.transportOf(operator).createDialer({ dialTimeoutMs: 750 }).inspect(nsmgrUrl(part.node));
+    const tell = (undo: boolean): Promise<unknown> =>
+      inspect.drain({ endpoint: part.name, wait_ms: waitMs, undo }, { signal: new AbortController().signal }).catch(() => {});
+    await tell(false);
+    await world.sleep(chance.between(0, 2_000));
+    await tell(true);
+    world.kill(operator);
+  },
+};
+
+const lost: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
+  async podGone(state) {
+    const { domain, chance, world, faults } = state;
+    const part = chance.pick(here(domain.endpoints));
+    faults.push(`pod of ${part.name} is gone`);
+    takePod(state, part);
+    await world.sleep(chance.between(500, 5_000));
+    part.start();
+  },
+  async endpointAway(state) {
+    const { domain, chance, world, faults, broken } = state;
+    if (here(domain.endpoints).length < 2) return;
+    const part = chance.pick(here(domain.endpoints));
+    faults.push(`pod of ${part.name} is gone until nobody misses it`);
+    takePod(state, part);
+    if (!(await untilNone(world, () => unhealed(domain), healedMs))) {
+      broken.push(...unhealed(domain).map((what) => `${healedMs} ms after ${part.name} went: ${what}`));
+    }
+    part.start();
+  },
+  async endpointGone(state) {
+    const { domain, chance, faults } = state;
+    const endpoints = here(domain.endpoints);
+    if (endpoints.length < 2) return;
+    const part = chance.pick(endpoints);
+    faults.push(`${part.name} is gone for good`);
+    takePod(state, part);
+    part.gone = true;
+  },
+  /** It hangs, is believed dead, and another one takes its name; then it comes to itself. */
+  async endpointReplaced(state) {
+    const { domain, chance, world, faults, plan } = state;
+    const old = chance.pick(here(domain.endpoints));
+    // one that has not registered yet is not of the past when it does
+    if (old.process?.alive !== true || old.serving === undefined || old.ended) return;
+    const next = domain.replace(old, chance.between(0, plan.nodes - 1));
+    const holdMs = chance.between(1_000, 6_000);
+    faults.push(`${old.name} hangs and is replaced on ${next.node}; it goes on after ${holdMs} ms`);
+    // its clients are led to the new pod, as if the old one were dead
+    state.dataFault = true;
+    world.freeze(old.process, true);
+    await world.sleep(chance.between(0, 1_000));
+    next.start();
+    await world.sleep(holdMs);
+    world.freeze(old.process, false);
+  },
+  async clientReplaced(state) {
+    const { domain, chance, world, faults } = state;
+    const client = chance.pick(running(domain.clients));
+    const { process, connection } = client;
+    if (process === undefined || !process.alive || process.frozen || connection === undefined) return;
+    const holdMs = chance.between(500, 6_000);
+    faults.push(`${client.name} hangs and is replaced; it goes on after ${holdMs} ms`);
+    world.freeze(process, true);
+    client.former.push({ process, connection, over: false });
+    client.start();
+    await world.sleep(holdMs);
+    world.freeze(process, false);
+  },
+  async interfaceDown(state) {
+    const client = state.chance.pick(running(state.domain.clients));
+    state.faults.push(`interface of ${client.name} goes down`);
+    state.dataFault = true;
+    for (const { downLinks } of state.domain.kernels.all) {
+      downLinks.add(linkName({ netnsUrl: client.netnsUrl, interfaceName: client.interfaceName } as never));
+    }
+  },
+};
+
+const troubles: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
+  async freeze({ domain, chance, world, faults }) {
+    const part = chance.pick(domain.parts);
+    const { process } = part;
+    if (process === undefined || !process.alive) return;
+    const holdMs = chance.between(100, 6_000);
+    faults.push(`SIGSTOP ${part.name} for ${holdMs} ms`);
+    world.freeze(process, true);
+    await world.sleep(holdMs);
+    world.freeze(process, false);
+  },
+  async partition(state) {
+    const { chance, network, world, faults, plan } = state;
+    const nodes = ["registry", ...Array.from({ length: plan.nodes }, (_, index) => `node-${index + 1}`)];
+    const [one = "", other = ""] = chance.shuffle(nodes);
+    const holdMs = chance.between(200, 8_000);
+    faults.push(`${one} and ${other} do not hear each other for ${holdMs} ms`);
+    if (one !== "registry" && other !== "registry") state.dataFault = true;
+    network.cut(one, other, true);
+    await world.sleep(holdMs);
+    network.cut(one, other, false);
+  },
+  async badNetwork({ chance, network, world, faults }) {
+    const holdMs = chance.between(1_000, 8_000);
+    network.lossShare = chance.between(1, 40) / 100;
+    network.extraLatencyMs = chance.pick([0, 5, 50, 400]);
+    faults.push(`${network.lossShare} of calls break, ${network.extraLatencyMs} ms more, for ${holdMs} ms`);
+    await world.sleep(holdMs);
+    network.lossShare = 0;
+    network.extraLatencyMs = 0;
+  },
+  async clock({ domain, chance, world, faults }) {
+    const { process, name } = chance.pick(domain.parts);
+    if (process === undefined) return;
+    const holdMs = chance.between(200, 4_000);
+    process.clockOffsetMs = chance.pick([-1, 1]) * chance.between(1_000, 8_000);
+    faults.push(`clock of ${name} is off by ${process.clockOffsetMs} ms for ${holdMs} ms`);
+    await world.sleep(holdMs);
+    process.clockOffsetMs = 0;
+  },
+  /** It is restored from a copy that does not know what came since, and knows what has gone. */
+  async registryRollback(state) {
+    const { domain, chance, world, faults } = state;
+    if (state.snapshot === undefined) return;
+    faults.push("the registry's store is put back to an older state");
+    if (domain.registry.process !== undefined) world.kill(domain.registry.process);
+    domain.registry.rollBack(state.snapshot);
+    await world.sleep(chance.between(restartMs.least, restartMs.most));
+    domain.registry.start();
+  },
+};
+
+const faultMakers: Readonly<Record<string, (state: Playing) => Promise<void>>> = { ...kills, ...planned, ...lost, ...troubles };
+
+/** One of the clients that nobody has started yet. */
+async function newcomer({ domain, chance, faults }: Playing): Promise<void> {
+  const waiting = domain.clients.filter(({ process }) => process === undefined);
+  if (waiting.length === 0) return;
+  const client = chance.pick(waiting);
+  faults.push(`${client.name} comes`);
+  client.start();
+}
+
+function takePod(state: Playing, part: SimEndpoint): void {
+  state.dataFault = true;
+  if (part.process !== undefined) state.world.kill(part.process);
+  removePod(state.domain.kernels, part.netnsUrl);
+}
+
+async function killAll(state: Playing, parts: readonly Part[]): Promise<void> {
+  const { world, chance, faults, domain } = state;
+  faults.push(`kill -9 ${parts.map(({ name }) => name).join(", ")}`);
+  for (const { process } of parts) if (process !== undefined) world.kill(process);
+  await world.sleep(chance.between(restartMs.least, restartMs.most));
+  for (const part of chance.shuffle(parts)) {
+    const isGone = domain.clients.some((client) => client === part && client.gone);
+    if (!part.process?.alive && !isGone) part.start();
+    await world.sleep(chance.between(0, 200));
+  }
+}
+
+/** As SIGTERM: it ends itself, in its own time. */
+export async function stopPart({ world }: Playing, part: Part): Promise<void> {
+  const { process, stop } = part;
+  if (process === undefined) return;
+  if (stop !== undefined) {
+    await new Promise<void>((resolve) => {
+      const limit = world.at(world.nowMs() + 10_000, undefined, resolve);
+      world.at(world.nowMs(), process, () => {
+        void stop()
+          .catch(() => {})
+          .then(() =>
+            world.at(world.nowMs(), undefined, () => {
+              limit.cancelled = true;
+              resolve();
+            }),
+          );
+      });
+    });
+  }
+  world.kill(process);
+}
