@@ -2,11 +2,12 @@
 import { type Chance, createChance } from "../../cli/chaos/random.js";
 import { unfenced, wrongEntries, wrongLeases, wrongLookUps } from "./at-rest.js";
 import { createDomain } from "./domain.js";
-import { healedMs, oneFault, type Playing, stopPart, untilNone } from "./faults.js";
+import { oneFault } from "./faults.js";
 import { enterWorld } from "./globals.js";
 import { unconverged, unhealed } from "./invariants.js";
 import { createNetwork } from "./network.js";
 import type { DomainPlan } from "./part.js";
+import { healedMs, type Playing, stopPart, untilNone } from "./playing.js";
 import { watchEntries, watchKernels, watchLeases } from "./watches.js";
 import { createWorld, type World } from "./world.js";
 

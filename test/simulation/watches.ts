@@ -1,7 +1,8 @@
 /** Invariants that are looked at whenever something changes. */
-import type { Playing } from "./faults.js";
+
 import { brokenNow, userOf } from "./invariants.js";
 import { ipamOf, onRelease } from "./observe-ipam.js";
+import type { Playing } from "./playing.js";
 
 /** An address that is given back while packets still use it has to be missed by then: its connection is ending. */
 const endingMs = 3_000;

@@ -1,0 +1,85 @@
+/** A domain to which faults happen, what is known of it, and how parts of it end. */
+import type { Chance } from "../../cli/chaos/random.js";
+import type { Domain, Snapshot } from "./domain.js";
+import { removePod } from "./kernel.js";
+import type { Network } from "./network.js";
+import type { DomainPlan, Part, SimEndpoint } from "./part.js";
+import type { World } from "./world.js";
+
+export interface Playing {
+  readonly world: World;
+  readonly network: Network;
+  readonly domain: Domain;
+  readonly chance: Chance;
+  readonly plan: DomainPlan;
+  readonly broken: string[];
+  readonly faults: string[];
+  /** Something happened that packets cannot survive; until then none may be lost. */
+  dataFault: boolean;
+  /** A drain: clients may go to another endpoint, with no packet lost. */
+  planned: boolean;
+  /** The network or a process is in trouble just now. */
+  faultUnderWay: boolean;
+  /** Nothing may happen any more but what is due. */
+  calm: boolean;
+  /** Where the packets of a client came to last. */
+  readonly watched: Map<string, string>;
+  /** What the registry had stored some time ago. */
+  snapshot: Snapshot | undefined;
+}
+
+/** Virtual time, in milliseconds. */
+export const healedMs = 12_000;
+export const longestWaitMs = 60_000;
+const pollMs = 100;
+/** A supervisor starts what has ended after so long. */
+export const restartMs = { least: 250, most: 2_500 };
+
+export async function untilNone(world: World, look: () => readonly string[], timeoutMs: number): Promise<boolean> {
+  const endMs = world.nowMs() + timeoutMs;
+  while (look().length > 0) {
+    if (world.nowMs() > endMs) return false;
+    await world.sleep(pollMs);
+  }
+  return true;
+}
+
+export function takePod(state: Playing, part: SimEndpoint): void {
+  state.dataFault = true;
+  if (part.process !== undefined) state.world.kill(part.process);
+  removePod(state.domain.kernels, part.netnsUrl);
+}
+
+export async function killAll(state: Playing, parts: readonly Part[]): Promise<void> {
+  const { world, chance, faults, domain } = state;
+  faults.push(`kill -9 ${parts.map(({ name }) => name).join(", ")}`);
+  for (const { process } of parts) if (process !== undefined) world.kill(process);
+  await world.sleep(chance.between(restartMs.least, restartMs.most));
+  for (const part of chance.shuffle(parts)) {
+    const isGone = domain.clients.some((client) => client === part && client.gone);
+    if (!part.process?.alive && !isGone) part.start();
+    await world.sleep(chance.between(0, 200));
+  }
+}
+
+/** As SIGTERM: it ends itself, in its own time. */
+export async function stopPart({ world }: Playing, part: Part): Promise<void> {
+  const { process, stop } = part;
+  if (process === undefined) return;
+  if (stop !== undefined) {
+    await new Promise<void>((resolve) => {
+      const limit = world.at(world.nowMs() + 10_000, undefined, resolve);
+      world.at(world.nowMs(), process, () => {
+        void stop()
+          .catch(() => {})
+          .then(() =>
+            world.at(world.nowMs(), undefined, () => {
+              limit.cancelled = true;
+              resolve();
+            }),
+          );
+      });
+    });
+  }
+  world.kill(process);
+}
