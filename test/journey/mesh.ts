@@ -79,7 +79,8 @@ export interface MeshOptions {
   readonly processes?: boolean;
   /** "joined": manager and first forwarder of each node are one process (`weft node`). Default: each its own. */
   readonly shape?: Shape;
-  readonly store?: "memory" | "lmdb";
+  /** Default: memory. Where `etcd` is says `env`. */
+  readonly store?: "memory" | "lmdb" | "etcd";
   /** Names of managers by node; default nsmgr-NODE. */
   readonly names?: Readonly<Record<string, string>>;
   /** Further settings of every component. */

@@ -7,6 +7,7 @@ import { clusterJourneys } from "./journeys/cluster.js";
 import { faultJourneys } from "./journeys/faults.js";
 import { figureJourneys } from "./journeys/figures.js";
 import { installJourney, uninstallJourney } from "./journeys/install.js";
+import { outageJourneys } from "./journeys/outages.js";
 import { podJourneys } from "./journeys/pods.js";
 import { type Cluster, noCluster, startCluster } from "./rig/cluster/cluster.js";
 import { writeFigures } from "./rig/figures.js";
@@ -15,6 +16,7 @@ import { writeFigures } from "./rig/figures.js";
 const journeys: Readonly<Record<string, (cluster: () => Cluster) => void>> = {
   figures: figureJourneys,
   pods: podJourneys,
+  outages: outageJourneys,
   faults: faultJourneys,
 };
 

@@ -14,7 +14,7 @@ import { applyEndpoints, type ConnectionObject } from "../rig/weft.js";
 
 const service = "figures";
 const namespace = "figures-journey";
-const rounds = 12;
+const rounds = 10;
 const modes = ["plain", "node", "sidecar"] as const;
 type Mode = (typeof modes)[number];
 
