@@ -5,6 +5,7 @@ import { pathOf, pods } from "../../../sdk/kubernetes/resource.js";
 import { noHelm } from "../helm.js";
 import type { Cluster } from "../rig/cluster/cluster.js";
 import { eventually } from "../rig/eventually.js";
+import { record } from "../rig/figures.js";
 import {
   applyClient,
   applyEndpoints,
@@ -48,12 +49,14 @@ async function rollDaemons(cluster: Cluster, t: TestContext): Promise<void> {
     await cluster.kubectl(["rollout", "restart", name, "-n", systemNamespace]);
     await cluster.kubectl(["rollout", "status", name, "-n", systemNamespace, "--timeout=180s"]);
   }
+  let all = 0;
   for (const one of pinging) {
     const { sent, received } = await one.stop();
-    t.diagnostic(`${sent} pings, ${sent - received} lost`);
     assert.ok(sent > 20);
-    assert.equal(received, sent);
+    assert.equal(received, sent, `${sent} pings, ${sent - received} lost`);
+    all += sent;
   }
+  record(t, "agent, manager and forwarder of both nodes rolled under traffic", `0 of ${all} pings lost`, "0 lost");
 }
 
 async function deleteEndpoint(cluster: Cluster, t: TestContext): Promise<void> {
@@ -70,7 +73,8 @@ async function deleteEndpoint(cluster: Cluster, t: TestContext): Promise<void> {
     90_000,
   );
   await untilPing(cluster, "client-0");
-  t.diagnostic(`healed ${Math.round(performance.now() - startedMs)} ms after the pod was deleted`);
+  const tookMs = Math.round(performance.now() - startedMs);
+  record(t, "an endpoint's pod is deleted: its client pings another", `after ${tookMs} ms`);
 }
 
 async function crashNode(cluster: Cluster, t: TestContext): Promise<void> {
@@ -103,7 +107,8 @@ async function crashNode(cluster: Cluster, t: TestContext): Promise<void> {
     120_000,
   );
   await untilPing(cluster, "survivor");
-  t.diagnostic(`re-homed ${Math.round(performance.now() - startedMs)} ms after the crash`);
+  const tookMs = performance.now() - startedMs;
+  record(t, "a node crashes: its clients ping an endpoint elsewhere", `after ${(tookMs / 1_000).toFixed(1)} s`);
   await other.start();
   await cluster.untilReady(other);
   // the node has its parts again

@@ -90,9 +90,9 @@ const awayMs = 20_000;
 
 async function apiServerAway(cluster: Cluster, t: TestContext): Promise<void> {
   const pinging = await pingAll(cluster);
-  await cluster.apiServer.stopApi();
+  await cluster.beginOutage();
   await sleep(awayMs);
-  await cluster.apiServer.startApi();
+  await cluster.endOutage();
   for (const node of cluster.nodes) await cluster.untilReady(node);
   const sent = await noneLost(pinging);
   await applyClient(cluster, { name: "after-outage", service, mode: "node" });

@@ -1,5 +1,6 @@
 /** Figures that a run of the cluster test measures: told as diagnostics and, in the end, written down for docs/kubernetes.md. */
 import { mkdirSync, writeFileSync } from "node:fs";
+import { loadavg } from "node:os";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 
@@ -22,7 +23,8 @@ export function record(t: TestContext, what: string, measured: string, goal = ""
 export function writeFigures(): void {
   if (figures.length === 0) return;
   mkdirSync(new URL("../../../dist/", import.meta.url), { recursive: true });
-  writeFileSync(file, `${JSON.stringify(figures, null, 2)}\n`);
+  const load = loadavg()[1]?.toFixed(1);
+  writeFileSync(file, `${JSON.stringify({ load, figures }, null, 2)}\n`);
 }
 
 /** The value below which so many of a hundred are. */

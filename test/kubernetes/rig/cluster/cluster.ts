@@ -25,6 +25,9 @@ export interface Cluster {
   readonly dir: string;
   readonly nodes: readonly ClusterNode[];
   readonly apiServer: ApiServer;
+  /** The API server goes away, and with it the controllers, which end without it. */
+  beginOutage(): Promise<void>;
+  endOutage(): Promise<void>;
   kubectl(args: readonly string[], input?: string): Promise<string>;
   /** Puts the images of an OCI archive onto every node. */
   importImages(archive: string): Promise<void>;
@@ -58,7 +61,7 @@ export async function startCluster(options: { readonly nodes?: number } = {}): P
     makeLan();
     undo.push(removeLan);
     const names = Array.from({ length: count }, (_, i) => `node-${i + 1}`);
-    const apiServer = await startControlPlane(names, undo);
+    const { apiServer, controllers } = await startControlPlane(names, undo);
     const dns = await startClusterDns(apiServer.api, lan.address);
     undo.push(() => dns.stop());
     const nodes = await startNodes(names, apiServer, undo);
@@ -68,6 +71,14 @@ export async function startCluster(options: { readonly nodes?: number } = {}): P
       dir: apiServer.dir,
       nodes,
       apiServer,
+      async beginOutage() {
+        await controllers.stop();
+        await apiServer.stopApi();
+      },
+      async endOutage() {
+        await apiServer.startApi();
+        controllers.start();
+      },
       kubectl: apiServer.kubectl,
       importImages: async (archive) => void (await Promise.all(nodes.map((node) => node.importImages(archive)))),
       untilReady: (node, ready = true) => untilReady(apiServer.api, node, ready),
@@ -83,7 +94,17 @@ export async function startCluster(options: { readonly nodes?: number } = {}): P
   }
 }
 
-async function startControlPlane(names: readonly string[], undo: (() => void | Promise<void>)[]): Promise<ApiServer> {
+interface ControlPlane {
+  readonly apiServer: ApiServer;
+  readonly controllers: Program;
+}
+
+interface Program {
+  start(): void;
+  stop(): Promise<void>;
+}
+
+async function startControlPlane(names: readonly string[], undo: (() => void | Promise<void>)[]): Promise<ControlPlane> {
   const kubelets = names.map((name) => `system:node:${name}`);
   const users = ["system:kube-controller-manager", "system:kube-scheduler", "system:kube-proxy", ...kubelets];
   const apiServer = await startApiServer({
@@ -105,11 +126,7 @@ async function startControlPlane(names: readonly string[], undo: (() => void | P
   });
   undo.push(() => apiServer.stop());
   const [managerPort, schedulerPort] = await freePorts(2);
-  const start = async (
-    name: "kube-controller-manager" | "kube-scheduler",
-    port: number | undefined,
-    flags: object,
-  ): Promise<void> => {
+  const prepare = (name: "kube-controller-manager" | "kube-scheduler", port: number | undefined, flags: object): Program => {
     const all = {
       kubeconfig: apiServer.kubeconfigOf(`system:${name}`),
       "bind-address": "127.0.0.1",
@@ -118,10 +135,17 @@ async function startControlPlane(names: readonly string[], undo: (() => void | P
       ...flags,
     };
     const args = Object.entries(all).map(([flag, value]) => `--${flag}=${value}`);
-    const server: Server = startServer(name, [program(name), ...args]);
-    undo.push(() => server.stop("SIGKILL"));
+    let server: Server | undefined;
+    const stop = async (): Promise<void> => await server?.stop("SIGKILL");
+    undo.push(stop);
+    return {
+      start() {
+        server = startServer(name, [program(name), ...args]);
+      },
+      stop,
+    };
   };
-  await start("kube-controller-manager", managerPort, {
+  const controllers = prepare("kube-controller-manager", managerPort, {
     "use-service-account-credentials": "true",
     "service-account-private-key-file": join(apiServer.dir, "sa.key"),
     "root-ca-file": join(apiServer.dir, "apiserver.crt"),
@@ -131,8 +155,9 @@ async function startControlPlane(names: readonly string[], undo: (() => void | P
     "node-monitor-grace-period": "12s",
     "node-monitor-period": "2s",
   });
-  await start("kube-scheduler", schedulerPort, {});
-  return apiServer;
+  controllers.start();
+  prepare("kube-scheduler", schedulerPort, {}).start();
+  return { apiServer, controllers };
 }
 
 async function startNodes(
