@@ -1,5 +1,5 @@
 /** The command line of `weft`: names, options and help. What each command does is in commands/. */
-import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Argument, Command, CommanderError, InvalidArgumentError } from "commander";
 import type { Act, Action } from "./act.js";
 import { addAuthorCommands } from "./author-commands.js";
 import { addCluster } from "./cluster/commands.js";
@@ -7,8 +7,6 @@ import type { AuditOptions } from "./commands/audit.js";
 import type { ChaosOptions } from "./commands/chaos.js";
 import type { ConnectOptions } from "./commands/connect.js";
 import type { DemoOptions } from "./commands/demo.js";
-import type { DrainOptions } from "./commands/drain.js";
-import type { GetOptions } from "./commands/get.js";
 import type { MemifOptions, MemifTool } from "./commands/memif.js";
 import type { PingOptions } from "./commands/ping.js";
 import type { RunOptions } from "./commands/run.js";
@@ -16,10 +14,8 @@ import type { ServeOptions } from "./commands/serve.js";
 import { components } from "./components.js";
 import type { CliContext } from "./context.js";
 import { nodeCount, wholeNumber } from "./numbers.js";
+import { addQuestions, type JsonOptions, question } from "./questions.js";
 import { version } from "./version.js";
-import type { SourceOptions } from "./view/sources.js";
-
-type JsonOptions = SourceOptions & { readonly json?: boolean };
 
 /** @returns the exit code */
 export async function runCommand(argv: readonly string[], context: CliContext): Promise<number> {
@@ -43,6 +39,7 @@ export async function runCommand(argv: readonly string[], context: CliContext): 
   addMemif(program, context, act);
   addCluster(program, context, act);
   addQuestions(program, context, act);
+  addDoctor(program, context, act);
   addAuthorCommands(program, context, act);
   addAudit(program, context, act);
   try {
@@ -223,62 +220,10 @@ function echoCount(text: string): number {
   return Number(text);
 }
 
-function addQuestions(program: Command, context: CliContext, act: Act): void {
-  program.commandsGroup("Questions (to the local mesh, or to --registry / --nsmgr):");
-  const question = (name: string, description: string): Command =>
-    program
-      .command(name)
-      .description(description)
-      .option("--registry <url>", "registry to ask (env WEFT_REGISTRY_URL)", context.env["WEFT_REGISTRY_URL"])
-      .option("--nsmgr <url...>", "node managers to ask (env WEFT_NSMGR_URLS)", context.env["WEFT_NSMGR_URLS"]?.split(","));
-  question("get", "list services, endpoints, connections, forwarders or pods")
-    .argument("<kind>", "services | endpoints | connections | forwarders | pods")
-    .argument("[name]", "only this one (connections: id or its beginning, or a pod's name)")
-    .addOption(new Option("-o, --output <format>", "table with more columns, or data").choices(["wide", "json", "yaml"]))
-    .option("-w, --watch", "go on with changes until interrupted")
-    .action(
-      act(async (kind: string, name: string | undefined, options: GetOptions) =>
-        (await import("./commands/get.js")).get(kind, name, options, context),
-      ),
-    );
-  question("describe", "everything known about one service, endpoint, connection, forwarder, node or pod")
-    .argument("<kind>", "service | endpoint | connection | forwarder | pod")
-    .argument("<name>", "its name (connection: id or its beginning, or the pod's name)")
-    .action(
-      act(async (kind: string, name: string, options: SourceOptions) =>
-        (await import("./commands/describe.js")).describe(kind, name, options, context),
-      ),
-    );
-  question("why", "hop by hop: the candidates considered for a connection, and the rule that chose or refused each")
-    .argument("<connection>", "id or its beginning, or the pod's name")
-    .option("--json", "one JSON object")
-    .action(
-      act(async (connection: string, options: JsonOptions) =>
-        (await import("./commands/why.js")).why(connection, options, context),
-      ),
-    );
-  question("doctor", "what this machine can do, what is wrong, how to fix it; then the health of the mesh")
+function addDoctor(program: Command, context: CliContext, act: Act): void {
+  question(program, context, "doctor", "what this machine can do, what is wrong, how to fix it; then the health of the mesh")
     .option("--json", "one JSON object")
     .action(act(async (options: JsonOptions) => (await import("./commands/doctor.js")).doctor(options, context)));
-  question("drain", "have the connections of an endpoint, forwarder or node moved elsewhere, without a packet lost")
-    .argument("<kind>", "endpoint | forwarder | node")
-    .argument("<name>", "its name")
-    .option("--timeout <duration>", "how long to wait until the last connection has gone", "30s")
-    .option("--undo", "let it take connections again")
-    .option("--json", "one JSON object")
-    .action(
-      act(async (kind: string, name: string, options: DrainOptions) =>
-        (await import("./commands/drain.js")).drain(kind, name, options, context),
-      ),
-    );
-  question("log-level", "read or change the log level of the running components")
-    .argument("[level]", "trace | debug | info | warn | error; left out: only read")
-    .option("--of <name>", "only the component of this name")
-    .action(
-      act(async (level: string | undefined, options: SourceOptions & { of?: string }) =>
-        (await import("./commands/log-level.js")).logLevel(level, options, context),
-      ),
-    );
 }
 
 /** Of this machine, whether a mesh runs or not. */

@@ -2,9 +2,9 @@
  * The command `weft`. Components run their own main in this process; every other command is one file in commands/.
  * Exit codes: 0 done, 1 it failed, 2 the command line is wrong.
  */
-import { codeName, isStatusError, toStatusError } from "../sdk/status.js";
 import { type Component, components } from "./components.js";
 import type { CliContext } from "./context.js";
+import { reportFailure } from "./failure.js";
 
 export interface Invocation {
   /** Without program and script. */
@@ -58,18 +58,4 @@ export async function main(invocation: Invocation): Promise<number> {
 async function runComponent(component: Component, { argv, env }: Invocation, { signal }: CliContext): Promise<number> {
   const { run } = await component.load();
   return run({ argv: argv.slice(1), env, signal });
-}
-
-function reportFailure(error: unknown, { signal, err }: CliContext): number {
-  if (signal.aborted) return 130;
-  const status = toStatusError(error);
-  if (isStatusError(error) || status.cause === undefined) {
-    err.write(`weft: ${status.details}\n`);
-  } else if (status.code !== 13) {
-    err.write(`weft: ${status.details} (${codeName(status.code)})\n`);
-  } else {
-    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    err.write(`weft: unexpected failure, please report it with this text:\n${text}\n`);
-  }
-  return 1;
 }

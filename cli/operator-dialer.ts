@@ -6,7 +6,7 @@ import { Code, statusError } from "../sdk/status.js";
 import { createLog } from "../sdk/telemetry/log.js";
 import { createDialer, type Dialer } from "../sdk/transport/dial.js";
 import type { CliContext } from "./context.js";
-import type { SourceOptions } from "./view/sources.js";
+import { isNamed, type SourceOptions } from "./view/sources.js";
 
 const dialTimeoutMs = 1000;
 /** An agent that does not answer must not keep a question waiting. */
@@ -18,7 +18,7 @@ const identityTimeoutMs = 5000;
  * @throws INVALID_ARGUMENT the environment's identity is not usable; DEADLINE_EXCEEDED its source does not answer
  */
 export async function operatorDialer(options: SourceOptions, { env, err, signal }: CliContext): Promise<Dialer> {
-  if (options.registry === undefined && options.nsmgr === undefined) return createDialer({ dialTimeoutMs });
+  if (!isNamed(options)) return createDialer({ dialTimeoutMs });
   const read = readSettings({ name: "weft", summary: "" }, identitySettings, { argv: [], env });
   if (!read.ok) throw statusError(Code.INVALID_ARGUMENT, read.text);
   const { spiffeEndpointSocket, tlsCert, tlsKey, tlsBundle, caUrl, joinToken } = read.values;

@@ -24,7 +24,7 @@ export function addCluster(program: Command, context: CliContext, act: Act): voi
     .description("collect what a report of a problem needs into a folder, with secrets removed")
     .option("--out <folder>", "default: weft-bundle-TIME")
     .action(act(async (options: ClusterOptions & { out?: string }) => (await import("./bundle.js")).bundle(options, context)));
-  const cluster = program.command("cluster").description("questions to a cluster: get, describe, doctor");
+  const cluster = program.command("cluster").description("questions to a cluster: get, describe, why, doctor, log-level");
   reaching(cluster.command("get"))
     .argument("<kind>", "services | endpoints | connections | pods")
     .addOption(new Option("-o, --output <format>", "instead of a table").choices(["json", "yaml"]))
@@ -45,5 +45,24 @@ export function addCluster(program: Command, context: CliContext, act: Act): voi
     .option("--json", "one JSON object")
     .action(
       act(async (options: ClusterOptions & { json?: boolean }) => (await import("./doctor.js")).clusterDoctor(options, context)),
+    );
+  reaching(cluster.command("why"))
+    .description("hop by hop: the candidates considered for a pod's connections, and the rule that chose or refused each")
+    .argument("<pod>", "POD or NAMESPACE/POD")
+    .option("--service <name>", "only the connection to this network service")
+    .option("--json", "one JSON object")
+    .action(
+      act(async (pod: string, options: ClusterOptions & { json?: boolean; service?: string }) =>
+        (await import("./why.js")).clusterWhy(pod, options, context),
+      ),
+    );
+  reaching(cluster.command("log-level"))
+    .description("read or change the log level of managers and forwarders")
+    .argument("[level]", "trace | debug | info | warn | error; left out: only read")
+    .option("--node <name>", "only of this node")
+    .action(
+      act(async (level: string | undefined, options: ClusterOptions & { node?: string }) =>
+        (await import("./log-level.js")).clusterLogLevel(level, options, context),
+      ),
     );
 }

@@ -1,14 +1,13 @@
 /** weft why: for one connection, hop by hop, what was considered and which rule chose or refused it. */
 
-import { timestampMs } from "../../sdk/timestamp.js";
 import type { CliContext } from "../context.js";
 import { operatorDialer } from "../operator-dialer.js";
 import { collectConnections } from "../view/collect.js";
 import { findConnection } from "../view/find.js";
-import { type Explained, explainHop, indent } from "../view/inspect.js";
+import { explainHop } from "../view/inspect.js";
 import { plain } from "../view/plain.js";
+import { type DecisionTold, renderHop } from "../view/render-hop.js";
 import { findSources, type Source, type SourceOptions } from "../view/sources.js";
-import { formatTable } from "../view/table.js";
 
 export async function why(
   wanted: string,
@@ -22,18 +21,22 @@ export async function why(
     const { found, problems } = await collectConnections(dialer, sources, signal);
     const view = findConnection(found, wanted);
     const explained = await Promise.all(view.hops.map((hop) => explainHop(dialer, hop, sourceOf(sources, hop.name), signal)));
+    const hops = explained.map(({ hop, decisions, note }) => ({
+      name: hop.name,
+      id: hop.id,
+      node: hop.node,
+      kind: hop.kind,
+      note,
+      decisions: decisions.map((decision) => plain(decision) as DecisionTold),
+    }));
     if (options.json === true) {
-      const hops = explained.map(({ hop, decisions, note }) => ({
-        name: hop.name,
-        id: hop.id,
-        note,
-        decisions: decisions.map((decision) => plain(decision)),
-      }));
-      out.write(`${JSON.stringify({ connection: view.id, client: view.client, service: view.service, hops }, null, 2)}\n`);
+      out.write(
+        `${JSON.stringify({ connection: view.id, client: view.client, service: view.service, endpoint: view.endpoint, hops }, null, 2)}\n`,
+      );
       return 0;
     }
     out.write(`${view.client} asked for ${view.service} and is connected to ${view.endpoint} (${view.state}, id ${view.id})\n\n`);
-    explained.forEach((entry, index) => void out.write(renderHop(entry, index)));
+    hops.forEach((hop, index) => void out.write(renderHop(hop, index)));
     for (const problem of problems) err.write(`weft: ${problem}\n`);
     return 0;
   } finally {
@@ -44,17 +47,4 @@ export async function why(
 /** Workloads make their names unique by a suffix. */
 function sourceOf(sources: readonly Source[], hopName: string): Source | undefined {
   return sources.find(({ name }) => name === hopName) ?? sources.find(({ name }) => hopName.startsWith(`${name}-`));
-}
-
-function renderHop({ hop, decisions, note }: Explained, index: number): string {
-  const head = `${index + 1}. ${hop.name}${hop.node === "" ? "" : ` on ${hop.node}`} (${hop.kind})`;
-  if (decisions.length === 0) return `${head}: ${note}\n`;
-  const rows = decisions.map(({ at, step, candidate, verdict, rule }) => [
-    at === undefined ? "" : new Date(timestampMs(at)).toISOString().slice(11, 23),
-    step,
-    candidate,
-    verdict,
-    rule,
-  ]);
-  return `${head}\n${indent(indent(formatTable(["AT", "STEP", "CANDIDATE", "VERDICT", "RULE"], rows)))}`;
 }

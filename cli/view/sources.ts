@@ -17,7 +17,14 @@ export interface Source {
 
 export interface SourceOptions {
   readonly registry?: string | undefined;
+  /** URL, or NAME=URL: by its name a component is found on the path of a connection. */
   readonly nsmgr?: readonly string[] | undefined;
+  readonly forwarder?: readonly string[] | undefined;
+}
+
+/** Whether somebody other than the local mesh is meant. */
+export function isNamed({ registry, nsmgr, forwarder }: SourceOptions): boolean {
+  return registry !== undefined || nsmgr !== undefined || forwarder !== undefined;
 }
 
 /** How long one component may take to answer a question. */
@@ -28,7 +35,7 @@ export const questionTimeoutMs = 5000;
  * @throws FAILED_PRECONDITION when nothing is named and no local mesh runs
  */
 export async function findSources(options: SourceOptions, dialer: Dialer, signal: AbortSignal): Promise<readonly Source[]> {
-  if (options.registry !== undefined || options.nsmgr !== undefined) return namedSources(options, dialer, signal);
+  if (isNamed(options)) return namedSources(options, dialer, signal);
   const mesh = runningMesh();
   if (mesh === undefined) {
     throw statusError(
@@ -63,13 +70,22 @@ export function registryOf(sources: readonly Source[]): Source {
 
 /** Node managers that are not named are those that endpoints registered through. */
 async function namedSources(options: SourceOptions, dialer: Dialer, signal: AbortSignal): Promise<readonly Source[]> {
-  const named = (options.nsmgr ?? []).map((url) => ({ kind: "nsmgr" as const, name: url, node: "", url }));
+  const named = [
+    ...(options.nsmgr ?? []).map((text) => sourceAt("nsmgr", text)),
+    ...(options.forwarder ?? []).map((text) => sourceAt("forwarder", text)),
+  ];
   if (options.registry === undefined) return named;
   const registry: Source = { kind: "registry", name: "registry", node: "", url: options.registry };
   if (named.length > 0) return [registry, ...named];
   const endpoints = await listEndpoints(dialer, registry.url, signal);
   const urls = new Set(endpoints.map(({ url }) => url).filter((url) => !url.startsWith("unix:") && url !== ""));
   return [registry, ...[...urls].map((url) => ({ kind: "nsmgr" as const, name: url, node: "", url }))];
+}
+
+/** @param text  URL or NAME=URL */
+function sourceAt(kind: SourceKind, text: string): Source {
+  const [, name, url] = /^([\w.-]+)=(.+)$/.exec(text) ?? [];
+  return { kind, name: name ?? text, node: "", url: url ?? text };
 }
 
 export async function listEndpoints(dialer: Dialer, url: string, signal: AbortSignal): Promise<NetworkServiceEndpoint[]> {

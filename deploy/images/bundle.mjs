@@ -32,9 +32,11 @@ export async function bundle(image, folder, cpu = process.arch) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const { metafile } = await build({
-    stdin: { contents: startOf(image), resolveDir: top, sourcefile: `${image.name}.ts`, loader: "ts" },
+    entryPoints: [
+      { in: `start:${image.entry}`, out: "main" },
+      ...Object.entries(image.tools ?? {}).map(([name, entry]) => ({ in: `start:${entry}`, out: name })),
+    ],
     outdir: folder,
-    entryNames: "main",
     chunkNames: "[hash]",
     outExtension: { ".js": ".mjs" },
     bundle: true,
@@ -47,7 +49,7 @@ export async function bundle(image, folder, cpu = process.arch) {
     keepNames: true,
     legalComments: "none",
     external: native,
-    plugins: [lmdbNative],
+    plugins: [starts, lmdbNative],
     metafile: true,
     absWorkingDir: top,
     logLevel: "warning",
@@ -78,8 +80,21 @@ function leanText(path) {
   if (lean !== text) writeFileSync(path, lean);
 }
 
-/** The first module: signals become an AbortSignal, the exit code is what `run` says. */
-function startOf({ entry }) {
+/** `start:PATH` is the first module of a program whose code is in PATH. */
+const starts = {
+  name: "starts",
+  setup(build) {
+    build.onResolve({ filter: /^start:/ }, ({ path }) => ({ path: path.slice("start:".length), namespace: "start" }));
+    build.onLoad({ filter: /.*/, namespace: "start" }, ({ path }) => ({
+      contents: startOf(path),
+      resolveDir: top,
+      loader: "ts",
+    }));
+  },
+};
+
+/** Signals become an AbortSignal, the exit code is what `run` says. */
+function startOf(entry) {
   if (entry === "cli/main.ts") {
     return `import { main } from "./cli/main.ts";
 process.exitCode = await main({ argv: process.argv.slice(2), env: process.env, self: process.argv.slice(0, 2) });`;

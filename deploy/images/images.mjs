@@ -9,7 +9,7 @@ const nobody = "65532:65532";
 
 /**
  * `entry`: the module whose `run` (or `main`) is the process. `user`: empty = root, with the reason.
- * `programs`: of the system, copied with their libraries.
+ * `programs`: of the system, copied with their libraries. `tools`: further programs beside main.mjs, by name.
  */
 export const images = [
   { name: "registry", entry: "registry/main.ts", user: nobody, programs: [] },
@@ -20,7 +20,7 @@ export const images = [
   { name: "ca", entry: "apps/ca/main.ts", user: nobody, programs: [] },
   { name: "webhook", entry: "webhook/main.ts", user: nobody, programs: [] },
   // root: it opens the network namespaces of other users' processes
-  { name: "agent", entry: "apps/node-agent/main.ts", user: "", programs: [] },
+  { name: "agent", entry: "apps/node-agent/main.ts", user: "", programs: [], tools: { weft: "cli/ask.ts" } },
   { name: "client", entry: "apps/client/main.ts", user: nobody, programs: [] },
   { name: "endpoint", entry: "apps/icmp-responder/main.ts", user: nobody, programs: [] },
   // root: nft wants CAP_NET_ADMIN in effect

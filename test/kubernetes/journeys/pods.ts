@@ -113,6 +113,25 @@ function mistakesAndLimits(cluster: () => Cluster): void {
     await cluster().kubectl(["delete", "namespace", "strict-journey", "--wait"]);
   });
 
+  test("row 9.8: kubectl weft through the API server alone: get, describe, why, doctor, log-level", async () => {
+    const weft = (...args: string[]): Promise<string> =>
+      runBlock(`node scripts/kubectl-weft.mjs ${args.join(" ")}`, cluster().kubeconfig);
+    assert.match(await weft("get", "connections"), /node-node-2 +near +nsm-1 +Connected/);
+    assert.match(await weft("describe", "connection", "node-node-2"), /networkService: near/);
+    for (const pod of ["node-node-2", "sidecar-node-2"]) {
+      const said = await weft("why", `${namespace}/${pod}`);
+      assert.match(said, /asked for near and is connected to near-/);
+      // the endpoint is on the other node, and both forwarders are on the way
+      for (const part of ["nsmgr-node-2", "forwarder-node-2", "nsmgr-node-1", "forwarder-node-1"])
+        assert.match(said, new RegExp(part));
+      assert.match(said, /AT +STEP +CANDIDATE +VERDICT +RULE/);
+      assert.doesNotMatch(said, /does not answer|cannot be asked/);
+    }
+    assert.match(await weft("log-level", "debug", "--node", "node-2"), /nsmgr-node-2 +debug\n[\s\S]*forwarder-node-2 +debug/);
+    assert.match(await weft("log-level"), /nsmgr-node-1 +info\n[\s\S]*nsmgr-node-2 +debug/);
+    assert.match(await weft("doctor"), /a forwarder on each of 2/);
+  });
+
   test("the pods go, and nothing of them stays on the nodes", async () => {
     await cluster().kubectl(["delete", "namespace", namespace, "--wait"]);
     for (const node of cluster().nodes) {

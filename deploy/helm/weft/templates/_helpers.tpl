@@ -66,6 +66,18 @@ imagePullSecrets: {{ toJson . }}
 {{- end }}
 {{- end }}
 
+{{- /* Who may see and inspect everything: agents tell what pods have, and answer `weft cluster why`. */}}
+{{- define "weft.operatorsEnv" -}}
+{{- $all := .Values.identity.operators }}
+{{- if eq .Values.identity.kind "ca" }}
+{{- $agent := printf "spiffe://%s/ns/%s/sa/%s-agent" .Values.identity.trustDomain .Release.Namespace (include "weft.name" .) }}
+{{- $all = concat (list $agent (printf "%s/*" $agent)) $all }}
+{{- end }}
+{{- with $all }}
+- {name: WEFT_OPERATORS, value: {{ join "," . | quote }}}
+{{- end }}
+{{- end }}
+
 {{- define "weft.identityMounts" -}}
 {{- if eq .Values.identity.kind "spire" }}
 - {name: identity, mountPath: {{ .Values.identity.spire.socketFolder }}, readOnly: true}
