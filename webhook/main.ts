@@ -1,5 +1,4 @@
 /** Life of the admission webhook: settings → API → certificate → HTTPS → wait → stop. */
-import { readFile } from "node:fs/promises";
 import { Counter, Histogram } from "prom-client";
 import { readSettings, reportUnread } from "../sdk/config/table.js";
 import { createKubernetesApi, type KubernetesApi } from "../sdk/kubernetes/api.js";
@@ -7,6 +6,7 @@ import { findApiConnection } from "../sdk/kubernetes/connection.js";
 import { toStatusError } from "../sdk/status.js";
 import { startTelemetry, type Telemetry } from "../sdk/telemetry/telemetry.js";
 import { type AdmissionServer, serveAdmission } from "./admission-server.js";
+import { followCertificateFiles, readCertificateFiles } from "./certificate-files.js";
 import { createNamespaceBook, hasNativeSidecars } from "./cluster.js";
 import { sidecarOf, type WebhookConfig, webhookSettings } from "./config.js";
 import { decide } from "./decide.js";
@@ -15,6 +15,8 @@ import { ensureCaBundle, ensureCertificate, type KeepCertificateOptions, keepCer
 const command = { name: "weft webhook", summary: "The admission webhook: pods get their clients by annotation." };
 /** How often certificate, Secret and webhook configuration are looked at. */
 const lookMs = 15_000;
+/** How often files with a certificate are read. */
+const fileLookMs = 5_000;
 const longestPauseMs = 10_000;
 
 /** The command `weft webhook`; the result is its exit code. */
@@ -75,7 +77,7 @@ async function start(
     log,
     nowMs: Date.now,
   };
-  const files = await filesOf(config);
+  const files = await readCertificateFiles(config);
   const certificate = files ?? (await untilKnown(() => ensureCertificate(keep), log, signal));
   const { csi, annotation, mode: defaultMode } = config;
   const server = await serveAdmission({
@@ -95,21 +97,18 @@ async function start(
   const watching = new AbortController();
   stops.push(() => watching.abort());
   if (files === undefined) void keepCertificate({ ...keep, everyMs: lookMs, signal: watching.signal }, (set) => server.use(set));
+  else {
+    void followCertificateFiles({ files: config, everyMs: fileLookMs, log, signal: watching.signal }, files, async (now) => {
+      server.use(now);
+      if (now.caPem !== undefined) await ensureCaBundle(keep, now.caPem);
+    });
+  }
   return server;
 }
 
 function namesOf({ serviceName, namespace, certNames }: WebhookConfig): string[] {
   const service = `${serviceName}.${namespace}.svc`;
   return [service, `${service}.cluster.local`, ...certNames];
-}
-
-async function filesOf({ certFile, keyFile, caBundleFile }: WebhookConfig) {
-  if (certFile === undefined && keyFile === undefined) return undefined;
-  if (certFile === undefined || keyFile === undefined)
-    throw new Error("NSM_CERT_FILE_PATH and NSM_KEY_FILE_PATH must be set together");
-  const read = (path: string): Promise<string> => readFile(path, "utf8");
-  const caPem = caBundleFile === undefined ? undefined : await read(caBundleFile);
-  return { certificatePem: await read(certFile), keyPem: await read(keyFile), caPem };
 }
 
 function meter({ metrics }: Telemetry): (durationMs: number, allowed: boolean) => void {

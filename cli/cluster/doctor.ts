@@ -1,6 +1,8 @@
 /** weft cluster doctor: what is wrong with the mesh of a cluster, with the remedy. */
+import { modeAnnotation, servicesAnnotation } from "../../sdk/kubernetes/annotation.js";
 import type { KubernetesApi } from "../../sdk/kubernetes/api.js";
-import { connections, type KubernetesObject, nodes, pathOf } from "../../sdk/kubernetes/resource.js";
+import { isApiError } from "../../sdk/kubernetes/api-error.js";
+import { connections, type KubernetesObject, nodes, pathOf, pods } from "../../sdk/kubernetes/resource.js";
 import { toStatusError } from "../../sdk/status.js";
 import type { CliContext } from "../context.js";
 import { formatTable } from "../view/table.js";
@@ -26,6 +28,7 @@ export function clusterDoctor(options: ClusterOptions & { readonly json?: boolea
     await look("parts", () => parts(api, namespace));
     await look("nodes", () => everyNode(api, namespace));
     await look("webhook", () => webhook(api));
+    await look("admission", () => admission(api));
     await look("connections", () => unconnected(api));
     const ok = findings.every((finding) => finding.ok);
     if (options.json === true) context.out.write(`${JSON.stringify({ ok, findings }, null, 2)}\n`);
@@ -99,6 +102,55 @@ async function webhook(api: KubernetesApi): Promise<Finding[]> {
       detail: ok ? "has its authority" : "has no caBundle: is a pod of the webhook running, and may it patch this?",
     };
   });
+}
+
+/** Whether the webhook is really called and answers, by a pod that the server checks and never makes. */
+async function admission(api: KubernetesApi): Promise<Finding[]> {
+  const name = "admission";
+  const annotations = { [servicesAnnotation]: "kernel://weft-doctor/nsm-1" };
+  const body = { apiVersion: "v1", kind: "Pod", metadata: { name: "weft-doctor", annotations }, spec: probe };
+  try {
+    type Made = KubernetesObject & { readonly metadata: { readonly annotations?: Readonly<Record<string, string>> } };
+    const path = pathOf(pods, { namespace: "default" });
+    const { metadata } = await api.call<Made>({ method: "POST", path, query: { dryRun: "All" }, body });
+    const mode = metadata.annotations?.[modeAnnotation];
+    if (mode !== undefined) return [{ name, ok: true, detail: `an annotated pod in namespace default gets mode ${mode}` }];
+    const remedy = "is the webhook installed, and does its namespaceSelector choose this namespace?";
+    return [{ name, ok: false, detail: `an annotated pod in namespace default is left as it is: ${remedy}` }];
+  } catch (error) {
+    if (isApiError(error) && error.httpStatus === 403) {
+      return [{ name, ok: true, detail: "not tried: the kubeconfig's user may not create pods in namespace default" }];
+    }
+    const { details } = toStatusError(error);
+    return [{ name, ok: false, detail: `no annotated pod can be made: ${details}${remedyFor(details)}` }];
+  }
+}
+
+/** Taken by every level of Pod Security. */
+const probe = {
+  containers: [
+    {
+      name: "probe",
+      image: "weft-doctor",
+      securityContext: {
+        allowPrivilegeEscalation: false,
+        capabilities: { drop: ["ALL"] },
+        runAsNonRoot: true,
+        runAsUser: 65532,
+        seccompProfile: { type: "RuntimeDefault" },
+      },
+    },
+  ],
+};
+
+function remedyFor(details: string): string {
+  if (/expired/.test(details))
+    return "; put a new certificate where the webhook reads its own (NSM_CERT_FILE_PATH), or correct the clocks of its node and of the API server";
+  if (/x509|certificate/.test(details))
+    return "; the webhook writes its authority into its configuration: may it patch that, and does it run?";
+  if (/failed calling webhook/.test(details))
+    return "; does a pod of the webhook run, and can the API server reach it (NetworkPolicies)?";
+  return "";
 }
 
 async function unconnected(api: KubernetesApi): Promise<Finding[]> {

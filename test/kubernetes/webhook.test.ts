@@ -1,10 +1,14 @@
 /** The admission webhook behind a real API server. */
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { type TestContext, test } from "node:test";
+import { clusterDoctor } from "../../cli/cluster/doctor.js";
 import { pathOf, secrets } from "../../sdk/kubernetes/resource.js";
 import { until } from "../../sdk/testing/until.js";
+import { makeCertificates, renewCertificate } from "../../webhook/certificates.js";
 import { webhookConfigurations } from "../../webhook/keep-certificate.js";
 import { run } from "../../webhook/main.js";
 import { type ApiServer, noApiServer, startApiServer } from "./rig/api-server.js";
@@ -88,6 +92,68 @@ test("rows 9.1, 9.2, 9.3: the apiserver calls the webhook; pods get clients; mis
   await webhook.stop();
 });
 
+test("row 9.3: a certificate in files that has expired is told with the remedy, and a new one there is used without a restart", {
+  skip: noApiServer(),
+}, async (t) => {
+  const server = await startApiServer();
+  t.after(() => server.stop());
+  const certificates = await makeCertificates(["localhost"], Date.now(), 10_000);
+  const files = {
+    cert: join(server.dir, "webhook.crt"),
+    key: join(server.dir, "webhook.key"),
+    ca: join(server.dir, "webhook-ca.crt"),
+  };
+  const write = ({ certificatePem, keyPem, caPem }: typeof certificates): void => {
+    writeFileSync(files.key, keyPem, { mode: 0o600 });
+    writeFileSync(files.cert, certificatePem);
+    writeFileSync(files.ca, caPem);
+  };
+  write(certificates);
+  await startWebhook(t, server, {
+    NSM_CERT_FILE_PATH: files.cert,
+    NSM_KEY_FILE_PATH: files.key,
+    NSM_CA_BUNDLE_FILE_PATH: files.ca,
+  });
+  const annotations = { "networkservicemesh.io": url };
+  // the apiserver keeps connections that it has; a new one sees the end of the certificate
+  const refusal = await found("the end of the certificate", async () => {
+    await server.stopApi();
+    await server.startApi();
+    return await create(server, "default", pod("late", annotations)).then(
+      () => undefined,
+      (error: Error) => error.message,
+    );
+  });
+  assert.match(refusal, /failed calling webhook.*expired/s);
+  const said: string[] = [];
+  const context = {
+    env: {},
+    self: [],
+    signal: AbortSignal.timeout(30_000),
+    out: { write: (text: string) => said.push(text) },
+    err: { write() {} },
+  };
+  assert.equal(await clusterDoctor({ kubeconfig: server.kubeconfig }, context), 1);
+  assert.match(said.join(""), /no annotated pod can be made: .*expired.*; put a new certificate/);
+  write(await renewCertificate(certificates, ["localhost"], Date.now()));
+  await until(
+    "the new certificate",
+    async () => (await create(server, "default", pod("in-time", annotations)).catch(() => undefined)) !== undefined,
+    30_000,
+  );
+});
+
+async function found<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
+  const all: T[] = [];
+  const one = async (): Promise<boolean> => {
+    const seen = await look();
+    if (seen !== undefined) all.push(seen);
+    return all.length > 0;
+  };
+  await until(what, one, 60_000);
+  return all[0] as T;
+}
+
 interface Made {
   readonly metadata: { readonly annotations?: Record<string, string> };
   readonly spec: { readonly initContainers?: readonly (Record<string, unknown> & { readonly name: string })[] };
@@ -140,7 +206,11 @@ function namesOf(containers: readonly { readonly name: string }[] | undefined): 
   return (containers ?? []).map(({ name }) => name);
 }
 
-async function startWebhook(t: TestContext, server: ApiServer): Promise<{ stop(): Promise<void> }> {
+async function startWebhook(
+  t: TestContext,
+  server: ApiServer,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<{ stop(): Promise<void> }> {
   const port = await freePort();
   await server.kubectl(["create", "-f", "-"], JSON.stringify(configurationAt(`https://localhost:${port}/mutate`)));
   const stopping = new AbortController();
@@ -151,6 +221,7 @@ async function startWebhook(t: TestContext, server: ApiServer): Promise<{ stop()
     NSM_CONTAINER_IMAGES: "ghcr.io/weft/client:test",
     WEFT_CERT_NAMES: "localhost",
     NSM_LOG_LEVEL: "warn",
+    ...settings,
   };
   const ended = run({ argv: [], env, signal: stopping.signal });
   const stop = async (): Promise<void> => {
