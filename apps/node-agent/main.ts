@@ -18,6 +18,7 @@ import { createPodFinder } from "./find-pod.js";
 import { followManager } from "./follow-manager.js";
 import { type HeldPod, type HoldPodOptions, holdPod } from "./hold-pod.js";
 import { createPodBook } from "./pod-book.js";
+import { watchClock } from "./watch-clock.js";
 import { clientNameOf, connectionId } from "./wish.js";
 import { writeNetworks } from "./write-networks.js";
 
@@ -62,13 +63,15 @@ export function run(options: RunOptions): Promise<number> {
       });
     };
     const finder = createPodFinder();
+    const reportEvent = createEventReporter({ api, component: "weft-agent", instance: values.nodeName, log });
+    void watchClock({ api, node: values.nodeName, reportEvent, log, signal: stopping.signal });
     const book = createPodBook({
       annotation: values.annotation,
       node: values.nodeName,
       api,
       log,
       shown,
-      reportEvent: createEventReporter({ api, component: "weft-agent", instance: values.nodeName, log }),
+      reportEvent,
       hold: (wish, onChange): HeldPod => holdPod({ wish, finder, connect: connectOne, onChange, log }),
     });
     const watch = listWatch<KubernetesObject>({

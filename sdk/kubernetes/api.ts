@@ -32,6 +32,8 @@ export interface KubernetesApi {
   call<T>(request: ApiRequest): Promise<T>;
   /** Calls and gives the answer as a stream, once its head says that it is none of refusal; for watches and logs. */
   open(request: ApiRequest): Promise<IncomingMessage>;
+  /** The server's clock as its last answer told it (header Date: whole seconds); undefined = there was no answer yet. */
+  serverClock(): { readonly toldMs: number; readonly sinceMs: number } | undefined;
   /** Ends the kept connections. */
   close(): void;
 }
@@ -54,6 +56,13 @@ export function createKubernetesApi(connection: ApiConnection, options: { readon
   const secure = connection.server.protocol === "https:";
   const agentOptions = { keepAlive: true, keepAliveMsecs: keepAliveDelayMs, maxFreeSockets: 4 };
   const agent = secure ? new HttpsAgent(agentOptions) : new HttpAgent(agentOptions);
+
+  let clock: { toldMs: number; heardMs: number } | undefined;
+
+  function hear({ headers }: IncomingMessage): void {
+    const toldMs = Date.parse(headers.date ?? "");
+    if (!Number.isNaN(toldMs)) clock = { toldMs, heardMs: performance.now() };
+  }
 
   async function send(what: string, request: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const { method = "GET", body } = request;
@@ -79,7 +88,10 @@ export function createKubernetesApi(connection: ApiConnection, options: { readon
       new Promise((resolve, reject) => {
         const made: ClientRequest = secure ? httpsRequest(url, sent) : httpRequest(url, sent);
         made.once("socket", (socket: TLSSocket) => socket.setKeepAlive(true, keepAliveDelayMs));
-        made.once("response", resolve);
+        made.once("response", (response) => {
+          hear(response);
+          resolve(response);
+        });
         made.on("error", (error) => reject(Object.assign(error, { onKeptSocket: made.reusedSocket })));
         made.end(text);
       });
@@ -132,6 +144,7 @@ export function createKubernetesApi(connection: ApiConnection, options: { readon
         clearTimeout(timer);
       }
     },
+    serverClock: () => clock && { toldMs: clock.toldMs, sinceMs: performance.now() - clock.heardMs },
     close: () => agent.destroy(),
   };
 }
