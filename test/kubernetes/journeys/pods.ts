@@ -125,7 +125,8 @@ function mistakesAndLimits(cluster: () => Cluster): void {
       for (const part of ["nsmgr-node-2", "forwarder-node-2", "nsmgr-node-1", "forwarder-node-1"])
         assert.match(said, new RegExp(part));
       assert.match(said, /AT +STEP +CANDIDATE +VERDICT +RULE/);
-      assert.doesNotMatch(said, /does not answer|cannot be asked/);
+      assert.doesNotMatch(said, /does not answer/);
+      for (const part of ["forwarder-node-1", "forwarder-node-2"]) assert.match(said, new RegExp(`${part} \\(forwarder\\)\\n`));
     }
     assert.match(await weft("log-level", "debug", "--node", "node-2"), /nsmgr-node-2 +debug\n[\s\S]*forwarder-node-2 +debug/);
     assert.match(await weft("log-level"), /nsmgr-node-1 +info\n[\s\S]*nsmgr-node-2 +debug/);
@@ -146,6 +147,14 @@ function quickstart(cluster: () => Cluster): void {
     assert.match(install ?? "", /helm install/);
     const said: string[] = [];
     for (const block of blocks.slice(0, -1)) said.push(await runBlock(block, cluster().kubeconfig));
+    const path = pathOf(connections, { namespace: "quickstart" });
+    const { items } = await cluster().api.call<{ items: { status?: { path?: readonly string[] } }[] }>({ path });
+    const hops = items.flatMap(({ status }) => status?.path ?? []);
+    for (const part of [/^firewall-/, /^web-/])
+      assert.ok(
+        hops.some((hop) => part.test(hop)),
+        `${part} is on the way: ${hops.join()}`,
+      );
     assert.match(said.join("\n"), /172\.16\.100\.\d+: \d+\.\d+ ms/, "the client pings through the firewall");
     assert.match(said.at(-1) ?? "", /client-\S+ +1\/1 +Running/, "one container in mode node");
     await cluster().kubectl(["delete", "namespace", "quickstart", "--wait"]);
