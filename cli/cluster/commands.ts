@@ -7,11 +7,6 @@ import type { ClusterOptions } from "./open.js";
 
 export function addCluster(program: Command, context: CliContext, act: Act): void {
   program.commandsGroup("A Kubernetes cluster (through the kubeconfig; as `kubectl weft`, too):");
-  const reaching = (command: Command): Command =>
-    command
-      .option("--kubeconfig <file>", "default: as kubectl does")
-      .option("--context <name>", "of the kubeconfig")
-      .option("-n, --namespace <name>", "of the release", "weft-system");
   reaching(program.command("install"))
     .description("install or upgrade the chart, after a look at the cluster; what follows -- goes to helm")
     .argument("[helm...]", "for example -- --set webhook.mode=node")
@@ -24,6 +19,17 @@ export function addCluster(program: Command, context: CliContext, act: Act): voi
     .description("collect what a report of a problem needs into a folder, with secrets removed")
     .option("--out <folder>", "default: weft-bundle-TIME")
     .action(act(async (options: ClusterOptions & { out?: string }) => (await import("./bundle.js")).bundle(options, context)));
+  addClusterQuestions(program, context, act);
+}
+
+function reaching(command: Command): Command {
+  return command
+    .option("--kubeconfig <file>", "default: as kubectl does")
+    .option("--context <name>", "of the kubeconfig")
+    .option("-n, --namespace <name>", "of the release", "weft-system");
+}
+
+function addClusterQuestions(program: Command, context: CliContext, act: Act): void {
   const cluster = program.command("cluster").description("questions to a cluster: get, describe, why, doctor, log-level");
   reaching(cluster.command("get"))
     .argument("<kind>", "services | endpoints | connections | pods")
