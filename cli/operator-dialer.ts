@@ -1,9 +1,10 @@
 /** The dialer of an operator's questions: with the identity of the environment, for a mesh that is not the local one. */
 import { identitySettings } from "../sdk/config/identity.js";
 import { readSettings } from "../sdk/config/table.js";
+import type { Identity } from "../sdk/identity/identity.js";
 import { startIdentity } from "../sdk/identity/start.js";
 import { Code, statusError } from "../sdk/status.js";
-import { createLog } from "../sdk/telemetry/log.js";
+import { createLog, type Log } from "../sdk/telemetry/log.js";
 import { createDialer, type Dialer } from "../sdk/transport/dial.js";
 import type { CliContext } from "./context.js";
 import { isNamed, type SourceOptions } from "./view/sources.js";
@@ -17,15 +18,10 @@ const identityTimeoutMs = 5000;
  * environment (SPIFFE_ENDPOINT_SOCKET, WEFT_TLS_*, WEFT_CA_URL), if there is one.
  * @throws INVALID_ARGUMENT the environment's identity is not usable; DEADLINE_EXCEEDED its source does not answer
  */
-export async function operatorDialer(options: SourceOptions, { env, err, signal }: CliContext): Promise<Dialer> {
+export async function operatorDialer(options: SourceOptions, context: CliContext): Promise<Dialer> {
   if (!isNamed(options)) return createDialer({ dialTimeoutMs });
-  const read = readSettings({ name: "weft", summary: "" }, identitySettings, { argv: [], env });
-  if (!read.ok) throw statusError(Code.INVALID_ARGUMENT, read.text);
-  const { spiffeEndpointSocket, tlsCert, tlsKey, tlsBundle, caUrl, joinToken } = read.values;
-  const given = [spiffeEndpointSocket, tlsCert, tlsKey, tlsBundle[0], caUrl, joinToken].some((value) => value !== undefined);
-  const log = createLog({ name: "weft", level: "warn", destination: err });
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(identityTimeoutMs)]);
-  const identity = await startIdentity({ ...read.values, insecure: !given }, { log, signal: limit });
+  const log = createLog({ name: "weft", level: "warn", destination: context.err });
+  const identity = await environmentIdentity(context, log);
   const dialer = createDialer({ dialTimeoutMs, identity, log });
   return {
     ...dialer,
@@ -34,4 +30,17 @@ export async function operatorDialer(options: SourceOptions, { env, err, signal 
       identity?.close();
     },
   };
+}
+
+/**
+ * The identity that the environment speaks of; undefined = it speaks of none.
+ * @throws INVALID_ARGUMENT it is not usable; DEADLINE_EXCEEDED its source does not answer
+ */
+export async function environmentIdentity({ env, signal }: CliContext, log: Log): Promise<Identity | undefined> {
+  const read = readSettings({ name: "weft", summary: "" }, identitySettings, { argv: [], env });
+  if (!read.ok) throw statusError(Code.INVALID_ARGUMENT, read.text);
+  const { spiffeEndpointSocket, tlsCert, tlsKey, tlsBundle, caUrl, joinToken } = read.values;
+  const given = [spiffeEndpointSocket, tlsCert, tlsKey, tlsBundle[0], caUrl, joinToken].some((value) => value !== undefined);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(identityTimeoutMs)]);
+  return await startIdentity({ ...read.values, insecure: !given }, { log, signal: limit });
 }

@@ -103,8 +103,8 @@ export const forwarderSettings = {
   ),
   coreHost: setting(
     "WEFT_CORE_HOST",
-    oneOf("keeper", "thread"),
-    "where the packet core runs: in processes of its own, or in this one",
+    oneOf("keeper", "service", "thread"),
+    "where the packet core runs: in processes of its own that we start, or that a service runs (weft-fast keeper STATE/core.sock), or in this one",
     {
       default: "keeper",
     },

@@ -71,6 +71,8 @@ interface Parts {
 
 /** Room in sockaddr_un (unix(7)). */
 const maxSocketBytes = 107;
+/** So long a keeper that a service runs may take to start. */
+const serviceWaitMs = 60_000;
 
 async function openFast(config: Settings, { kernel, stateDir, log, processEnv = {} }: Parts): Promise<DataPlane> {
   const { createFastDataPlane } = await import("./dataplane/fast/fast.js");
@@ -84,7 +86,8 @@ async function openFast(config: Settings, { kernel, stateDir, log, processEnv = 
     : `the packet core is not built (${program}); install a C compiler and run "npm run build:native"`;
   if (obstacle !== undefined && config.dataPlane === "fast")
     throw statusError(Code.FAILED_PRECONDITION, `data plane fast: ${obstacle}`);
-  const inKeeper = (): ReturnType<typeof openKeeperCore> => openKeeperCore({ socketPath, program, processEnv });
+  const wait = config.coreHost === "service" ? { awaitMs: serviceWaitMs } : {};
+  const inKeeper = (): ReturnType<typeof openKeeperCore> => openKeeperCore({ socketPath, program, processEnv, ...wait });
   const inThread = async () => (await import("./native/in-process.js")).openInProcessCore();
   const openCore = config.coreHost === "thread" ? inThread : inKeeper;
   const dpdk = await openDpdk(config, openCore, obstacle, log);

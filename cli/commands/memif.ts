@@ -1,7 +1,10 @@
 /** weft memif ping|blast|sink|echo: tries a memif connection without a program of one's own. */
+import type { Identity } from "../../sdk/identity/identity.js";
+import { createLog } from "../../sdk/telemetry/log.js";
 import type { CliContext } from "../context.js";
 import { startTool, toolProgram } from "../fast/tool.js";
 import { addressesOf, connectMemif, serveMemif, socketArgs } from "../fast/workloads.js";
+import { environmentIdentity } from "../operator-dialer.js";
 import { untilAborted } from "../until-aborted.js";
 
 export interface MemifOptions {
@@ -18,20 +21,34 @@ export type MemifTool = "ping" | "blast" | "sink" | "echo";
 export async function memif(tool: MemifTool, service: string, options: MemifOptions, context: CliContext): Promise<number> {
   const program = await toolProgram();
   const name = service.replace(/^memif:\/\//, "");
-  return tool === "ping" || tool === "blast"
-    ? await asClient(tool, program, name, options, context)
-    : await asEndpoint(tool, program, name, options, context);
+  // in a pod: who it is, and under which name
+  const identity = await environmentIdentity(context, createLog({ name: "weft", level: "warn", destination: context.err }));
+  const own = context.env["NSM_NAME"];
+  const who: Who = { ...(own !== undefined && { name: own }), identity };
+  try {
+    return tool === "ping" || tool === "blast"
+      ? await asClient(tool, program, name, who, options, context)
+      : await asEndpoint(tool, program, name, who, options, context);
+  } finally {
+    identity?.close();
+  }
+}
+
+interface Who {
+  readonly name?: string;
+  readonly identity: Identity | undefined;
 }
 
 async function asClient(
   tool: MemifTool,
   program: string,
   service: string,
+  who: Who,
   options: MemifOptions,
   context: CliContext,
 ): Promise<number> {
   const { signal } = context;
-  const connection = await connectMemif(`memif://${service}`, options.nsmgr, signal);
+  const connection = await connectMemif(`memif://${service}`, options.nsmgr ?? context.env["NSM_CONNECT_TO"], signal, who);
   try {
     const { own, other } = addressesOf(connection.connection);
     context.err.write(
@@ -50,11 +67,13 @@ async function asEndpoint(
   tool: MemifTool,
   program: string,
   service: string,
+  who: Who,
   options: MemifOptions,
   context: CliContext,
 ): Promise<number> {
   const endpoint = await serveMemif({
-    nsmgr: options.nsmgr,
+    ...who,
+    nsmgr: options.nsmgr ?? context.env["NSM_CONNECT_TO"],
     service,
     cidr: options.cidr,
     program,

@@ -3,6 +3,7 @@ import { MechanismType } from "../../sdk/api.js";
 import { type ClientConnection, connect } from "../../sdk/client/connect.js";
 import { type Serving, serve } from "../../sdk/endpoint/serve.js";
 import type { Connection } from "../../sdk/gen/connection.js";
+import type { Identity } from "../../sdk/identity/identity.js";
 import { parseMemif } from "../../sdk/mechanisms/memif.js";
 import { startTool, type Tool } from "./tool.js";
 
@@ -20,6 +21,9 @@ export async function serveMemif(options: {
   readonly cidr: string;
   readonly program: string;
   readonly args: readonly string[];
+  /** Of the endpoint; default: the service and this process's number. */
+  readonly name?: string | undefined;
+  readonly identity?: Identity | undefined;
   readonly signal: AbortSignal;
   readonly onLine?: (line: object) => void;
 }): Promise<MemifEndpoint> {
@@ -28,7 +32,8 @@ export async function serveMemif(options: {
   let newest: Tool | undefined;
   const serving = await serve({
     ...(options.nsmgr === undefined ? {} : { nsmgr: options.nsmgr }),
-    name: `${service}-${process.pid}`,
+    name: options.name ?? `${service}-${process.pid}`,
+    identity: options.identity,
     services: [service],
     cidrs: [[options.cidr]],
     mechanisms: [MechanismType.MEMIF],
@@ -56,8 +61,14 @@ export async function serveMemif(options: {
   };
 }
 
-export function connectMemif(url: string, nsmgr: string | undefined, signal: AbortSignal): Promise<ClientConnection> {
-  return connect({ url, ...(nsmgr === undefined ? {} : { nsmgr }), signal, liveness: false, connectTimeoutMs: 30_000 });
+export function connectMemif(
+  url: string,
+  nsmgr: string | undefined,
+  signal: AbortSignal,
+  who: { readonly name?: string; readonly identity?: Identity | undefined } = {},
+): Promise<ClientConnection> {
+  const at = nsmgr === undefined ? {} : { nsmgr };
+  return connect({ url, ...at, ...who, signal, liveness: false, connectTimeoutMs: 30_000 });
 }
 
 /** How a tool reaches the socket of a connection. */

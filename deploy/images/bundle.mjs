@@ -62,6 +62,7 @@ export async function bundle(image, folder, cpu = process.arch) {
   for (const name of native) if (used.has(name)) copyClosure(name, folder, cpu, new Set());
   const withLmdb = Object.values(metafile.outputs).some(({ inputs }) => "weft:lmdb-native" in inputs);
   if (withLmdb) copyClosure(`@lmdb/lmdb-linux-${cpu}`, folder, cpu, new Set());
+  if (image.core && cpu === process.arch) copyCore(folder);
   const { name, version, license } = JSON.parse(readFileSync(join(top, "package.json"), "utf8"));
   writeFileSync(join(folder, "package.json"), `${JSON.stringify({ name, version, license, type: "module" })}\n`);
 }
@@ -78,6 +79,17 @@ function leanText(path) {
   if (wide !== null)
     throw new Error(`write "${wide[0]}" as an escape: ${lean.slice(Math.max(0, wide.index - 60), wide.index + 20)}`);
   if (lean !== text) writeFileSync(path, lean);
+}
+
+/** What build-native.mjs has made here; without a compiler nothing: then the kernel alone moves packets. */
+function copyCore(folder) {
+  const from = join(top, "dist", "native");
+  const to = join(folder, "dist", "native");
+  for (const name of ["weft-fast", "libweft_fast.so"]) {
+    if (!existsSync(join(from, name))) return;
+    mkdirSync(to, { recursive: true });
+    cpSync(join(from, name), join(to, name));
+  }
 }
 
 /** `start:PATH` is the first module of a program whose code is in PATH. */

@@ -10,13 +10,14 @@ const nobody = "65532:65532";
 /**
  * `entry`: the module whose `run` (or `main`) is the process. `user`: empty = root, with the reason.
  * `programs`: of the system, copied with their libraries. `tools`: further programs beside main.mjs, by name.
+ * `core`: it has the packet core (memif), where that was built for the processor.
  */
 export const images = [
   { name: "registry", entry: "registry/main.ts", user: nobody, programs: [] },
   // root: it makes the socket in a folder of the node that only root may write to; its capabilities are cut in the chart
   { name: "nsmgr", entry: "nsmgr/main.ts", user: "", programs: [] },
   // root: links, namespaces and processes of others
-  { name: "forwarder", entry: "forwarder/main.ts", user: "", programs: ["wireguard-go"] },
+  { name: "forwarder", entry: "forwarder/main.ts", user: "", programs: ["wireguard-go"], core: true },
   { name: "ca", entry: "apps/ca/main.ts", user: nobody, programs: [] },
   { name: "webhook", entry: "webhook/main.ts", user: nobody, programs: [] },
   // root: it opens the network namespaces of other users' processes
@@ -27,7 +28,7 @@ export const images = [
   { name: "firewall", entry: "apps/firewall/main.ts", user: "", programs: ["nft"] },
   { name: "egress-gateway", entry: "apps/egress-gateway/main.ts", user: "", programs: ["nft"] },
   { name: "ipam", entry: "apps/ipam/main.ts", user: nobody, programs: [] },
-  { name: "cli", entry: "cli/main.ts", user: nobody, programs: [] },
+  { name: "cli", entry: "cli/main.ts", user: nobody, programs: [], core: true },
 ];
 
 /** The image of a name. @throws with the names that exist */

@@ -30,6 +30,8 @@ const { values: options } = parseArgs({
   },
 });
 
+// without a compiler it says so, and memif is left out
+execFileSync(process.execPath, [join(top, "scripts", "build-native.mjs")], { stdio: "inherit" });
 const chosen = options.only === undefined ? images : options.only.split(",").map(imageOf);
 mkdirSync(options.out, { recursive: true });
 const archive = join(options.out, "weft-images.tar");

@@ -30,6 +30,7 @@ const operation = {
 /** Size of the board: weft_fast.h, worker.h board_size. */
 const boardBytes = 4096 + 64 * 4096 + 128 * 2 * 2048;
 const startTimeoutMs = 5_000;
+const dialAgainMs = 200;
 
 export interface KeeperOptions {
   readonly socketPath: string;
@@ -39,6 +40,8 @@ export interface KeeperOptions {
   readonly program?: string;
   /** Environment of the process; `weft down` finds it by that. */
   readonly processEnv?: Readonly<Record<string, string>>;
+  /** Somebody else runs the keeper: it is waited for so long, and none is started. Milliseconds. */
+  readonly awaitMs?: number;
 }
 
 interface Answer {
@@ -53,7 +56,7 @@ export function coreProgram(): string {
 
 /** @throws FAILED_PRECONDITION the program is not built or does not start; UNAVAILABLE a keeper of another version */
 export async function openKeeperCore(options: KeeperOptions): Promise<PacketCore> {
-  const socket = (await dial(options.socketPath)) ?? (await startKeeper(options));
+  const socket = (await dial(options.socketPath)) ?? (await (options.awaitMs === undefined ? startKeeper : awaitKeeper)(options));
   const talk = converse(socket);
   const hello = await talk.call(operation.hello);
   const [version, pid, boardFd, features] = [0, 4, 8, 12].map((offset) => hello.payload.readUInt32LE(offset));
@@ -116,6 +119,20 @@ function dial(path: string): Promise<Socket | undefined> {
       error.code === "ENOENT" || error.code === "ECONNREFUSED" ? resolve(undefined) : reject(error),
     );
   });
+}
+
+async function awaitKeeper({ socketPath, awaitMs = 0 }: KeeperOptions): Promise<Socket> {
+  const endMs = performance.now() + awaitMs;
+  for (;;) {
+    const socket = await dial(socketPath);
+    if (socket !== undefined) return socket;
+    if (performance.now() > endMs)
+      throw statusError(
+        Code.UNAVAILABLE,
+        `no keeper of the packet core serves ${socketPath}: run \`weft-fast keeper ${socketPath}\``,
+      );
+    await new Promise((resolve) => setTimeout(resolve, dialAgainMs));
+  }
 }
 
 async function startKeeper({

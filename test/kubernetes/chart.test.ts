@@ -34,6 +34,8 @@ const good = [
   "registry.store=etcd,registry.etcd.endpoints={https://etcd:2379},registry.etcd.secret=etcd",
   "registry.store=memory,registry.replicas=1",
   "forwarder.dataplane=none",
+  "forwarder.dataplane=auto",
+  "forwarder.dataplane=fast,forwarder.image=forwarder-dpdk,forwarder.env.WEFT_DPDK_DEVICE=net_null0,forwarder.hugepages.hugepages-2Mi=512Mi",
   "metrics.enabled=true,metrics.serviceMonitor.enabled=true",
   "webhook.sidecars=classic,webhook.csi=true,webhook.failurePolicy=Ignore,webhook.excludedNamespaces={a,b}",
   "webhook.enabled=false,agent.enabled=false,crds.install=false",
@@ -59,6 +61,7 @@ const bad: readonly [string, RegExp][] = [
   ["identity.trustDomain=Not A Domain", /trustDomain/],
   ["registry.store=etcd", /etcd\/endpoints/],
   ["registry.store=memory", /registry\/replicas/],
+  ["forwarder.hugepages.two=1Gi", /forwarder\/hugepages/],
   ["forwarder.dataplane=ovs", /forwarder\/dataplane/],
   ["identity.ca.certificateLifetime=soon", /certificateLifetime/],
 ];

@@ -7,6 +7,7 @@ import { clusterJourneys } from "./journeys/cluster.js";
 import { faultJourneys } from "./journeys/faults.js";
 import { figureJourneys } from "./journeys/figures.js";
 import { installJourney, uninstallJourney } from "./journeys/install.js";
+import { memifJourneys } from "./journeys/memif.js";
 import { outageJourneys } from "./journeys/outages.js";
 import { podJourneys } from "./journeys/pods.js";
 import { type Cluster, noCluster, startCluster } from "./rig/cluster/cluster.js";
@@ -17,6 +18,7 @@ const journeys: Readonly<Record<string, (cluster: () => Cluster) => void>> = {
   figures: figureJourneys,
   pods: podJourneys,
   outages: outageJourneys,
+  memif: memifJourneys,
   faults: faultJourneys,
 };
 

@@ -152,6 +152,15 @@ livenessProbe:
   failureThreshold: 6
 {{- end }}
 
+{{- /* Memory of the packet core: the forwarder's, and huge pages for DPDK. */}}
+{{- define "weft.forwarderResources" -}}
+{{- $resources := deepCopy .Values.forwarder.resources }}
+{{- range $size, $amount := .Values.forwarder.hugepages }}
+{{- $_ := set $resources "limits" (set ($resources.limits | default dict) $size $amount) }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
 {{- /* For the parts that need nothing of their node. */}}
 {{- define "weft.confined" -}}
 securityContext:
