@@ -37,8 +37,10 @@ export async function agentsOf(api: KubernetesApi, namespace: string, exec: Exec
   }
   const managers = await list("nsmgr");
   const forwarders = await list("forwarder");
+  const nodeOf = ({ spec }: AgentPod): string => spec.nodeName ?? "";
+  found.sort((one, other) => nodeOf(one).localeCompare(nodeOf(other)));
   return found.map((pod) => {
-    const node = pod.spec.nodeName ?? "";
+    const node = nodeOf(pod);
     const named = managers.flatMap((manager) => {
       const { nodeName = "" } = manager.spec;
       const own = settingOf(manager, "NSM_LISTEN_ON").split(",");
