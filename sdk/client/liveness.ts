@@ -6,7 +6,7 @@
 import { setMaxListeners } from "node:events";
 import { MechanismType } from "../api.js";
 import type { Connection } from "../gen/connection.js";
-import { icmpEcho } from "../linux/icmp-echo.js";
+import { createEchoSockets, type EchoSockets } from "../linux/echo-sockets.js";
 import { addressPairs } from "./address-pairs.js";
 
 /** What a liveness check may need. */
@@ -19,6 +19,8 @@ export interface LivenessOptions {
   readonly timeoutMs: number;
   /** Look by this interface alone: another one has the same addresses for a while. */
   readonly interfaceName?: string | undefined;
+  /** Stay open from check to check; absent: the default check opens some for itself. */
+  readonly sockets?: EchoSockets | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -30,8 +32,14 @@ export type LivenessCheck = (connection: Connection, options: LivenessOptions) =
 
 /** True when every pair of addresses has answered at least one echo; one lost packet does not make a path dead. */
 export const echoLiveness: LivenessCheck = async (connection, options) => {
-  const answers = await Promise.all(addressPairs(connection).map((pair) => pairAnswers(pair.source, pair.destination, options)));
-  return answers.every((answered) => answered);
+  const sockets = options.sockets ?? createEchoSockets();
+  try {
+    const pairs = addressPairs(connection);
+    const answers = await Promise.all(pairs.map((pair) => pairAnswers(pair.source, pair.destination, options, sockets)));
+    return answers.every((answered) => answered);
+  } finally {
+    if (options.sockets === undefined) sockets.close();
+  }
 };
 
 /** Whether the default check can say anything about a connection. */
@@ -46,41 +54,40 @@ export function checkFor(connection: Connection, liveness: LivenessCheck | false
 }
 
 /** Sends an echo each interval until one is answered or the time is over. */
-async function pairAnswers(source: string, destination: string, options: LivenessOptions): Promise<boolean> {
-  const { intervalMs, timeoutMs, netnsUrl, interfaceName } = options;
-  const done = new AbortController();
-  const signal = AbortSignal.any([options.signal, done.signal]);
-  // one listener for each echo under way
-  setMaxListeners(0, signal);
-  const netns = netnsUrl === undefined ? {} : { netnsUrl };
-  const endMs = performance.now() + timeoutMs;
-  const sent: Promise<boolean>[] = [];
-  try {
-    return await new Promise<boolean>((resolve, reject) => {
-      const send = (): void => {
-        const leftMs = endMs - performance.now();
-        if (leftMs <= 0) return;
-        const one = icmpEcho({ ...netns, source, destination, interfaceName, timeoutMs: Math.ceil(leftMs), signal }).then(
-          (answer) => answer !== undefined,
-        );
-        sent.push(one);
-        one.then((answered) => answered && resolve(true), reject);
-      };
-      send();
-      const repeat = setInterval(send, intervalMs);
+function pairAnswers(source: string, destination: string, options: LivenessOptions, sockets: EchoSockets): Promise<boolean> {
+  const { intervalMs, timeoutMs, netnsUrl, interfaceName, signal } = options;
+  const place = { netnsUrl, source, destination, interfaceName };
+  const forget: (() => void)[] = [];
+  return new Promise<boolean>((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const end = (settle: () => void): void => {
+      clearInterval(repeat);
+      clearTimeout(late);
+      signal.removeEventListener("abort", abort);
+      for (const one of forget) one();
+      settle();
+    };
+    const abort = (): void => end(() => reject(signal.reason));
+    const send = (): void => {
+      try {
+        forget.push(sockets.send(place, () => end(() => resolve(true))));
+      } catch (error) {
+        end(() => reject(error));
+      }
+    };
+    const over = (): void => {
       // The last word is that of the echoes: after a lag of this process their answers may be there, unread.
-      const over = (): void => {
-        clearInterval(repeat);
-        clearTimeout(end);
-        void Promise.allSettled(sent).then(() => resolve(false));
-      };
-      const end = setTimeout(over, timeoutMs);
-      signal.addEventListener("abort", over);
-    });
-  } finally {
-    done.abort();
-    await Promise.allSettled(sent);
-  }
+      sockets.read();
+      end(() => resolve(false));
+    };
+    const repeat = setInterval(send, intervalMs);
+    const late = setTimeout(over, timeoutMs);
+    signal.addEventListener("abort", abort, { once: true });
+    send();
+  });
 }
 
 export type LivenessReport = "alive" | "dead" | "cannot-tell";
@@ -132,7 +139,17 @@ export function createProbe(options: ProbeOptions): Probe {
   }
 
   async function run(connection: Connection, round: Round): Promise<void> {
+    const sockets = createEchoSockets();
+    try {
+      await repeat(connection, round, sockets);
+    } finally {
+      sockets.close();
+    }
+  }
+
+  async function repeat(connection: Connection, round: Round, sockets: EchoSockets): Promise<void> {
     const { signal } = round.controller;
+    setMaxListeners(0, signal);
     while (!signal.aborted) {
       const pace = paceOf(round.urgent);
       round.urgent = false;
@@ -140,7 +157,7 @@ export function createProbe(options: ProbeOptions): Probe {
       let report: LivenessReport;
       let problem: unknown;
       try {
-        report = (await options.check(connection, { ...options, ...pace, signal })) ? "alive" : "dead";
+        report = (await options.check(connection, { ...options, ...pace, sockets, signal })) ? "alive" : "dead";
         if (report === "alive") slowestMs = Math.max(performance.now() - startMs, fade * slowestMs);
       } catch (error) {
         report = "cannot-tell";

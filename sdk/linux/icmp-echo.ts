@@ -40,7 +40,7 @@ export async function icmpEcho(options: EchoOptions): Promise<{ rttMs: number } 
   options.signal.throwIfAborted();
   const destination = parseAddress(options.destination);
   const source = options.source === "" ? undefined : parseAddress(options.source);
-  const { fd, raw } = openEchoSocket(options.netnsUrl, destination);
+  const { fd, raw } = openEchoSocket(options.netnsUrl, destination.family);
   try {
     const token = randomBytes(Math.max(tokenBytes, options.payloadBytes ?? tokenBytes) & ~1);
     const startMs = performance.now();
@@ -71,16 +71,20 @@ function forbidFragments(fd: number, { family }: IpAddress): void {
   libc.setSocketOption(fd, level, option, 3, "forbid fragments");
 }
 
-function openEchoSocket(netnsUrl: string | undefined, destination: IpAddress): { fd: number; raw: boolean } {
-  const protocol = destination.family === libc.AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
+/**
+ * A socket for echo requests, in that namespace; undefined = in ours. The caller closes it.
+ * @throws NOT_FOUND the namespace; PERMISSION_DENIED neither kind of socket is allowed
+ */
+export function openEchoSocket(netnsUrl: string | undefined, family: IpAddress["family"]): { fd: number; raw: boolean } {
+  const protocol = family === libc.AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6;
   const open = (): { fd: number; raw: boolean } => {
     try {
-      return { fd: libc.openSocket(destination.family, libc.SOCK_DGRAM, protocol, "open a ping socket"), raw: false };
+      return { fd: libc.openSocket(family, libc.SOCK_DGRAM, protocol, "open a ping socket"), raw: false };
     } catch (error) {
       if (!hasErrno(error, "EACCES", "EPERM", "EPROTONOSUPPORT")) throw error;
     }
     try {
-      return { fd: libc.openSocket(destination.family, libc.SOCK_RAW, protocol, "open a raw ICMP socket"), raw: true };
+      return { fd: libc.openSocket(family, libc.SOCK_RAW, protocol, "open a raw ICMP socket"), raw: true };
     } catch (error) {
       throw statusError(Code.PERMISSION_DENIED, "ICMP echo needs CAP_NET_RAW, or this group in net.ipv4.ping_group_range", error);
     }

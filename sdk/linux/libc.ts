@@ -97,6 +97,14 @@ export function setSocketOption(fd: number, level: number, option: number, value
   checked(bindings.setsockopt(fd, level, option, bytes, bytes.length), verb);
 }
 
+/** setsockopt(2) with a struct sock_fprog (linux/filter.h): instructions of 8 bytes each. */
+export function setSocketProgram(fd: number, option: number, program: Buffer, verb: string): void {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUInt16LE(program.length / 8, 0);
+  bytes.writeBigUInt64LE(koffi.address(program), 8);
+  checked(bindings.setsockopt(fd, SOL_SOCKET, option, bytes, bytes.length), verb);
+}
+
 /** Everything the socket sends leaves by this interface, and only what comes in there reaches it (socket(7)). */
 export function bindToDevice(fd: number, interfaceName: string): void {
   const name = Buffer.from(`${interfaceName}\0`);
