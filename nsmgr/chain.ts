@@ -30,6 +30,7 @@ import { excludePrefixes, type PrefixList } from "./exclude-prefixes.js";
 import { fenceClient } from "./fence-client.js";
 import type { FindEndpoints } from "./find-endpoints.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
+import { paceBuilding } from "./pace-building.js";
 import { refuseLoops } from "./refuse-loops.js";
 import { watchService } from "./watch-service.js";
 
@@ -71,6 +72,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(enterPath(config.name))
       .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
       .use(authorize(deps.policies?.connections))
+      .use(paceBuilding({ knows: (id) => deps.hub.get(id) !== undefined }))
       .use(deps.serialize)
       .use(admit(deps.policies?.tenants))
       .use(fenceClient())

@@ -21,7 +21,18 @@ export function excludedFor(
   return [...new Set(others.flatMap(({ context }) => used(context)))];
 }
 
-function used({ ip_context }: ConnectionContext): string[] {
+/** Contexts never change; with many connections each of them is looked at for each of the others. */
+const known = new WeakMap<ConnectionContext, readonly string[]>();
+
+function used(context: ConnectionContext): readonly string[] {
+  const before = known.get(context);
+  if (before !== undefined) return before;
+  const found = prefixesOf(context);
+  known.set(context, found);
+  return found;
+}
+
+function prefixesOf({ ip_context }: ConnectionContext): string[] {
   if (ip_context === undefined) return [];
   const { src_ip_addrs, dst_ip_addrs, src_routes } = ip_context;
   const prefixes = [...src_ip_addrs, ...dst_ip_addrs, ...src_routes.map(({ prefix }) => prefix)];

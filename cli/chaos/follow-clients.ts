@@ -5,7 +5,7 @@ import { logFileOf } from "../mesh/plan.js";
 export interface ClientNote {
   readonly atMs: number;
   readonly connection: string;
-  readonly kind: "connected" | "trouble" | "healed" | "gave-up";
+  readonly kind: "connected" | "trouble" | "asked" | "healed" | "gave-up";
   readonly text: string;
   /** Of a healing: how long it took, as the client sees it. */
   readonly tookMs: number | undefined;
@@ -22,6 +22,7 @@ export interface ClientsFollowed {
 
 const kinds: ReadonlyMap<string, ClientNote["kind"]> = new Map([
   ["connection in trouble", "trouble"],
+  ["asking", "asked"],
   ["connection healed", "healed"],
   ["healing gave up", "gave-up"],
 ]);

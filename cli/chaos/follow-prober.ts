@@ -5,14 +5,15 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { runFolder } from "../mesh/plan.js";
 import type { ProbePlan, ProbeReport, StreamReport } from "./prober.js";
+import type { Lost } from "./tally.js";
 
 export interface Prober {
   /** The newest report of each stream, by name. */
   streams(): ReadonlyMap<string, StreamReport>;
   /** When the newest report was made. */
   reportedAtMs(): number;
-  /** Packets of each stream that were lost, by the time of sending. */
-  lost(fromMs: number, toMs: number): ReadonlyMap<string, readonly number[]>;
+  /** Packets of each stream that were sent in this time and lost. */
+  lost(fromMs: number, toMs: number): ReadonlyMap<string, readonly Lost[]>;
   /** The longest pause of the prober itself. */
   longestLateMs(): number;
   stop(): Promise<void>;
@@ -25,7 +26,7 @@ export function startProber(plan: ProbePlan, self: readonly string[], env: Reado
   const child: ChildProcess = spawn(program, [...first, "chaos-probe", file], { env, stdio: ["ignore", "pipe", "inherit"] });
   const gone = new Promise<void>((resolve) => child.once("close", () => resolve()));
   const streams = new Map<string, StreamReport>();
-  const lost: { readonly name: string; readonly atMs: number }[] = [];
+  const lost: (Lost & { readonly name: string })[] = [];
   let reportedAtMs = 0;
   let longestLateMs = 0;
   if (child.stdout !== null) {
@@ -35,7 +36,7 @@ export function startProber(plan: ProbePlan, self: readonly string[], env: Reado
       longestLateMs = Math.max(longestLateMs, report.lateMs);
       for (const stream of report.streams) {
         streams.set(stream.name, stream);
-        for (const atMs of stream.lostAtMs) lost.push({ name: stream.name, atMs });
+        for (const one of stream.lost) lost.push({ name: stream.name, ...one });
       }
     });
   }
@@ -43,12 +44,12 @@ export function startProber(plan: ProbePlan, self: readonly string[], env: Reado
     streams: () => streams,
     reportedAtMs: () => reportedAtMs,
     lost(fromMs, toMs) {
-      const found = new Map<string, number[]>();
-      for (const { name, atMs } of lost) {
+      const found = new Map<string, Lost[]>();
+      for (const { name, atMs, sequence } of lost) {
         if (atMs < fromMs || atMs > toMs) continue;
-        const times = found.get(name);
-        if (times === undefined) found.set(name, [atMs]);
-        else times.push(atMs);
+        const others = found.get(name);
+        if (others === undefined) found.set(name, [{ atMs, sequence }]);
+        else others.push({ atMs, sequence });
       }
       return found;
     },

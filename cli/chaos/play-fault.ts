@@ -1,12 +1,14 @@
 /** Plays one fault on the stage and says what came of it. */
 import { setTimeout as pause } from "node:timers/promises";
 import { toStatusError } from "../../sdk/status.js";
+import type { ClientNote } from "./follow-clients.js";
 import { inject } from "./inject.js";
 import { controlStream } from "./pods.js";
 import { answerTimeMs } from "./prober.js";
 import { type Promised, promiseOf } from "./promises.js";
 import type { Fault } from "./schedule.js";
 import { type Stage, untilWell } from "./stage.js";
+import type { Lost } from "./tally.js";
 
 /** What happened at which time, in milliseconds since the beginning of the run. */
 export interface TimelineEntry {
@@ -21,6 +23,9 @@ export interface TimelineEntry {
   /** Connections whose client noticed something, and those that went to another endpoint. */
   readonly noticed: number;
   readonly moved: number;
+  /** Requests of clients, in all and in the busiest tenth of a second. */
+  readonly requests: number;
+  readonly mostPer100Ms: number;
   readonly sent: number;
   readonly lost: number;
   /** Packets lost and longest outage of each stream that lost any. */
@@ -65,7 +70,11 @@ export async function playFault(stage: Stage, fault: Fault, startedAtMs: number)
   const lost = prober.lost(injectedAtMs - 20, Date.now());
   const losses = [...lost]
     .filter(([name]) => name !== controlStream)
-    .map(([stream, times]) => ({ stream, lost: times.length, outageMs: outageOf(times) }));
+    .map(([stream, those]) => ({
+      stream,
+      lost: those.length,
+      outageMs: outageOf(those, prober.streams().get(stream)?.periodMs ?? 0),
+    }));
   const after = prober.streams();
   const entry = {
     fault,
@@ -75,6 +84,7 @@ export async function playFault(stage: Stage, fault: Fault, startedAtMs: number)
     wellAfterMs: wellMs - servingMs,
     noticed: new Set(notes.filter(({ kind }) => kind === "trouble").map(({ connection }) => connection)).size,
     moved: [...after].filter(([name, { far }]) => before.get(name)?.far !== far).length / 2,
+    ...pressureOf(notes),
     sent: [...after].reduce((sum, [name, { sent }]) => sum + sent - (before.get(name)?.sent ?? 0), 0),
     lost: losses.reduce((sum, { lost }) => sum + lost, 0),
     losses,
@@ -84,16 +94,27 @@ export async function playFault(stage: Stage, fault: Fault, startedAtMs: number)
   return { ...entry, broken: [...problems, ...entry.promised.check({ ...entry, overAfterMs: overMs - injectedAtMs })] };
 }
 
-/** The longest time in which each packet was lost; two losses belong together when less than a fifth of a second lies between. */
-export function outageOf(times: readonly number[]): number {
-  const sorted = [...times].sort((a, b) => a - b);
+/** The longest time from a packet that was lost to the next one that was answered. */
+export function outageOf(lost: readonly Lost[], periodMs: number): number {
+  const sorted = lost.toSorted((a, b) => a.sequence - b.sequence);
   let longest = 0;
-  let first = sorted[0] ?? 0;
-  let last = first;
-  for (const time of sorted) {
-    if (time - last > 200) first = time;
-    last = time;
-    longest = Math.max(longest, last - first);
+  let first: Lost | undefined;
+  let before: Lost | undefined;
+  for (const one of sorted) {
+    if (first === undefined || before === undefined || one.sequence !== before.sequence + 1) first = one;
+    before = one;
+    longest = Math.max(longest, one.atMs - first.atMs + periodMs);
   }
-  return longest;
+  return Math.round(longest);
+}
+
+/** How many Requests the clients made, and how many in the tenth of a second with the most. */
+export function pressureOf(notes: readonly ClientNote[]): { readonly requests: number; readonly mostPer100Ms: number } {
+  const tenths = new Map<number, number>();
+  const asked = notes.filter(({ kind }) => kind === "asked");
+  for (const { atMs } of asked) {
+    const tenth = Math.floor(atMs / 100);
+    tenths.set(tenth, (tenths.get(tenth) ?? 0) + 1);
+  }
+  return { requests: asked.length, mostPer100Ms: Math.max(0, ...tenths.values()) };
 }

@@ -48,6 +48,8 @@ export function clientPod(client: ClientPod, settings: ProbeSettings): PodSpec {
       NSM_NETWORK_SERVICES: interfacesOf(client)
         .map((name) => `kernel://${client.service}/${name}`)
         .join(","),
+      // their Requests are counted in it
+      NSM_LOG_LEVEL: "debug",
       NSM_LIVENESS_CHECK_INTERVAL: `${settings.livenessIntervalMs}ms`,
       NSM_LIVENESS_CHECK_TIMEOUT: `${settings.livenessTimeoutMs}ms`,
     },

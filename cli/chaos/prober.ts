@@ -10,7 +10,7 @@ import { openNetns } from "../../sdk/linux/netns.js";
 import type { CliContext } from "../context.js";
 import { type FarEnd, farEnds } from "./far-ends.js";
 import { openProbeSocket, type ProbeSocket } from "./prober-socket.js";
-import { createTally, type Tally } from "./tally.js";
+import { createTally, type Lost, type Tally } from "./tally.js";
 
 export interface ProbePlan {
   readonly pods: readonly {
@@ -39,8 +39,10 @@ export interface StreamReport {
   readonly lastAnsweredSentAtMs: number;
   readonly own: string;
   readonly far: string;
-  /** Times of sending of what was found lost since the last report. */
-  readonly lostAtMs: readonly number[];
+  /** Between two packets. */
+  readonly periodMs: number;
+  /** What was found lost since the last report. */
+  readonly lost: readonly Lost[];
 }
 
 /** After so long without an answer a packet is lost. */
@@ -159,9 +161,9 @@ function look(pod: Pod, nowMs: number): void {
   }
 }
 
-function reportOf({ name, tally, end }: Stream, atMs: number): StreamReport {
+function reportOf({ name, tally, end, perMs }: Stream, atMs: number): StreamReport {
   const { sent, answered, duplicates, lastAnsweredSentAtMs } = tally;
   const own = end === undefined ? "" : formatAddress(end.own);
   const far = end === undefined ? "" : formatAddress(end.far);
-  return { name, sent, answered, duplicates, lastAnsweredSentAtMs, own, far, lostAtMs: tally.settle(atMs) };
+  return { name, sent, answered, duplicates, lastAnsweredSentAtMs, own, far, periodMs: 1 / perMs, lost: tally.settle(atMs) };
 }

@@ -123,13 +123,13 @@ export function describeFault({ kind, targets, ...more }: Fault): string {
 }
 
 function describeEntry(entry: TimelineEntry): string[] {
-  const { foundAfterMs, healedAfterMs, wellAfterMs, noticed, moved, sent, lost, losses, broken } = entry;
+  const { foundAfterMs, healedAfterMs, wellAfterMs, noticed, moved, requests, mostPer100Ms, sent, lost, losses, broken } = entry;
   const found = foundAfterMs === undefined ? "unnoticed" : `found after ${foundAfterMs} ms by ${noticed} connections`;
   const healed = healedAfterMs === undefined ? "" : `, healed after ${healedAfterMs} ms`;
   const longest = Math.max(0, ...losses.map(({ outageMs }) => outageMs));
   const gone = lost === 0 ? "0 lost" : `${lost} lost on ${losses.length} streams, longest outage ${longest} ms`;
   return [
-    `${found}${healed}; well ${wellAfterMs} ms after all served; ${moved} moved; ${sent} packets, ${gone}`,
+    `${found}${healed}; well ${wellAfterMs} ms after all served; ${moved} moved, ${requests} requests, at most ${mostPer100Ms} in 100 ms; ${sent} packets, ${gone}`,
     ...broken.slice(0, 6).map((why) => `BROKEN: ${why}`),
   ];
 }

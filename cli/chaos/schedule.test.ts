@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { outageOf } from "./play-fault.js";
+import { outageOf, pressureOf } from "./play-fault.js";
 import { probePlan } from "./pods.js";
 import { faultKinds, schedule } from "./schedule.js";
 import { defaultTopology, readTopology } from "./topology.js";
@@ -38,9 +38,16 @@ test("fifty connections are a hundred streams at 20 packets a second, one of the
 });
 
 test("an outage is the longest run of losses; single losses far apart are none", () => {
-  assert.equal(outageOf([]), 0);
-  assert.equal(outageOf([1000, 2000, 3000]), 0);
-  assert.equal(outageOf([1100, 1000, 1050, 5000, 5150, 5300]), 300);
+  const lost = (...those: [number, number][]) => those.map(([sequence, atMs]) => ({ sequence, atMs }));
+  assert.equal(outageOf([], 50), 0);
+  assert.equal(outageOf(lost([1, 1000], [21, 2000], [41, 3000]), 50), 50);
+  assert.equal(outageOf(lost([3, 1100], [1, 1000], [2, 1050], [80, 5000], [81, 5650], [82, 5700]), 50), 750);
+});
+
+test("the pressure on the mesh is the Requests of its clients in the busiest tenth of a second", () => {
+  const note = (kind: "asked" | "healed", atMs: number) => ({ kind, atMs, connection: "c", text: "", tookMs: undefined });
+  const notes = [note("asked", 100), note("asked", 210), note("healed", 220), note("asked", 299), note("asked", 300)];
+  assert.deepEqual(pressureOf(notes), { requests: 4, mostPer100Ms: 2 });
 });
 
 test("a topology of one's own: what is wrong in it is said with its place", (t) => {

@@ -53,7 +53,7 @@ export async function openStage(
 ): Promise<Stage> {
   const dialer = createDialer({ dialTimeoutMs: 1000 });
   const hook = pathToFileURL(join(dirname(self.at(-1) ?? ""), "chaos-clock.mjs")).href;
-  const hooked = { ...env, NODE_OPTIONS: `--import ${hook}`, WEFT_CHAOS_CLOCKS: clockFolder, WEFT_DRAIN_TIMEOUT: "1s" };
+  const hooked = { ...env, NODE_OPTIONS: `${env["NODE_OPTIONS"] ?? ""} --import ${hook}`.trim(), WEFT_CHAOS_CLOCKS: clockFolder, WEFT_DRAIN_TIMEOUT: "1s" };
   const mesh = await startMesh({
     nodes: topology.nodes,
     self,
@@ -73,14 +73,22 @@ export async function openStage(
       if (endpoint === undefined) throw statusError(Code.NOT_FOUND, `no endpoint "${pod}" in the topology`);
       mesh.addPod(endpointPod(endpoint, index));
     };
-    for (const { pod } of topology.endpoints) addEndpoint(pod);
-    await untilRegistered(mesh, dialer, topology, signal);
-    onStep(`${topology.endpoints.length} endpoints are registered`);
+    const start = async (endpoints: Topology["endpoints"]): Promise<void> => {
+      for (const { pod } of endpoints) addEndpoint(pod);
+      await untilRegistered(mesh, dialer, endpoints, signal);
+      onStep(`${endpoints.length} endpoints are registered`);
+    };
+    await start(topology.endpoints.filter(({ standby }) => standby !== true));
     const connections = new Map(topology.clients.map((client) => [client.pod, idsOf(client.pod, interfacesOf(client).length)]));
     const clients = followClients(connections);
     for (const client of topology.clients) mesh.addPod(clientPod(client, settings));
     layControlStream();
     const prober = startProber(probePlan(topology), self, env);
+    const waiting = topology.endpoints.filter(({ standby }) => standby === true);
+    if (waiting.length > 0) {
+      await untilConnected(clients, signal);
+      await start(waiting);
+    }
     const stage = stageOf({ topology, mesh, dialer, clients, prober, signal, self, addEndpoint });
     await untilWell(stage, startTimeoutMs);
     onStep(`${[...connections.values()].flat().length} connections carry packets in IPv4 and IPv6`);
@@ -170,14 +178,23 @@ async function registerServices(mesh: Mesh, dialer: Dialer, { services }: Topolo
   }
 }
 
-async function untilRegistered(mesh: Mesh, dialer: Dialer, topology: Topology, signal: AbortSignal): Promise<void> {
+async function untilRegistered(mesh: Mesh, dialer: Dialer, endpoints: Topology["endpoints"], signal: AbortSignal): Promise<void> {
   const endMs = performance.now() + startTimeoutMs;
   for (;;) {
     signal.throwIfAborted();
     const known = await listEndpoints(dialer, mesh.state.registry.socketUrl, signal);
-    const missing = topology.endpoints.find(({ pod }) => !known.some(({ name }) => name === pod || name.startsWith(`${pod}-`)));
+    const missing = endpoints.find(({ pod }) => !known.some(({ name }) => name === pod || name.startsWith(`${pod}-`)));
     if (missing === undefined) return;
     if (performance.now() > endMs) throw statusError(Code.UNAVAILABLE, `endpoint ${missing.pod} is not registered`);
     await pause(100);
+  }
+}
+
+async function untilConnected(clients: ClientsFollowed, signal: AbortSignal): Promise<void> {
+  const endMs = performance.now() + startTimeoutMs;
+  for (let waiting = clients.troubled(); waiting.length > 0; waiting = clients.troubled()) {
+    signal.throwIfAborted();
+    if (performance.now() > endMs) throw statusError(Code.UNAVAILABLE, `${waiting.length} clients are not connected`);
+    await pause(50);
   }
 }

@@ -9,8 +9,8 @@ test("each packet is counted once: answered, lost, refused, answered twice, answ
   tally.refuse(refused ?? -1);
   tally.answer(twice ?? -1);
   tally.answer(twice ?? -1);
-  assert.deepEqual(tally.settle(1_009), [20], "one is refused, one may still come");
-  assert.deepEqual(tally.settle(1_010), [10]);
+  assert.deepEqual(tally.settle(1_009), [{ atMs: 20, sequence: 2 }], "one is refused, one may still come");
+  assert.deepEqual(tally.settle(1_010), [{ atMs: 10, sequence: 1 }]);
   tally.answer(late ?? -1);
   assert.deepEqual(tally.settle(5_000), []);
   const { sent, lost, duplicates, lastAnsweredSentAtMs } = tally;

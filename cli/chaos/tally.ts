@@ -2,6 +2,13 @@
  * What became of each packet of one stream: sent once, answered at most once (pure; the caller says what time it is).
  * A packet is lost when no answer has come within `answerTimeMs`; it stays lost if one comes after that.
  */
+export interface Lost {
+  /** When it was sent. */
+  readonly atMs: number;
+  /** Those with numbers in a row were lost together: nothing between them was answered. */
+  readonly sequence: number;
+}
+
 export interface Tally {
   readonly sent: number;
   readonly answered: number;
@@ -15,13 +22,13 @@ export interface Tally {
   /** The kernel refused to send this packet: lost at once. */
   refuse(sequence: number): void;
   answer(sequence: number): void;
-  /** Times of sending of those that are lost now and were not before. */
-  settle(nowMs: number): number[];
+  /** Those that are lost now and were not before. */
+  settle(nowMs: number): Lost[];
 }
 
 export function createTally(answerTimeMs: number): Tally {
   const waiting = new Map<number, number>();
-  let refused: number[] = [];
+  let refused: Lost[] = [];
   let sent = 0;
   let answered = 0;
   let lost = 0;
@@ -52,7 +59,7 @@ export function createTally(answerTimeMs: number): Tally {
       if (atMs === undefined) return;
       waiting.delete(sequence);
       lost++;
-      refused.push(atMs);
+      refused.push({ atMs, sequence });
     },
     answer(sequence) {
       const atMs = waiting.get(sequence);
@@ -65,16 +72,16 @@ export function createTally(answerTimeMs: number): Tally {
       lastAnsweredSentAtMs = Math.max(lastAnsweredSentAtMs, atMs);
     },
     settle(nowMs) {
-      const times = refused;
+      const found = refused;
       refused = [];
       // oldest first, as they were sent
       for (const [sequence, atMs] of waiting) {
         if (nowMs - atMs < answerTimeMs) break;
         waiting.delete(sequence);
         lost++;
-        times.push(atMs);
+        found.push({ atMs, sequence });
       }
-      return times;
+      return found;
     },
   };
 }

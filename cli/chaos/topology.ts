@@ -14,6 +14,8 @@ export interface EndpointPod {
   readonly pod: string;
   readonly node: string;
   readonly service: string;
+  /** Starts when all clients are connected: nobody leads there before the first fault. */
+  readonly standby?: boolean;
 }
 export interface ClientPod {
   readonly pod: string;
@@ -79,7 +81,8 @@ export function readTopology(path: string): Topology {
   const podsOf = (key: "endpoints" | "clients") =>
     list(root[key], `${path}: ${key}`).map((entry, index) => {
       const where = `${path}: ${key}[${index}]`;
-      const { pod, node, service, connections = 1 } = record(entry, where);
+      const { pod, node, service, connections = 1, standby = false } = record(entry, where);
+      if (typeof standby !== "boolean") throw wrong(`${where}.standby is true or false`);
       const wanted = text(service, `${where}.service`);
       if (!services.some(({ name }) => name === wanted)) throw wrong(`${where}.service: "${wanted}" is not under services`);
       return {
@@ -87,6 +90,7 @@ export function readTopology(path: string): Topology {
         node: nodeOf(node, `${where}.node`),
         service: wanted,
         connections: count(connections, `${where}.connections`, 200),
+        standby,
       };
     });
   return { nodes, services, endpoints: podsOf("endpoints"), clients: podsOf("clients") };

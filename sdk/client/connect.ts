@@ -20,11 +20,11 @@ import { type Backoff, defaultBackoff } from "./backoff.js";
 import { siblingId } from "./beside.js";
 import { clientChain } from "./chain.js";
 import { type Change, type Changes, createChanges } from "./changes.js";
-import { type Gate, Urgency } from "./gate.js";
+import { Urgency } from "./gate.js";
 import { keep } from "./keep.js";
 import type { KeepOptions, Kept } from "./keep-options.js";
 import type { LivenessCheck } from "./liveness.js";
-import { nodeManagerAt, type Report, type Watch } from "./node-manager.js";
+import { type NodeManager, nodeManagerAt, type Report, type Watch } from "./node-manager.js";
 import { adopt, firstRequest, type Wish, wantedMechanism } from "./requests.js";
 import { retry } from "./retry.js";
 import { borrowDialer } from "./shared-dialer.js";
@@ -135,7 +135,7 @@ export async function connect(options: ConnectOptions): Promise<ClientConnection
     watch = hearOf(wish.id);
     const keepOptions = keepOptionsOf(options, wish, {
       dialer: borrowed.dialer,
-      gate: manager.gate,
+      manager,
       answers: trust?.answers,
       hearOf,
     });
@@ -225,12 +225,12 @@ async function shownBefore(wish: Wish, watch: Watch, signal: AbortSignal): Promi
 
 interface Surroundings {
   readonly dialer: Dialer;
-  readonly gate: Gate;
+  readonly manager: NodeManager;
   readonly answers: AnswerPolicy | undefined;
   readonly hearOf: KeepOptions["watch"];
 }
 
-function keepOptionsOf(options: ConnectOptions, wish: Wish, { dialer, gate, answers, hearOf }: Surroundings): KeepOptions {
+function keepOptionsOf(options: ConnectOptions, wish: Wish, { dialer, manager, answers, hearOf }: Surroundings): KeepOptions {
   const clock = options.clock ?? systemClock;
   const livenessTimeoutMs = options.livenessTimeoutMs ?? 1_000;
   const handler = clientChain({
@@ -246,7 +246,8 @@ function keepOptionsOf(options: ConnectOptions, wish: Wish, { dialer, gate, answ
   return {
     wish,
     handler,
-    gate,
+    gate: manager.gate,
+    silence: manager.silence,
     clock,
     log: options.log ?? silentLog,
     changes: createChanges(),

@@ -10,11 +10,13 @@ import type { HealRules } from "./heal-events.js";
 import type { LivenessCheck } from "./liveness.js";
 import type { Report, Watch } from "./node-manager.js";
 import type { Wish } from "./requests.js";
+import type { Silence } from "./silence.js";
 
 export interface KeepOptions {
   readonly wish: Wish;
   readonly handler: Handler<ConnectionApi>;
   readonly gate: Gate;
+  readonly silence: Silence;
   readonly clock: Clock;
   readonly log: Log;
   readonly changes: Changes;

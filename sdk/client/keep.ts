@@ -20,7 +20,7 @@ import { askedBy, type Report } from "./node-manager.js";
 import { expiryMs, refreshAtMs } from "./refresh.js";
 import { adopt, reselectRequest, sameRequest } from "./requests.js";
 
-/** A try to heal is cut short: somebody is waiting for packets. Less for the same endpoint when none comes back. */
+/** A try to heal is cut short: somebody waits for packets. Less for the same endpoint when none comes back, more when tries fail. */
 const healTimeoutMs = 3_000;
 const deadTimeoutMs = 500;
 /**
@@ -108,16 +108,21 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
 
   async function ask(how: "same" | "reselect"): Promise<void> {
     const inTrouble = state.trouble !== undefined;
-    const hurried = how === "same" && state.data === "dead" ? deadTimeoutMs : healTimeoutMs;
+    const hurried = how === "same" && state.data === "dead" ? deadTimeoutMs : healTimeoutMs * 2 ** Math.min(state.failures, 3);
     const limitMs = inTrouble ? Math.min(hurried, options.requestTimeoutMs) : options.requestTimeoutMs;
     const { wish } = mover;
     const wanted = mover.wanted(connection);
-    const request = how === "same" ? sameRequest(wish, wanted) : reselectRequest(wish, connection);
+    const attempt = (): Promise<Connection> => {
+      log.debug("asking", { connectionId: wish.id, how });
+      const request = how === "same" ? sameRequest(wish, wanted) : reselectRequest(wish, connection);
+      const signal = AbortSignal.any([life.signal, AbortSignal.timeout(limitMs)]);
+      return handler.request(request, { ...backgroundCall(signal), deadlineMs: Date.now() + limitMs });
+    };
+    const inVain = how === "same" && state.data === "dead" ? connection.network_service_endpoint_name : undefined;
     try {
-      const answer = await options.gate.run(inTrouble ? Urgency.HEAL : Urgency.REFRESH, life.signal, () => {
-        const signal = AbortSignal.any([life.signal, AbortSignal.timeout(limitMs)]);
-        return handler.request(request, { ...backgroundCall(signal), deadlineMs: Date.now() + limitMs });
-      });
+      const answer = await options.gate.run(inTrouble ? Urgency.HEAL : Urgency.REFRESH, life.signal, () =>
+        inVain === undefined ? attempt() : options.silence.run(inVain, attempt),
+      );
       granted(answer, how);
     } catch (thrown) {
       const renames = interfaceOf(wanted.mechanism) !== interfaceOf(connection.mechanism);

@@ -2,12 +2,14 @@
  * The node manager as all connections of this process see it: one monitor stream and one gate for each url and client
  * name, however many connections there are (many streams on one HTTP/2 session would end it when cancelled together).
  */
+import { systemClock } from "../clock.js";
 import { type Connection, type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../gen/connection.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
 import { backoffMs } from "./backoff.js";
 import { createGate, type Gate } from "./gate.js";
+import { createSilence, type Silence } from "./silence.js";
 
 /** What the monitor says about one connection. */
 export type Report =
@@ -29,6 +31,7 @@ export interface Watch {
 
 export interface NodeManager {
   readonly gate: Gate;
+  readonly silence: Silence;
   /** Reports about the connection with this id in our segment of the path. @throws ALREADY_EXISTS it is watched */
   watch(id: string, report: (report: Report) => void): Watch;
 }
@@ -150,6 +153,7 @@ function createNodeManager(options: Options): NodeManager {
 
   return {
     gate: createGate(maxUnderWay),
+    silence: createSilence(systemClock),
     watch(id, report) {
       if (watchers.has(id)) {
         const text = `connection id ${id} of client ${options.name} is in use in this process; close that connection first`;

@@ -16,6 +16,7 @@ import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { neverSent } from "../transport/call.js";
 import type { Dialer } from "../transport/dial.js";
+import { lateCloses } from "./late-closes.js";
 import type { HasConnection } from "./serialize.js";
 import { withinTime } from "./time-limit.js";
 import type { HasUndo } from "./undo.js";
@@ -41,6 +42,7 @@ const closeTimeoutMs = 5_000;
 
 export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi, HasConnection & HasUndo & HasNextHop> {
   const urls = new Map<string, string>();
+  const late = lateCloses({ dialer, log });
 
   async function closeAt(url: string, connection: Connection, why: string, traceparent: string | undefined): Promise<void> {
     try {
@@ -48,7 +50,8 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
         dialer.connections(url).close(connection, { signal, deadlineMs, traceparent }),
       );
     } catch (error) {
-      log.info(`close at ${url} (${why}) failed; it expires there by itself`, { connectionId: connection.id, error });
+      log.info(`close at ${url} (${why}) failed; it is tried again for a while`, { connectionId: connection.id, error });
+      late.close(url, connection, error);
     }
   }
 
@@ -79,6 +82,7 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
         await closeAt(oldUrl, previous, `moved to ${nextHop.url}`, traceparent);
         urls.delete(id);
       }
+      late.forget(nextHop.url, connection);
       let answer: Connection;
       try {
         answer = checked(await ask({ ...input, connection }, nextHop.url, context), connection, nextHop);
@@ -103,7 +107,12 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
       const url = urls.get(connection.id) ?? nextHop?.url;
       urls.delete(connection.id);
       if (url === undefined) return;
-      await dialer.connections(url).close(connection, { signal, deadlineMs, traceparent });
+      try {
+        await dialer.connections(url).close(connection, { signal, deadlineMs, traceparent });
+      } catch (error) {
+        late.close(url, connection, error);
+        throw error;
+      }
     },
   };
 }

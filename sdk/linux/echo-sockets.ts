@@ -46,6 +46,13 @@ const SO_ATTACH_FILTER = 26;
 
 export function createEchoSockets(): EchoSockets {
   const sockets = new Map<string, EchoSocket>();
+  const parsed = new Map<string, IpAddress>();
+
+  function parse(text: string): IpAddress {
+    const address = parsed.get(text) ?? parseAddress(text);
+    parsed.set(text, address);
+    return address;
+  }
 
   function socketFor(place: EchoPlace, destination: IpAddress): EchoSocket {
     const key = `${place.source} ${place.interfaceName ?? ""} ${place.netnsUrl ?? ""} ${destination.family}`;
@@ -58,7 +65,7 @@ export function createEchoSockets(): EchoSockets {
 
   return {
     send(place, onAnswer) {
-      const destination = parseAddress(place.destination);
+      const destination = parse(place.destination);
       try {
         return socketFor(place, destination).send(destination, onAnswer);
       } catch (error) {

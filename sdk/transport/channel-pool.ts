@@ -28,8 +28,10 @@ export interface Lease extends OpenChannel {
 }
 
 /**
- * How a call ended. A call that ran into its deadline leaves the question whether anybody is there: the connection is not
- * used for new calls any more, and if the next attempt to connect fails, what still hangs on the old one is ended.
+ * How a call ended. A call that ran into its deadline leaves the question whether anybody is there. Where something else was heard
+ * since it began, somebody is, and only slow: the connection stays, because to leave it and to connect anew is what a busy
+ * process can bear least. Otherwise it is not used for new calls any more, and if the next attempt to connect fails too, what still
+ * hangs on the old one is ended.
  */
 export type CallEnd = "done" | "cancelled" | "timed out";
 
@@ -46,6 +48,8 @@ interface Channel {
   active: number;
   cancelled: number;
   retired: boolean;
+  /** A deadline has passed on it; what has come in meanwhile is not read yet. */
+  doubtful: boolean;
   connecting: Promise<void> | undefined;
   lastUsedMs: number;
 }
@@ -69,6 +73,7 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
       active: 0,
       cancelled: 0,
       retired: false,
+      doubtful: false,
       connecting: undefined,
       lastUsedMs: Date.now(),
     };
@@ -107,7 +112,10 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
 
   /** Nobody answers at this url: calls and streams on older connections to it wait for nothing. */
   function giveUpOld(url: string): void {
-    for (const channel of [...retired]) if (channel.url === url) channel.open?.connection.destroy("the connection is dead");
+    for (const { url: other, open } of [...retired]) {
+      const silentMs = performance.now() - (open?.connection.heardMs ?? 0);
+      if (other === url && silentMs >= options.dialTimeoutMs) open?.connection.destroy("the connection is dead");
+    }
   }
 
   function sweep(): void {
@@ -117,11 +125,20 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
     }
   }
 
-  function giveBack(channel: Channel, end: CallEnd): void {
+  function giveBack(channel: Channel, end: CallEnd, begunMs: number): void {
     channel.active--;
     if (end !== "done") channel.cancelled++;
-    const worn = channel.cancelled >= maxCancelled || end === "timed out";
-    if (closed || worn || channel.retired) retire(channel);
+    if (closed || channel.cancelled >= maxCancelled || channel.retired) retire(channel);
+    else if (end === "timed out") doubt(channel, begunMs);
+  }
+
+  /** The timer of a deadline may run before what has come in is read: the verdict is given after that. */
+  function doubt(channel: Channel, begunMs: number): void {
+    channel.doubtful = true;
+    setImmediate(() => {
+      channel.doubtful = false;
+      if ((channel.open?.connection.heardMs ?? 0) < begunMs) retire(channel);
+    });
   }
 
   async function ready(channel: Channel, signal: AbortSignal): Promise<OpenChannel> {
@@ -137,6 +154,7 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
       const channel = take(address);
       channel.active++;
       channel.lastUsedMs = Date.now();
+      const begunMs = performance.now();
       let lent: OpenChannel | undefined = channel.open;
       try {
         lent ??= await ready(channel, signal);
@@ -152,7 +170,7 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
       return {
         ...lent,
         release(end) {
-          if (leased) giveBack(channel, end);
+          if (leased) giveBack(channel, end, begunMs);
           leased = false;
         },
       };
@@ -165,8 +183,8 @@ export function createChannelPool(options: PoolOptions): ChannelPool {
   };
 }
 
-function hasRoom({ active, cancelled, open }: Channel): boolean {
-  return active < Math.min(maxActive, open?.connection.maxActive ?? maxActive) && cancelled < maxCancelled;
+function hasRoom({ active, cancelled, doubtful, open }: Channel): boolean {
+  return !doubtful && active < Math.min(maxActive, open?.connection.maxActive ?? maxActive) && cancelled < maxCancelled;
 }
 
 /** Waits for work that others share: an abort ends the wait, not the work. */

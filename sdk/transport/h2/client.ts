@@ -62,6 +62,8 @@ export interface ClientConnection {
   /** Calls in progress, and how many the other end allows. */
   readonly active: number;
   readonly maxActive: number;
+  /** When the other end was last heard, in the time of performance.now(). */
+  readonly heardMs: number;
   call(start: CallStart, events: CallEvents): ClientCall;
   /** Goes when its last call has ended. */
   leave(): void;
@@ -119,6 +121,9 @@ export function openConnection(options: ConnectionOptions): ClientConnection {
     },
     get maxActive() {
       return session.peerMaxStreams;
+    },
+    get heardMs() {
+      return session.heardMs;
     },
     call: (start, events) => startCall(session, start, events, { ...options, authority, shared }),
     leave: () => leave(session),
