@@ -34,6 +34,25 @@ test("row 1.30: a connection is made, refreshed and closed (twice), in the calle
   assert.equal([...mesh.serialize.connections()].length, 0);
 });
 
+test("row 11.4: a caller that never had an answer closes what it made by its own id, and to ask anew leaves nothing behind", async (t) => {
+  const mesh = start(t);
+  const unheard = await mesh.request(mesh.ask());
+  await mesh.close(mesh.ask().connection ?? unheard);
+  assert.equal([...mesh.serialize.connections()].length, 0);
+  const lost = await mesh.request(mesh.ask());
+  const heard = await mesh.request(mesh.ask());
+  assert.notDeepEqual(ids(heard), ids(lost));
+  await mesh.idle();
+  assert.deepEqual(
+    [...mesh.serialize.connections()].map(({ id }) => id),
+    [heard.path?.path_segments[1]?.id],
+  );
+  const both = await Promise.all([mesh.request(mesh.ask()), mesh.request(mesh.ask())]);
+  await mesh.idle();
+  assert.equal([...mesh.serialize.connections()].length, 1, "of two at the same time one stays");
+  assert.ok(both.some(({ path }) => path?.path_segments[1]?.id === [...mesh.serialize.connections()][0]?.id));
+});
+
 test("a failed first request leaves no state and takes back what was built, in reverse order", async (t) => {
   const mesh = start(t);
   mesh.fail = statusError(Code.RESOURCE_EXHAUSTED, "no address");

@@ -16,6 +16,7 @@ import type { OwnerBook } from "../policies/owner-book.js";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { timestampMs } from "../timestamp.js";
+import { createCallerIds } from "./caller-ids.js";
 import { withinTime } from "./time-limit.js";
 
 export interface HasConnection {
@@ -79,12 +80,14 @@ const never = new AbortController().signal;
 export function serialize(options: SerializeOptions): Serialize {
   const { log, closeTimeoutMs = 15_000, ownership } = options;
   const entries = new Map<string, Entry>();
+  const callerIds = createCallerIds();
   for (const connection of options.restored ?? []) restore(connection);
 
   function restore(connection: Connection): boolean {
     if (entries.has(connection.id)) return false;
     const entry = entryOf(connection.id);
     entry.stored = connection;
+    callerIds.note(connection);
     entry.owner = ownership?.ownerOf(connection);
     return true;
   }
@@ -120,7 +123,10 @@ export function serialize(options: SerializeOptions): Serialize {
       if (next !== undefined) next();
       else {
         entry.busy = false;
-        if (entry.stored === undefined) entries.delete(entry.id);
+        if (entry.stored === undefined) {
+          entries.delete(entry.id);
+          callerIds.forget(entry.id);
+        }
       }
     }
   }
@@ -168,6 +174,7 @@ export function serialize(options: SerializeOptions): Serialize {
     return turn(entry, context.signal, async () => {
       demand(entry, connection, "request", context);
       entry.owner ??= ownership?.ownerOf(connection);
+      const abandoned = callerIds.note(connection);
       if (connection.state === State.RESELECT_REQUESTED && entry.stored !== undefined) {
         await closeStored(entry, entry.stored, rest, context.traceparent).catch((error) => {
           log.info("close before reselect failed; going on", { connectionId: entry.id, error });
@@ -177,6 +184,9 @@ export function serialize(options: SerializeOptions): Serialize {
       entry.stored = answer.state === State.UP ? answer : { ...answer, state: State.UP };
       entry.onward = rest.detach({ signal: never, metadata: noMetadata, peer: { kind: "self" } });
       if (entry.owner) ownership?.book?.set(entry.id, entry.owner, endOf(connection));
+      const superseded = callerIds.ownIdFor(connection) === entry.id ? undefined : entry.id;
+      for (const left of [abandoned, superseded])
+        if (left !== undefined) entries.get(left)?.events.close("its caller has asked anew and does not know of it");
       return entry.stored;
     });
   }
@@ -186,8 +196,9 @@ export function serialize(options: SerializeOptions): Serialize {
     steps: {
       request: (input, context, rest) => request(input, input.connection ?? Connection.fromPartial({}), context, rest),
       async close(connection, context, rest) {
-        demand(entries.get(connection.id), connection, "close", context);
-        const entry = entryOf(connection.id);
+        const known = entries.get(connection.id) ?? entries.get(callerIds.ownIdFor(connection) ?? "");
+        demand(known, connection, "close", context);
+        const entry = known ?? entryOf(connection.id);
         // What has been asked to go goes, even when the one who asked does not wait for it.
         await turn(entry, undefined, async () => {
           demand(entry, connection, "close", context);
