@@ -53,7 +53,12 @@ export async function openStage(
 ): Promise<Stage> {
   const dialer = createDialer({ dialTimeoutMs: 1000 });
   const hook = pathToFileURL(join(dirname(self.at(-1) ?? ""), "chaos-clock.mjs")).href;
-  const hooked = { ...env, NODE_OPTIONS: `${env["NODE_OPTIONS"] ?? ""} --import ${hook}`.trim(), WEFT_CHAOS_CLOCKS: clockFolder, WEFT_DRAIN_TIMEOUT: "1s" };
+  const hooked = {
+    ...env,
+    NODE_OPTIONS: `${env["NODE_OPTIONS"] ?? ""} --import ${hook}`.trim(),
+    WEFT_CHAOS_CLOCKS: clockFolder,
+    WEFT_DRAIN_TIMEOUT: "1s",
+  };
   const mesh = await startMesh({
     nodes: topology.nodes,
     self,
