@@ -123,10 +123,7 @@ export function serialize(options: SerializeOptions): Serialize {
       if (next !== undefined) next();
       else {
         entry.busy = false;
-        if (entry.stored === undefined) {
-          entries.delete(entry.id);
-          callerIds.forget(entry.id);
-        }
+        if (entry.stored === undefined && entries.delete(entry.id)) callerIds.forget(entry.id);
       }
     }
   }
@@ -184,9 +181,7 @@ export function serialize(options: SerializeOptions): Serialize {
       entry.stored = answer.state === State.UP ? answer : { ...answer, state: State.UP };
       entry.onward = rest.detach({ signal: never, metadata: noMetadata, peer: { kind: "self" } });
       if (entry.owner) ownership?.book?.set(entry.id, entry.owner, endOf(connection));
-      const superseded = callerIds.ownIdFor(connection) === entry.id ? undefined : entry.id;
-      for (const left of [abandoned, superseded])
-        if (left !== undefined) entries.get(left)?.events.close("its caller has asked anew and does not know of it");
+      closeUnknown(entries, [abandoned, callerIds.ownIdFor(connection) === entry.id ? undefined : entry.id]);
       return entry.stored;
     });
   }
@@ -217,6 +212,10 @@ export function serialize(options: SerializeOptions): Serialize {
       for (const { stored } of entries.values()) if (stored !== undefined) yield stored;
     },
   };
+}
+
+function closeUnknown(entries: ReadonlyMap<string, Entry>, ids: readonly (string | undefined)[]): void {
+  for (const id of ids) entries.get(id ?? "")?.events.close("its caller has asked anew and does not know of it");
 }
 
 /** When the hop before us stops vouching for it (elements/expire.ts), in milliseconds since the epoch. */
