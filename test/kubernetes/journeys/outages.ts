@@ -86,17 +86,22 @@ async function upgrade(cluster: Cluster, t: TestContext): Promise<void> {
   record(t, "`helm upgrade` and `helm rollback` of all parts under traffic", `0 of ${sent} pings lost`, "0 lost");
 }
 
-const awayMs = 20_000;
+const awayMs = 15_000;
 
 async function apiServerAway(cluster: Cluster, t: TestContext): Promise<void> {
   const pinging = await pingAll(cluster);
   await cluster.beginOutage();
   await sleep(awayMs);
   await cluster.endOutage();
+  const backMs = performance.now();
+  const since = (): string => `${((performance.now() - backMs) / 1_000).toFixed(1)} s`;
   for (const node of cluster.nodes) await cluster.untilReady(node);
+  t.diagnostic(`nodes Ready ${since()} after it is back`);
   const sent = await noneLost(pinging);
+  t.diagnostic(`pings counted after ${since()}`);
   await applyClient(cluster, { name: "after-outage", service, mode: "node" });
   await untilPing(cluster, "after-outage");
+  t.diagnostic(`a new pod pings after ${since()}`);
   record(t, `API server away for ${awayMs / 1_000} s`, `0 of ${sent} pings lost`, "0 lost");
 }
 
