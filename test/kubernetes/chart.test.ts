@@ -35,6 +35,8 @@ const good = [
   "registry.store=memory,registry.replicas=1",
   "forwarder.dataplane=none",
   "forwarder.dataplane=auto",
+  "forwarder.dataplane=vpp,forwarder.vpp.runFolder=/run/vpp",
+  "forwarder.dataplane=vpp,forwarder.image=forwarder-vpp,forwarder.hugepages.hugepages-2Mi=1Gi",
   "forwarder.dataplane=fast,forwarder.image=forwarder-dpdk,forwarder.env.WEFT_DPDK_DEVICE=net_null0,forwarder.hugepages.hugepages-2Mi=512Mi",
   "metrics.enabled=true,metrics.serviceMonitor.enabled=true",
   "webhook.sidecars=classic,webhook.csi=true,webhook.failurePolicy=Ignore,webhook.excludedNamespaces={a,b}",
@@ -62,6 +64,7 @@ const bad: readonly [string, RegExp][] = [
   ["registry.store=etcd", /etcd\/endpoints/],
   ["registry.store=memory", /registry\/replicas/],
   ["forwarder.hugepages.two=1Gi", /'two' does not match/],
+  ["forwarder.dataplane=vpp", /forwarder\/vpp\/runFolder/],
   ["forwarder.dataplane=ovs", /forwarder\/dataplane/],
   ["identity.ca.certificateLifetime=soon", /certificateLifetime/],
 ];
