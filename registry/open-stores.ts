@@ -53,8 +53,27 @@ function etcdOptions(config: RegistryConfig): EtcdOptions {
   const { etcdUser: name, etcdPasswordFile } = config;
   return {
     endpoints: config.etcdEndpoints,
-    tls: { ca: file(config.etcdCa), cert: file(config.etcdCert), key: file(config.etcdKey) },
+    tls: rereadEvery(rereadMs, () => ({ ca: file(config.etcdCa), cert: file(config.etcdCert), key: file(config.etcdKey) })),
     ...(name !== "" && { user: { name, password: file(etcdPasswordFile)?.toString("utf8").trim() ?? "" } }),
+  };
+}
+
+/** Who renews certificates replaces their files. */
+const rereadMs = 5_000;
+
+/** Reads now, and again when what was read is older than that; what cannot be read any more stays as it was. */
+function rereadEvery<T>(ms: number, read: () => T): () => T {
+  let known = read();
+  let atMs = performance.now();
+  return () => {
+    if (performance.now() - atMs < ms) return known;
+    atMs = performance.now();
+    try {
+      known = read();
+    } catch {
+      // between the removal of the old files and the arrival of the new ones
+    }
+    return known;
   };
 }
 

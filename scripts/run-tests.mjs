@@ -69,7 +69,7 @@ if (needsRoot && process.getuid() !== 0 && process.env.WEFT_TEST_REQUIRE_ROOT ==
   process.exit(1);
 }
 // For one file as well as for one test. Generous: on a busy machine, and what is cut off cannot say what it waited for.
-const timeoutMs = group === "kubernetes" || files.some(isKubernetes) ? 900_000 : 300_000;
+const timeoutMs = group === "kubernetes" || files.some(isKubernetes) ? 1_500_000 : 300_000;
 /** More failures than this are no accident. */
 const maxFilesAgain = 8;
 const first = await run(files);

@@ -6,13 +6,18 @@ import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Code, isStatusError, type StatusError, statusError } from "../../../sdk/status.js";
 
+/** PEM. */
+export interface EtcdTls {
+  readonly ca?: Buffer | undefined;
+  readonly cert?: Buffer | undefined;
+  readonly key?: Buffer | undefined;
+}
+
 export interface EtcdOptions {
   /** http(s)://HOST:PORT of each member. */
   readonly endpoints: readonly string[];
-  /** PEM. */
-  readonly tls?:
-    | { readonly ca?: Buffer | undefined; readonly cert?: Buffer | undefined; readonly key?: Buffer | undefined }
-    | undefined;
+  /** As it is at the time of a call: certificates are renewed. */
+  readonly tls?: (() => EtcdTls) | undefined;
   readonly user?: { readonly name: string; readonly password: string } | undefined;
 }
 
@@ -33,7 +38,7 @@ const answerTimeoutMs = 3_000;
 const keepAliveDelayMs = 5_000;
 const maxLineBytes = 64 * 1024 * 1024;
 
-export function createEtcdClient({ endpoints, tls = {}, user }: EtcdOptions): EtcdClient {
+export function createEtcdClient({ endpoints, tls = () => ({}), user }: EtcdOptions): EtcdClient {
   const urls = endpoints.map((endpoint) => new URL(/^https?:\/\//.test(endpoint) ? endpoint : `http://${endpoint}`));
   const keep = { keepAlive: true, keepAliveMsecs: keepAliveDelayMs, maxFreeSockets: 4 };
   const agents = { "http:": new HttpAgent(keep), "https:": new HttpsAgent(keep) };
@@ -51,7 +56,7 @@ export function createEtcdClient({ endpoints, tls = {}, user }: EtcdOptions): Et
     const options = { method: "POST", headers, signal, agent: isSecure ? agents["https:"] : agents["http:"] };
     return new Promise((resolve, reject) => {
       const url = new URL(path, base);
-      const made = isSecure ? httpsRequest(url, { ...options, ...tls }) : httpRequest(url, options);
+      const made = isSecure ? httpsRequest(url, { ...options, ...tls() }) : httpRequest(url, options);
       made.once("socket", (socket) => socket.setKeepAlive(true, keepAliveDelayMs));
       made.once("response", resolve);
       made.on("error", reject);
