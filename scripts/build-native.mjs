@@ -17,7 +17,7 @@ const out = join(top, "dist", `native${variant}`);
 const say = (text) => process.stderr.write(`native: ${text}\n`);
 
 /** What the program has and the library has not. */
-const programOnly = ["keeper.c", "main.c", "tools.c"];
+const programOnly = ["keeper.c", "main.c", "measure.c", "tools.c"];
 const fuzzOnly = /^fuzz/;
 
 const files = readdirSync(source).filter((name) => /\.[ch]$/.test(name));

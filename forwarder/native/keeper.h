@@ -8,5 +8,7 @@
 int keeper_main(const char *path, bool ephemeral, const char *program);
 /* The commands that try a connection: ping, blast, sink, echo. Result: exit code. */
 int tool_main(int count, char **arguments);
+/* The commands that figures are measured with: light, cycles, relay. */
+int measure_main(int count, char **arguments);
 
 #endif
