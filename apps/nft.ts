@@ -19,8 +19,17 @@ export type Start = (command: string, args: readonly string[], options: { stdio:
 const timeoutMs = 30_000;
 const shownErrors = 5;
 
-export function createNft(start: Start = spawn): Nft {
+/** @param how.asArgument  for short scripts where no temporary file can be made */
+export function createNft(start: Start = spawn, how: { readonly asArgument?: boolean } = {}): Nft {
   return async (script, { json = false } = {}) => {
+    if (how.asArgument === true) {
+      const nothing = openSync("/dev/null", "r");
+      try {
+        return await finished(start("nft", [...(json ? ["--json"] : []), "--", script], { stdio: [nothing, "pipe", "pipe"] }));
+      } finally {
+        closeSync(nothing);
+      }
+    }
     const input = scriptFile(script);
     try {
       return await finished(start("nft", json ? ["--json", "--file", "-"] : ["--file", "-"], { stdio: [input, "pipe", "pipe"] }));

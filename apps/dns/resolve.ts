@@ -1,0 +1,148 @@
+/**
+ * What becomes of a query that a pod has sent to one of its name servers.
+ *
+ * A name under a connection's domain: cache, else all servers of that domain. Any other: to the very server that was
+ * asked, bytes unchanged, and its answer back; only when that says "there is no such name", and the pod's resolver would
+ * search for such a name, it is looked for under the connections' domains.
+ */
+import { ask, type Place, type Transport } from "./ask.js";
+import { again, aliased, failure, fit, queryFor, withId } from "./answers.js";
+import { createCache, keyOf, longestLife } from "./cache.js";
+import { fanOut } from "./fan-out.js";
+import { headerBytes, isResponse, isTruncated, type Message, opcodeOf, optOf, type Question, rcode, rcodeOf, readMessage, readQuestion } from "./message.js";
+import type { Zones } from "./zones.js";
+
+export interface Resolver {
+  /** Undefined: no answer is the answer. Never rejects. */
+  resolve(query: Buffer, server: string, transport: Transport): Promise<Buffer | undefined>;
+  /** Names are for others from now on; what was known of them is forgotten. */
+  setZones(zones: Zones): void;
+  readonly counts: Readonly<Counts>;
+}
+
+interface Counts {
+  /** Queries of the pod. */
+  queries: number;
+  /** Answered out of the cache. */
+  cached: number;
+  /** Asked of servers of connections. */
+  own: number;
+  /** Handed on to the pod's server. */
+  passed: number;
+  /** Refused: too much at once. */
+  refused: number;
+}
+
+/** Questions of one pod that wait for an answer. */
+const maxWaiting = 512;
+/** As long as the slowest resolvers wait. */
+const passTimeoutMs = 10_000;
+/** For EDNS of our own questions: no fragments on the way (RFC 9715). */
+const safeUdpBytes = 1_232;
+
+export function createResolver(place: Place): Resolver {
+  const cache = createCache();
+  const waiting = new Map<string, Promise<Message | undefined>>();
+  const counts: Counts = { queries: 0, cached: 0, own: 0, passed: 0, refused: 0 };
+  let zones: Zones | undefined;
+  let busy = 0;
+
+  /** The same question twice at once is asked once. */
+  function known(query: Message, servers: readonly string[]): Promise<Message | undefined> {
+    const cached = cache.get(query);
+    if (cached !== undefined) {
+      counts.cached++;
+      const bytes = again(cached.answer, query, longestLife, cached.ageSeconds);
+      return Promise.resolve({ ...cached.answer, bytes, question: query.question });
+    }
+    const key = keyOf(query);
+    const before = zones;
+    const asked = waiting.get(key) ?? fanOut(asOwn(query), servers, place);
+    waiting.set(key, asked);
+    counts.own++;
+    return asked.then((answer) => {
+      if (waiting.get(key) === asked) waiting.delete(key);
+      if (answer === undefined) return undefined;
+      if (zones === before && !isTruncated(answer.bytes)) cache.put(query, answer);
+      return { ...answer, bytes: again(answer, query, longestLife, 0), question: query.question };
+    });
+  }
+
+  async function search(query: Message, name: string): Promise<Buffer | undefined> {
+    const found = (zones?.searchFor(name) ?? []).map(async (candidate) => {
+      const other = candidate.name === name ? query.bytes : queryFor(query, candidate.name);
+      const message = other === undefined ? undefined : readMessage(other);
+      const answer = message === undefined ? undefined : await known(message, candidate.servers);
+      // a name that is there without such a record is there: who asks for A and AAAA must hear the same of both (musl)
+      if (answer === undefined || rcodeOf(answer.bytes) !== rcode.noError) return undefined;
+      return candidate.name === name ? answer.bytes : aliased(query, candidate.name, answer);
+    });
+    // in their order, whichever comes first
+    for (const each of found) {
+      const bytes = await each;
+      if (bytes !== undefined) return withId(bytes, query.bytes.readUInt16BE(0));
+    }
+    return undefined;
+  }
+
+  async function pass(query: Buffer, question: Question | undefined, server: string, transport: Transport): Promise<Buffer> {
+    counts.passed++;
+    const answer = ask(query, { ...place, server, transport, timeoutMs: passTimeoutMs });
+    const name = question?.name;
+    const message = name === undefined ? undefined : readMessage(query);
+    // a name of one label is hardly ever known out there: both at once
+    const early = name !== undefined && message !== undefined && !name.includes(".") ? search(message, name) : undefined;
+    early?.catch(() => {});
+    const said = await answer;
+    if (rcodeOf(said) !== rcode.nameError || name === undefined || message === undefined) return said;
+    const found = await (early ?? search(message, name));
+    if (found === undefined) return said;
+    return transport === "udp" ? fit(message, found) : found;
+  }
+
+  async function decide(query: Buffer, server: string, transport: Transport): Promise<Buffer> {
+    const question = opcodeOf(query) === 0 ? readQuestion(query) : undefined;
+    const servers = question?.name === undefined ? undefined : zones?.serversOf(question.name);
+    if (servers === undefined) return pass(query, question, server, transport);
+    const message = readMessage(query);
+    if (message === undefined) return failure(query, question, rcode.formatError);
+    const answer = await known(message, servers);
+    if (answer === undefined) return failure(query, question, rcode.serverFailure);
+    return transport === "udp" ? fit(message, answer.bytes) : answer.bytes;
+  }
+
+  return {
+    counts,
+    setZones(next) {
+      zones = next;
+      cache.clear();
+      waiting.clear();
+    },
+    async resolve(query, server, transport) {
+      if (query.length < headerBytes || isResponse(query)) return undefined;
+      counts.queries++;
+      if (busy >= maxWaiting) {
+        counts.refused++;
+        return failure(query, readQuestion(query), rcode.serverFailure);
+      }
+      busy++;
+      try {
+        return await decide(query, server, transport);
+      } catch {
+        // the server cannot be reached: resolvers go on to the next one at once
+        return failure(query, readQuestion(query), rcode.serverFailure);
+      } finally {
+        busy--;
+      }
+    },
+  };
+}
+
+/** As we ask: in lower case, because servers of NSM tell cases apart, and for answers that need no fragments. */
+function asOwn(query: Message): Buffer {
+  const name = query.question.name ?? "";
+  const copy = queryFor(query, name) ?? Buffer.from(query.bytes);
+  const opt = optOf(query);
+  if (opt !== undefined && opt.class > safeUdpBytes) copy.writeUInt16BE(safeUdpBytes, opt.ttlAt - 2);
+  return copy;
+}
