@@ -34,10 +34,10 @@ export const clientSettings = {
     default: "",
   }),
   mechanism: setting("NSM_MECHANISM", text, "accepted for upstream's manifests; the URL says it", { default: "kernel" }),
-  localDnsServerEnabled: setting("NSM_LOCAL_DNS_SERVER_ENABLED", boolean, "accepted; there is no DNS proxy yet", {
+  localDnsServerEnabled: setting("NSM_LOCAL_DNS_SERVER_ENABLED", boolean, "names that endpoints bring resolve here", {
     default: "true",
   }),
-  localDnsServerAddress: setting("NSM_LOCAL_DNS_SERVER_ADDRESS", text, "accepted; there is no DNS proxy yet", {
+  localDnsServerAddress: setting("NSM_LOCAL_DNS_SERVER_ADDRESS", text, "accepted for upstream's manifests; not needed", {
     default: "127.0.0.1:53",
   }),
 } as const;

@@ -4,6 +4,7 @@ import { createHealth } from "../../sdk/telemetry/health.js";
 import { type RunOptions, runWorkload } from "../run-workload.js";
 import { clientSettings } from "./config.js";
 import { connectAll } from "./connect-all.js";
+import { serveNames } from "./serve-names.js";
 import { serveStatus } from "./serve-status.js";
 
 const command = { name: "weft client", summary: "Connects this workload to its network services and keeps it connected." };
@@ -22,8 +23,10 @@ export function run(options: RunOptions): Promise<number> {
       values.listenOn === undefined
         ? undefined
         : await serveStatus(values.name, values.listenOn, health, connections, { identity, operators: values.operators }, log);
+    const names = values.init || !values.localDnsServerEnabled ? undefined : serveNames({ netns: values.netns, log });
     // An init container leaves its connections to the sidecar, which finds them by their ids.
     const stop = async (): Promise<void> => {
+      await names?.stop();
       await Promise.all(connections.map((connection) => (values.init ? connection.leave() : connection.close())));
       await status?.drain(drainMs);
     };
@@ -47,7 +50,10 @@ export function run(options: RunOptions): Promise<number> {
       log,
       observer,
       signal: giveUp.signal,
-      onConnected: (connection) => void connections.push(connection),
+      onConnected(connection) {
+        connections.push(connection);
+        names?.follow(connection);
+      },
     });
     try {
       await connecting;

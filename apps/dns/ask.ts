@@ -45,7 +45,8 @@ export async function ask(query: Buffer, options: AskOptions): Promise<Buffer> {
 
 /** Whether these bytes can be the answer: same id, same operation, same question but for cases (some servers leave it out of refusals). */
 export function answers(query: Buffer, bytes: Buffer): boolean {
-  if (bytes.length < headerBytes || idOf(bytes) !== idOf(query) || !isResponse(bytes) || opcodeOf(bytes) !== opcodeOf(query)) return false;
+  if (bytes.length < headerBytes || idOf(bytes) !== idOf(query) || !isResponse(bytes) || opcodeOf(bytes) !== opcodeOf(query))
+    return false;
   const asked = questionText(query);
   if (asked === undefined) return true;
   if (bytes.readUInt16BE(4) === 0) return rcodeOf(bytes) !== rcode.noError && rcodeOf(bytes) !== rcode.nameError;
@@ -92,9 +93,10 @@ function askByUdp(query: Buffer, { netns, mark, server, timeoutMs, repeatsMs = [
           const bytes = buffer.subarray(0, length);
           if (answers(query, bytes)) {
             const answer = Buffer.from(bytes);
-            return end(() => resolve(answer));
+            end(() => resolve(answer));
+            return;
           }
-          if (++wrong >= maxWrongAnswers) return fail(new Error(`${server} answers what it was not asked`));
+          if (++wrong >= maxWrongAnswers) throw new Error(`${server} answers what it was not asked`);
         }
       } catch (error) {
         fail(error);

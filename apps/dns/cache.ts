@@ -40,7 +40,11 @@ export function createCache(nowMs: () => number = () => performance.now()): Cach
       if (life <= 0) return;
       const key = keyOf(query);
       entries.delete(key);
-      if (entries.size >= maxEntries) for (const [oldest] of entries) { entries.delete(oldest); break; }
+      if (entries.size >= maxEntries)
+        for (const [oldest] of entries) {
+          entries.delete(oldest);
+          break;
+        }
       // not a part of the larger piece of memory that it was received in
       entries.set(key, { answer: { ...answer, bytes: Buffer.from(answer.bytes) }, atMs: nowMs(), lifeMs: life * 1_000 });
     },

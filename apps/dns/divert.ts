@@ -37,9 +37,18 @@ export function divertScript(lifelinePort: number, listeners: readonly Listener[
     rule(`meta mark ${ownMark} accept`),
     ...listeners.flatMap(({ server, address, udpPort, tcpPort }) => {
       const ip = isIPv6(server) ? "ip6" : "ip";
-      return ([["udp", udpPort], ["tcp", tcpPort]] as const).flatMap(([protocol, port]) => [
-        rule(`${ip} daddr ${server} ${protocol} dport 53 ${key} @alive ${ip} daddr set ${address} ${protocol} dport set ${port} notrack accept`),
-        rule(`${ip} saddr ${address} ${protocol} sport ${port} ${ip} saddr set ${server} ${protocol} sport set 53 notrack accept`),
+      return (
+        [
+          ["udp", udpPort],
+          ["tcp", tcpPort],
+        ] as const
+      ).flatMap(([protocol, port]) => [
+        rule(
+          `${ip} daddr ${server} ${protocol} dport 53 ${key} @alive ${ip} daddr set ${address} ${protocol} dport set ${port} notrack accept`,
+        ),
+        rule(
+          `${ip} saddr ${address} ${protocol} sport ${port} ${ip} saddr set ${server} ${protocol} sport set 53 notrack accept`,
+        ),
       ]);
     }),
     "",

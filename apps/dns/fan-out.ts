@@ -17,11 +17,7 @@ function worth(answer: Message): number {
 }
 
 /** Undefined: no server gave anything that can be read. Never rejects. */
-export async function fanOut(
-  query: Buffer,
-  servers: readonly string[],
-  place: Place,
-): Promise<Message | undefined> {
+export async function fanOut(query: Buffer, servers: readonly string[], place: Place): Promise<Message | undefined> {
   const enough = new AbortController();
   let best: Message | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -39,16 +35,12 @@ export async function fanOut(
       else if (best !== undefined && worth(best) > 1) timer ??= setTimeout(finish, othersMs);
     };
     if (left === 0) return finish();
-    for (const server of servers) void askOne(query, server, place, AbortSignal.any([enough.signal, place.signal])).then(consider);
+    for (const server of servers)
+      void askOne(query, server, place, AbortSignal.any([enough.signal, place.signal])).then(consider);
   });
 }
 
-async function askOne(
-  query: Buffer,
-  server: string,
-  place: Place,
-  signal: AbortSignal,
-): Promise<Message | undefined> {
+async function askOne(query: Buffer, server: string, place: Place, signal: AbortSignal): Promise<Message | undefined> {
   try {
     const answer = await ask(query, { ...place, server, transport: "udp", timeoutMs, repeatsMs, signal });
     if (!isTruncated(answer)) return readMessage(answer);

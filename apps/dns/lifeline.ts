@@ -3,8 +3,9 @@
  * that it writes now and then keeps them in force, and the FIN that the kernel sends for a process that ends, however it
  * ends, takes them out of force at once. A process that hangs writes nothing, and the rules lapse.
  */
-import { createServer, type Server, Socket } from "node:net";
+
 import { once } from "node:events";
+import { createServer, type Server, Socket } from "node:net";
 import { boundSocket, connectedSocket } from "../../sdk/linux/inet-socket.js";
 import type { NetnsHandle } from "../../sdk/linux/netns.js";
 import { loopback4 } from "./listen.js";

@@ -13,7 +13,7 @@ export const rcode = { noError: 0, formatError: 1, serverFailure: 2, nameError: 
 export const recordType = { a: 1, ns: 2, cname: 5, soa: 6, ptr: 12, mx: 15, aaaa: 28, srv: 33, dname: 39, opt: 41 } as const;
 
 export interface Question {
-  /** In lower case, without the dot at the end; "" = the root. Labels with a dot or control characters in them: undefined. */
+  /** In lower case, without the dot at the end; "" = the root. With a label of other characters, or with a dot in it: undefined. */
   readonly name: string | undefined;
   readonly type: number;
   readonly class: number;
@@ -61,7 +61,7 @@ export function readQuestion(bytes: Buffer): Question | undefined {
     if (length === 0) break;
     if (at + length + 5 > bytes.length) return undefined;
     const label = bytes.toString("latin1", at, at + length);
-    strange ||= /[.\x00-\x20\x7f]/.test(label);
+    strange ||= label.includes(".") || !isPrintable(label);
     labels.push(lowerCase(label));
     at += length;
   }
@@ -152,6 +152,11 @@ export function writeName(name: string): Buffer | undefined {
   parts.push(Buffer.from([0]));
   const all = Buffer.concat(parts);
   return all.length > 255 ? undefined : all;
+}
+
+/** ASCII without space and control characters: other labels are nobody's search domain. */
+export function isPrintable(text: string): boolean {
+  return /^[!-~]*$/.test(text);
 }
 
 /** Only ASCII letters have cases in DNS (RFC 4343). */

@@ -5,6 +5,7 @@
 import { claimName } from "../../sdk/linux/inet-socket.js";
 import { closeDescriptor } from "../../sdk/linux/libc.js";
 import { type NetnsHandle, openNetns, openOwnNetns } from "../../sdk/linux/netns.js";
+import { hasErrno } from "../../sdk/linux/system-error.js";
 import { Code, toStatusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
 import { type Diversion, diversionIn, ownMark } from "./divert.js";
@@ -142,8 +143,9 @@ export function servePodDns(options: PodDnsOptions): PodDns {
 
   function trouble(error: unknown): void {
     const status = toStatusError(error);
-    if (status.code === Code.NOT_FOUND) return arm(lookMs); // the pod is going, or comes anew
-    if (told !== status.details) log.warn("names of endpoints do not resolve in the pod", { error: status });
+    // without its namespace the pod is going, or comes anew
+    if (status.code !== Code.NOT_FOUND && told !== status.details)
+      log.warn("names of endpoints do not resolve in the pod", { error: status });
     told = status.details;
     arm(lookMs);
   }
@@ -191,7 +193,8 @@ async function raise(netnsUrl: string | undefined, nameservers: readonly string[
     undo.push(() => lifeline.close());
     const listeners: Listener[] = [];
     for (const server of nameservers) {
-      const listener = await listenFor(netns, server, resolver.resolve);
+      const listener = await listenFor(netns, server, resolver.resolve).catch(orWithoutFamily);
+      if (listener === undefined) continue;
       listeners.push(listener);
       undo.push(() => listener.close());
     }
@@ -202,6 +205,11 @@ async function raise(netnsUrl: string | undefined, nameservers: readonly string[
     for (const step of undo.reverse()) step();
     throw error;
   }
+}
+
+/** A pod without IPv6 cannot reach such a name server either. */
+function orWithoutFamily(error: unknown): undefined {
+  if (!hasErrno(error, "EADDRNOTAVAIL", "EAFNOSUPPORT")) throw error;
 }
 
 /** First the pod's queries go their own way again, then what still comes is answered no more. */

@@ -5,11 +5,24 @@
  * asked, bytes unchanged, and its answer back; only when that says "there is no such name", and the pod's resolver would
  * search for such a name, it is looked for under the connections' domains.
  */
-import { ask, type Place, type Transport } from "./ask.js";
+
 import { again, aliased, failure, fit, queryFor, withId } from "./answers.js";
+import { ask, type Place, type Transport } from "./ask.js";
 import { createCache, keyOf, longestLife } from "./cache.js";
 import { fanOut } from "./fan-out.js";
-import { headerBytes, isResponse, isTruncated, type Message, opcodeOf, optOf, type Question, rcode, rcodeOf, readMessage, readQuestion } from "./message.js";
+import {
+  headerBytes,
+  isResponse,
+  isTruncated,
+  type Message,
+  opcodeOf,
+  optOf,
+  type Question,
+  rcode,
+  rcodeOf,
+  readMessage,
+  readQuestion,
+} from "./message.js";
 import type { Zones } from "./zones.js";
 
 export interface Resolver {

@@ -5,7 +5,7 @@
  */
 import type { DNSConfig } from "../../sdk/gen/connectioncontext.js";
 import { type Address, addressBits, inRange, type Prefix, parseAddress, parsePrefix, rangeOf } from "../../sdk/ip.js";
-import { lowerCase, writeName } from "./message.js";
+import { isPrintable, lowerCase, writeName } from "./message.js";
 import type { ResolvConf } from "./resolv-conf.js";
 
 /** What one connection says about names. */
@@ -13,6 +13,8 @@ export interface DnsSource {
   readonly configs: readonly DNSConfig[];
   /** Its far addresses and routes, as CIDR: names of addresses in them (PTR) are asked of its servers. */
   readonly prefixes: readonly string[];
+  /** Whose answers these are: with another owner nothing of what was known is used any more. */
+  readonly owner?: string;
 }
 
 export interface Zones {
@@ -93,7 +95,7 @@ function serversIn({ dns_server_ips }: DNSConfig, ignored: string[]): string[] {
 
 function whyNot(domain: string, own: ReadonlySet<string>): string | undefined {
   if (domain === "") return "the root would take all names of the pod";
-  if (writeName(domain) === undefined || /[\x00-\x20\x7f]/.test(domain)) return "not a domain name";
+  if (writeName(domain) === undefined || !isPrintable(domain)) return "not a domain name";
   if (own.has(domain)) return "the pod's own search domain";
   // Kubernetes: NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN
   const services = [...own].find((suffix) => suffix.startsWith("svc."));
@@ -135,5 +137,8 @@ export function addressOfReverse(name: string): Address | undefined {
   if (v4 !== null) return parseAddress(v4.slice(1, 5).reverse().join("."));
   const v6 = /^((?:[0-9a-f]\.){32})ip6\.arpa$/.exec(name)?.[1];
   if (v6 === undefined) return undefined;
-  return { family: 6, value: BigInt(`0x${v6.replaceAll(".", "").split("").reverse().join("")}`) & ((1n << BigInt(addressBits(6))) - 1n) };
+  return {
+    family: 6,
+    value: BigInt(`0x${v6.replaceAll(".", "").split("").reverse().join("")}`) & ((1n << BigInt(addressBits(6))) - 1n),
+  };
 }

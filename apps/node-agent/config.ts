@@ -1,5 +1,5 @@
 /** The settings of the node agent. */
-import { durationMs, list, name, optional, text } from "../../sdk/config/kinds.js";
+import { boolean, durationMs, list, name, optional, text } from "../../sdk/config/kinds.js";
 import { setting } from "../../sdk/config/table.js";
 import { workloadSettings } from "../workload-settings.js";
 
@@ -21,6 +21,14 @@ export const nodeAgentSettings = {
   livenessCheckTimeoutMs: setting("NSM_LIVENESS_CHECK_TIMEOUT", durationMs, "without an answer for so long it is dead", {
     default: "1s",
   }),
+  localDnsServerEnabled: setting(
+    "NSM_LOCAL_DNS_SERVER_ENABLED",
+    boolean,
+    "names that endpoints bring resolve in pods, in both modes",
+    {
+      default: "true",
+    },
+  ),
   excludedPrefixesFile: setting(
     "WEFT_EXCLUDED_PREFIXES_FILE",
     text,

@@ -9,6 +9,8 @@ import { join } from "node:path";
 export interface PodFinder {
   /** Device and inode of the pod's network namespace; undefined = there is no process of it yet. */
   find(uid: string): { readonly dev: bigint; readonly ino: bigint } | undefined;
+  /** Numbers of the pod's processes, as seen by the last look. */
+  processes(uid: string): readonly string[];
 }
 
 /** A process is looked at again for so long: it may still be on its way into its group. Milliseconds. */
@@ -45,6 +47,10 @@ export function createPodFinder(proc = "/proc", nowMs: () => number = Date.now):
         seen.delete(pid); // it has gone, or its number is somebody else's now
       }
       return undefined;
+    },
+    processes(uid) {
+      scan();
+      return [...seen].flatMap(([pid, { pod }]) => (pod === uid ? [pid] : []));
     },
   };
 }

@@ -27,7 +27,7 @@ function start(
   const told: string[] = [];
   const held = holdPod({
     wish,
-    finder: { find: () => ({ dev: handle.dev, ino: handle.ino }) },
+    finder: { find: () => ({ dev: handle.dev, ino: handle.ino }), processes: () => [] },
     async connect({ service, signal }) {
       const error = refuse(service.networkService);
       if (error !== undefined) throw error;

@@ -18,7 +18,11 @@ import { createPodFinder } from "./find-pod.js";
 import { followManager } from "./follow-manager.js";
 import { type HeldPod, type HoldPodOptions, holdPod } from "./hold-pod.js";
 import { createPodBook } from "./pod-book.js";
+<<<<<<< HEAD
 import { watchClock } from "./watch-clock.js";
+=======
+import { servePodNames } from "./pod-names.js";
+>>>>>>> c717b16 (Names of endpoints resolve in pods: node agent and client, chart, docs, weft describe connection)
 import { clientNameOf, connectionId } from "./wish.js";
 import { writeNetworks } from "./write-networks.js";
 
@@ -63,8 +67,12 @@ export function run(options: RunOptions): Promise<number> {
       });
     };
     const finder = createPodFinder();
+<<<<<<< HEAD
     const reportEvent = createEventReporter({ api, component: "weft-agent", instance: values.nodeName, log });
     void watchClock({ api, node: values.nodeName, reportEvent, log, signal: stopping.signal });
+=======
+    let isSynced = false;
+>>>>>>> c717b16 (Names of endpoints resolve in pods: node agent and client, chart, docs, weft describe connection)
     const book = createPodBook({
       annotation: values.annotation,
       node: values.nodeName,
@@ -73,6 +81,10 @@ export function run(options: RunOptions): Promise<number> {
       shown,
       reportEvent,
       hold: (wish, onChange): HeldPod => holdPod({ wish, finder, connect: connectOne, onChange, log }),
+      names: ({ uid, namespace, name }) =>
+        values.localDnsServerEnabled
+          ? servePodNames({ uid, finder, log: log.child({ pod: `${namespace}/${name}` }), sweep: !isSynced })
+          : undefined,
     });
     const watch = listWatch<KubernetesObject>({
       api,
@@ -95,6 +107,7 @@ export function run(options: RunOptions): Promise<number> {
       extra: values.excludedPrefixes,
     });
     await watch.synced(signal);
+    isSynced = true;
     log.info("agent is ready", { node: values.nodeName, pods: watch.objects.size });
     return {
       ended: new Promise(() => {}),

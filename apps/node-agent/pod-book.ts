@@ -4,7 +4,8 @@ import type { KubernetesApi } from "../../sdk/kubernetes/api.js";
 import type { ReportEvent } from "../../sdk/kubernetes/report-event.js";
 import { type KubernetesObject, keyOf } from "../../sdk/kubernetes/resource.js";
 import type { Log } from "../../sdk/telemetry/log.js";
-import type { HeldPod } from "./hold-pod.js";
+import type { HeldPod, ServiceReport } from "./hold-pod.js";
+import type { PodNames } from "./pod-names.js";
 import { sidecarReports } from "./status.js";
 import { createTeller, type Teller } from "./tell.js";
 import { clientNameOf, isGated, type PodWish, wishOf } from "./wish.js";
@@ -29,6 +30,8 @@ export interface PodBookOptions {
   /** What the manager shows of all connections of the node. */
   readonly shown: ReadonlyMap<string, Connection>;
   readonly hold: (wish: PodWish, onChange: () => void) => HeldPod;
+  /** The names of its endpoints; undefined: not here. */
+  readonly names: (wish: PodWish) => PodNames | undefined;
 }
 
 interface Page {
@@ -36,6 +39,7 @@ interface Page {
   /** Undefined: the pod's own client connects it. */
   held: HeldPod | undefined;
   readonly teller: Teller;
+  readonly names: PodNames | undefined;
 }
 
 export function createPodBook(options: PodBookOptions): PodBook {
@@ -56,7 +60,7 @@ export function createPodBook(options: PodBookOptions): PodBook {
       if (sameWish(known.wish, wish)) return;
       known.wish = wish;
       known.held?.want(wish);
-      known.teller.changed();
+      changed(known);
     } else if (wish.services.size > 0 || wish.problem !== undefined || isGated(pod)) {
       pages.set(key, open(pod, wish));
     }
@@ -69,16 +73,22 @@ export function createPodBook(options: PodBookOptions): PodBook {
       reportEvent: options.reportEvent,
       log,
       pod,
-      look: () => ({
-        wish: page.wish,
-        reports: page.held?.report() ?? sidecarReports(page.wish, shown.values()),
-      }),
+      look: () => ({ wish: page.wish, reports: reportsOf(page) }),
     });
-    const page: Page = { wish, held: undefined, teller };
-    if (wish.mode === "node") page.held = options.hold(wish, teller.changed);
+    const page: Page = { wish, held: undefined, teller, names: options.names(wish) };
+    if (wish.mode === "node") page.held = options.hold(wish, () => changed(page));
     else byClient.set(clientNameOf(wish.name, wish.namespace), page);
-    teller.changed();
+    changed(page);
     return page;
+  }
+
+  function reportsOf(page: Page): readonly ServiceReport[] {
+    return page.held?.report() ?? sidecarReports(page.wish, shown.values());
+  }
+
+  function changed(page: Page): void {
+    page.teller.changed();
+    page.names?.update(reportsOf(page).flatMap(({ connection }) => connection ?? []));
   }
 
   function remove(key: string): void {
@@ -88,7 +98,7 @@ export function createPodBook(options: PodBookOptions): PodBook {
     page.teller.stop();
     const client = clientNameOf(page.wish.name, page.wish.namespace);
     if (byClient.get(client) === page) byClient.delete(client);
-    const closed = page.held?.close() ?? Promise.resolve();
+    const closed = Promise.all([page.held?.close(), page.names?.stop()]).then(() => {});
     closing.add(closed);
     void closed.finally(() => closing.delete(closed));
   }
@@ -96,11 +106,14 @@ export function createPodBook(options: PodBookOptions): PodBook {
   return {
     put,
     remove,
-    clientChanged: (client) => byClient.get(client)?.teller.changed(),
+    clientChanged(client) {
+      const page = byClient.get(client);
+      if (page !== undefined) changed(page);
+    },
     async leave() {
       const open = [...pages.values()];
       for (const { teller } of open) teller.stop();
-      await Promise.all([...open.map(({ held }) => held?.leave()), ...closing]);
+      await Promise.all([...open.flatMap(({ held, names }) => [held?.leave(), names?.stop()]), ...closing]);
     },
   };
 }

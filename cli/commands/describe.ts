@@ -171,6 +171,7 @@ async function describeConnection(name: string, { dialer, sources, signal }: Ask
       ["MTU", String(view.mtuBytes)],
       ["Client side", `${view.clientInterface} ${view.clientAddresses.join(", ")}`],
       ["Endpoint side", view.endpointAddresses.join(", ")],
+      ["Names", view.names.join("; ")],
     ]),
     "Way of the packets\n",
     ...dataPath(view).map((wire) => `  ${wire.from.name} → ${wire.to.name}: ${describeWire(wire)}\n`),

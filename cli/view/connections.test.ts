@@ -21,7 +21,11 @@ function piece(index: number, mechanism: Connection["mechanism"]): Connection {
     network_service_endpoint_name: "responder",
     state: State.UP,
     mechanism,
-    context: { MTU: 1450, ip_context: { src_ip_addrs: ["10.0.0.1/32"], dst_ip_addrs: ["10.0.0.0/32"] } },
+    context: {
+      MTU: 1450,
+      dns_context: { configs: [{ dns_server_ips: ["172.16.1.1", "172.16.1.2"], search_domains: ["office.example"] }] },
+      ip_context: { src_ip_addrs: ["10.0.0.1/32"], dst_ip_addrs: ["10.0.0.0/32"] },
+    },
     path: {
       index,
       path_segments: names.map((name, at) => ({
@@ -49,6 +53,7 @@ test("pieces of one connection become one picture, in whatever order they come",
       assert.deepEqual(others, []);
       assert.equal(view.id, "id-0");
       assert.equal(view.clientInterface, "nsm-1");
+      assert.deepEqual(view.names, ["office.example by 172.16.1.1, 172.16.1.2"]);
       assert.deepEqual(
         view.hops.map(({ kind }) => kind),
         ["client", "nsmgr", "forwarder", "nsmgr", "forwarder", "endpoint"],

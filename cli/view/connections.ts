@@ -24,6 +24,8 @@ export interface ConnectionView {
   readonly clientAddresses: readonly string[];
   readonly endpointAddresses: readonly string[];
   readonly clientInterface: string;
+  /** What its endpoint says about names: "office.example by 172.16.1.1". */
+  readonly names: readonly string[];
   /** One per application on the way, the client first. */
   readonly hops: readonly HopView[];
   /** Pieces that some component still holds and that are not on the way any more. */
@@ -86,6 +88,9 @@ function viewOf(id: string, pieces: readonly Piece[], nowMs: number): Connection
     clientAddresses: first?.context?.ip_context?.src_ip_addrs ?? [],
     endpointAddresses: first?.context?.ip_context?.dst_ip_addrs ?? [],
     clientInterface: kernel?.mechanism?.parameters["name"] ?? "",
+    names: (first?.context?.dns_context?.configs ?? []).map(
+      ({ search_domains, dns_server_ips }) => `${search_domains.join(", ") || "any name"} by ${dns_server_ips.join(", ")}`,
+    ),
     hops: segments.map((segment, index) => hopOf(segment, index, segments.length, current, nowMs)),
     stale,
   };

@@ -20,8 +20,8 @@ export const images = [
   { name: "forwarder", entry: "forwarder/main.ts", user: "", programs: ["wireguard-go"], core: true },
   { name: "ca", entry: "apps/ca/main.ts", user: nobody, programs: [] },
   { name: "webhook", entry: "webhook/main.ts", user: nobody, programs: [] },
-  // root: it opens the network namespaces of other users' processes
-  { name: "agent", entry: "apps/node-agent/main.ts", user: "", programs: [], tools: { weft: "cli/ask.ts" } },
+  // root: it opens the network namespaces of other users' processes; nft: names of endpoints in pods
+  { name: "agent", entry: "apps/node-agent/main.ts", user: "", programs: ["nft"], tools: { weft: "cli/ask.ts" } },
   { name: "client", entry: "apps/client/main.ts", user: nobody, programs: [] },
   { name: "endpoint", entry: "apps/icmp-responder/main.ts", user: nobody, programs: [] },
   // root: nft wants CAP_NET_ADMIN in effect

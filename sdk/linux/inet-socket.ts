@@ -45,7 +45,13 @@ export function boundSocket(
  * has drawn. TCP: the connection may still be on its way; reading and writing wait for it.
  * @throws SystemError  no route, no right to set the mark
  */
-export function connectedSocket(netns: Place, kind: "udp" | "tcp", address: string, port: number, options: SocketOptions): number {
+export function connectedSocket(
+  netns: Place,
+  kind: "udp" | "tcp",
+  address: string,
+  port: number,
+  options: SocketOptions,
+): number {
   const parsed = parseAddress(address);
   const what = `${kind} ${address} port ${port}`;
   const fd = openIn(netns, parsed.family, kind);

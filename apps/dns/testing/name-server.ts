@@ -6,7 +6,7 @@ import { boundSocket } from "../../../sdk/linux/inet-socket.js";
 import type { NetnsHandle } from "../../../sdk/linux/netns.js";
 import type { CleanUp } from "../../../sdk/testing/cleanup.js";
 import type { Transport } from "../ask.js";
-import { rcode, recordType, readQuestion, writeName } from "../message.js";
+import { rcode, readQuestion, recordType, writeName } from "../message.js";
 import { createUnframer, framed } from "../tcp-frames.js";
 
 export interface NameServer {
@@ -45,9 +45,12 @@ export async function startNameServer(
   const tcp = createServer((socket) => {
     clients.add(socket);
     socket.on("error", () => {});
-    socket.on("data", createUnframer((query) => {
-      for (const bytes of reply(Buffer.from(query), "tcp")) socket.write(framed(bytes));
-    }));
+    socket.on(
+      "data",
+      createUnframer((query) => {
+        for (const bytes of reply(Buffer.from(query), "tcp")) socket.write(framed(bytes));
+      }),
+    );
   });
   tcp.listen({ fd: boundSocket(netns, "tcp", address, 53).fd });
   await once(tcp, "listening");
@@ -114,5 +117,13 @@ function bytesOf6(text: string): Buffer {
 
 /** Of the question's name: a "no" may be kept for two seconds. */
 function soa(): Buffer {
-  return record(recordType.soa, 2, Buffer.concat([Buffer.from([0, 0]), Buffer.from([1, 0, 0, 1, 0, 2, 0, 1, 0, 1, 0, 0]), Buffer.from([0, 0, 0, 0, 0, 0, 0, 2])]));
+  return record(
+    recordType.soa,
+    2,
+    Buffer.concat([
+      Buffer.from([0, 0]),
+      Buffer.from([1, 0, 0, 1, 0, 2, 0, 1, 0, 1, 0, 0]),
+      Buffer.from([0, 0, 0, 0, 0, 0, 0, 2]),
+    ]),
+  );
 }

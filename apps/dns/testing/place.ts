@@ -2,9 +2,9 @@
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { CleanUp } from "../../../sdk/testing/cleanup.js";
 import { joinNetns, type TestNetns, temporaryNetns } from "../../../sdk/testing/netns.js";
 import { temporaryFolder } from "../../../sdk/testing/test-server.js";
-import type { CleanUp } from "../../../sdk/testing/cleanup.js";
 import { type AnswerBytes, type NameServer, startNameServer } from "./name-server.js";
 
 export const clusterServer = "10.96.0.10";
@@ -42,7 +42,10 @@ export async function startTestPod(t: CleanUp, cluster: AnswerBytes, mesh: Answe
   );
   const file = join(temporaryFolder(t), "resolv.conf");
   writeFileSync(file, text);
-  const [first, other] = [await startNameServer(t, node, clusterServer, cluster), await startNameServer(t, endpoint, meshServer, mesh)];
+  const [first, other] = [
+    await startNameServer(t, node, clusterServer, cluster),
+    await startNameServer(t, endpoint, meshServer, mesh),
+  ];
   return {
     netns,
     file,
@@ -55,8 +58,11 @@ export async function startTestPod(t: CleanUp, cluster: AnswerBytes, mesh: Answe
       const script = `mount --bind "$1" /etc/resolv.conf && shift && exec "$@"`;
       const args = ["--mount", "sh", "-c", script, "sh", file, ...command];
       return new Promise((resolve) => {
-        execFile("nsenter", [`--net=/run/netns/${netns.name}`, "unshare", ...args], { timeout: timeoutMs }, (_error, out, errors) =>
-          resolve({ out: `${out}${errors}`, tookMs: performance.now() - startedMs }),
+        execFile(
+          "nsenter",
+          [`--net=/run/netns/${netns.name}`, "unshare", ...args],
+          { timeout: timeoutMs },
+          (_error, out, errors) => resolve({ out: `${out}${errors}`, tookMs: performance.now() - startedMs }),
         );
       });
     },

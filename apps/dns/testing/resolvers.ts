@@ -2,8 +2,8 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { temporaryFolder } from "../../../sdk/testing/test-server.js";
 import type { CleanUp } from "../../../sdk/testing/cleanup.js";
+import { temporaryFolder } from "../../../sdk/testing/test-server.js";
 
 export interface ResolverProgram {
   readonly name: string;
@@ -65,8 +65,8 @@ export const resolverPrograms: readonly ResolverProgram[] = [
     prepare(t) {
       const folder = temporaryFolder(t);
       writeFileSync(join(folder, "main.go"), inGo);
-      const env = { ...process.env, CGO_ENABLED: "0", GO111MODULE: "off", GOFLAGS: "" };
-      execFileSync("go", ["build", "-o", join(folder, "resolve"), join(folder, "main.go")], { env });
+      const settings = ["CGO_ENABLED=0", "GO111MODULE=off", "GOFLAGS="];
+      execFileSync("env", [...settings, "go", "build", "-o", join(folder, "resolve"), join(folder, "main.go")]);
       return (name) => [join(folder, "resolve"), name];
     },
   },
