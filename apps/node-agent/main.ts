@@ -18,11 +18,8 @@ import { createPodFinder } from "./find-pod.js";
 import { followManager } from "./follow-manager.js";
 import { type HeldPod, type HoldPodOptions, holdPod } from "./hold-pod.js";
 import { createPodBook } from "./pod-book.js";
-<<<<<<< HEAD
-import { watchClock } from "./watch-clock.js";
-=======
 import { servePodNames } from "./pod-names.js";
->>>>>>> c717b16 (Names of endpoints resolve in pods: node agent and client, chart, docs, weft describe connection)
+import { watchClock } from "./watch-clock.js";
 import { clientNameOf, connectionId } from "./wish.js";
 import { writeNetworks } from "./write-networks.js";
 
@@ -67,12 +64,9 @@ export function run(options: RunOptions): Promise<number> {
       });
     };
     const finder = createPodFinder();
-<<<<<<< HEAD
     const reportEvent = createEventReporter({ api, component: "weft-agent", instance: values.nodeName, log });
     void watchClock({ api, node: values.nodeName, reportEvent, log, signal: stopping.signal });
-=======
     let isSynced = false;
->>>>>>> c717b16 (Names of endpoints resolve in pods: node agent and client, chart, docs, weft describe connection)
     const book = createPodBook({
       annotation: values.annotation,
       node: values.nodeName,
