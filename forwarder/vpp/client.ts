@@ -32,6 +32,8 @@ export interface VppApi {
   readonly pid: number;
   readonly version: string;
   readonly messages: number;
+  /** Ends the connection as if it had been lost. */
+  end(reason: string): void;
   close(): Promise<void>;
 }
 
@@ -250,6 +252,7 @@ function converse(socket: Socket, table: MessageTable, clientIndex: number, time
     onLost: (listener: (reason: string) => void) => void losses.add(listener),
     heardAtMs: () => heardAtMs,
     pending: () => calls.size,
+    end: lose,
     async close() {
       closing = true;
       lose("closed by us");

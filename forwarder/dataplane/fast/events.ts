@@ -1,6 +1,7 @@
 /** Breaks of what the packet core joins: a memif peer that was there and stays away. Joined with the events of the kernel's part. */
 import type { Board } from "../../native/board.js";
 import type { DataPlaneEvent } from "../dataplane.js";
+import { createEventBus } from "../event-bus.js";
 import type { Held } from "./fast.js";
 import { ownerOf } from "./shape.js";
 
@@ -23,7 +24,7 @@ export function createFastEvents(needs: {
 }): FastEvents {
   const wasUp = new Set<string>();
   const timers = new Map<string, NodeJS.Timeout>();
-  const listeners = new Set<(event: DataPlaneEvent) => void>();
+  const bus = createEventBus();
   const disarm = (id: string): void => {
     clearTimeout(timers.get(id));
     timers.delete(id);
@@ -34,7 +35,7 @@ export function createFastEvents(needs: {
     const [current, board] = [needs.held().get(id), needs.board()];
     if (current === undefined || board === undefined || isUp(current, board)) return;
     wasUp.delete(id);
-    for (const tell of listeners) tell({ kind: "broken", id, reason: "a memif peer has left and does not come back" });
+    bus.tell({ kind: "broken", id, reason: "a memif peer has left and does not come back" });
   };
   return {
     look() {
@@ -57,47 +58,7 @@ export function createFastEvents(needs: {
       wasUp.delete(id);
       disarm(id);
     },
-    async *merge(kernel, signal) {
-      const waiting: DataPlaneEvent[] = [];
-      let wake = (): void => {};
-      let failure: unknown;
-      let ended = false;
-      const push = (event: DataPlaneEvent): void => {
-        waiting.push(event);
-        wake();
-      };
-      listeners.add(push);
-      const reading = (async () => {
-        for await (const event of kernel) push({ ...event, id: ownerOf(event.id) });
-      })()
-        .catch((error: unknown) => {
-          failure = error;
-        })
-        .finally(() => {
-          ended = true;
-          wake();
-        });
-      const aborted = (): void => wake();
-      signal.addEventListener("abort", aborted);
-      try {
-        while (!signal.aborted) {
-          const event = waiting.shift();
-          if (event !== undefined) {
-            yield event;
-            continue;
-          }
-          if (ended) break;
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-        }
-        if (failure !== undefined) throw failure;
-      } finally {
-        listeners.delete(push);
-        signal.removeEventListener("abort", aborted);
-        if (signal.aborted) await reading;
-      }
-    },
+    merge: (kernel, signal) => bus.merge(kernel, ownerOf, signal),
     close() {
       for (const timer of timers.values()) clearTimeout(timer);
       timers.clear();
