@@ -8,6 +8,7 @@ import { defaultVxlanPort } from "../sdk/mechanisms/vxlan.js";
 import { defaultWireguardPort } from "../sdk/mechanisms/wireguard.js";
 import { policySettings } from "../sdk/policies/settings.js";
 import { dpdkSettings } from "./dpdk-device.js";
+import { vppSettings } from "./vpp-settings.js";
 
 const addressOrPrefix: Kind<string> = {
   label: "IP|CIDR",
@@ -88,8 +89,9 @@ export const forwarderSettings = {
   ),
   dataPlane: setting(
     "WEFT_DATAPLANE",
-    oneOf("auto", "kernel", "fast", "none"),
+    oneOf("auto", "kernel", "fast", "vpp", "none"),
     "what moves the packets: auto = the kernel, with the packet core for memif; fast = the core also ends tunnels; " +
+      "vpp = everything passes VPP (docs/vpp.md); " +
       "none negotiates every mechanism and builds nothing",
     { default: "auto", flag: "--dataplane" },
   ),
@@ -110,6 +112,7 @@ export const forwarderSettings = {
     },
   ),
   ...dpdkSettings,
+  ...vppSettings,
   drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", { default: "5s" }),
   publicUrl: setting("WEFT_PUBLIC_URL", optional(text), "URL told to the manager; default: the first of the listen list", {
     default: "",

@@ -11,9 +11,11 @@ import type { UnderlayChoice } from "./dataplane/fast/underlay.js";
 import { createNoDataPlane } from "./dataplane/none.js";
 import { type DpdkConfig, dpdkDeviceOf } from "./dpdk-device.js";
 import type { PacketCore } from "./native/core.js";
+import { openVpp } from "./open-vpp.js";
+import type { VppConfig } from "./vpp-settings.js";
 
 type Settings = Pick<ForwarderConfig, "dataPlane" | "name" | "stateDir" | "wireguardBackend"> &
-  Partial<Pick<ForwarderConfig, "directMemif" | "coreHost"> & DpdkConfig>;
+  Partial<Pick<ForwarderConfig, "directMemif" | "coreHost"> & DpdkConfig & VppConfig>;
 
 /** What the kernel's data plane does with each capability (capabilities(7)). Without one of the first two nothing works. */
 const purposes = {
@@ -27,7 +29,10 @@ const purposes = {
 function checkCapabilities(dataPlane: ForwarderConfig["dataPlane"], log: Log): void {
   const missing = missingCapabilities(Object.keys(purposes) as (keyof typeof purposes)[]);
   const told = missing.map((name) => `${name} (${purposes[name]})`).join(" and ");
-  if (dataPlane === "kernel" && (missing.includes("CAP_NET_ADMIN") || missing.includes("CAP_SYS_ADMIN"))) {
+  if (
+    (dataPlane === "kernel" || dataPlane === "vpp") &&
+    (missing.includes("CAP_NET_ADMIN") || missing.includes("CAP_SYS_ADMIN"))
+  ) {
     throw statusError(
       Code.FAILED_PRECONDITION,
       `this process lacks ${told}; give it, or run as root, or negotiate without building by --dataplane none`,
@@ -55,6 +60,10 @@ export async function openDataPlane(
   const kernel = createKernelDataPlane({ stateDir, log, processEnv, tunnels });
   if (config.dataPlane === "kernel") return kernel;
   try {
+    if (config.dataPlane === "vpp") {
+      const beneath = await openFast({ ...config, dataPlane: "auto" }, { kernel, stateDir, log, processEnv });
+      return await openVpp(config, { beneath, stateDir, log, env, processEnv });
+    }
     return await openFast(config, { kernel, stateDir, log, processEnv });
   } catch (error) {
     await kernel.close();

@@ -3,7 +3,6 @@
  * an echo goes from the one end to the other, at full size.
  */
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { withNetns } from "../../../sdk/linux/netns.js";
@@ -11,31 +10,17 @@ import { probeWireguard } from "../../../sdk/linux/wireguard-probe.js";
 import { silentLog } from "../../../sdk/telemetry/log.js";
 import { openInProcessCore } from "../../native/in-process.js";
 import { openKeeperCore } from "../../native/keeper-client.js";
-import { notBuilt, runTool, socketName } from "../../native/testing/tool.js";
-import { publicKeyOf } from "../../wireguard-ends.js";
-import {
-  crossConnect,
-  type Namespace,
-  namespace,
-  noSignal,
-  numbered,
-  pings,
-  stateFolder,
-  twoNodes,
-} from "../compliance-world.js";
-import type { DataPlane, MemifPort, Port } from "../dataplane.js";
+import { notBuilt } from "../../native/testing/tool.js";
+import { crossConnect, noSignal, stateFolder, twoNodes } from "../compliance-world.js";
+import type { DataPlane } from "../dataplane.js";
 import { createKernelDataPlane } from "../kernel/kernel.js";
+import { createWorld, type End, ends, key, mtuBytes, pairs, payloads, wireguardEnd } from "../pair-world.js";
 import { createFastDataPlane } from "./fast.js";
 
 const skip = notBuilt() ?? false;
 const wireguard = await probeWireguard();
 
-type End = "kernel" | "memif";
 type Plane = "kernel" | "auto" | "fast";
-type Payload = "ETHERNET" | "IP";
-const ends: readonly End[] = ["kernel", "memif"];
-const payloads: readonly Payload[] = ["ETHERNET", "IP"];
-const mtuBytes = 1400;
 
 for (const payload of payloads) {
   for (const [client, endpoint] of pairs(ends, ends)) {
@@ -98,85 +83,19 @@ for (const [client, endpoint] of pairs(ends, ends)) {
     const [first, second] = [one, two].map(({ netns }) => withNetns(netns, () => openPlane(t, "auto", "keeper", true)));
     assert.ok(first && second);
     const [here, there] = [key(), key()];
-    const tunnel = (own: Key, other: Key, local: 1 | 2): Port => ({
-      kind: "wireguard",
-      privateKey: own.secret,
-      listenPort: 51_900,
-      localAddress: address(local),
-      remoteAddress: address(local === 1 ? 2 : 1),
-      remotePort: 51_900,
-      remotePublicKey: other.open,
-      madeAtMs: 1,
-    });
     const change = { payload: "IP", mtuBytes } as const;
     const ports = { client: world.port("client", client), endpoint: world.port("endpoint", endpoint) };
-    await first.ensure(crossConnect("a", { client: ports.client, endpoint: tunnel(here, there, 1) }, change), noSignal);
-    await second.ensure(crossConnect("b", { client: tunnel(there, here, 2), endpoint: ports.endpoint }, change), noSignal);
+    await first.ensure(
+      crossConnect("a", { client: ports.client, endpoint: wireguardEnd(here, there, address(1), address(2)) }, change),
+      noSignal,
+    );
+    await second.ensure(
+      crossConnect("b", { client: wireguardEnd(there, here, address(2), address(1)), endpoint: ports.endpoint }, change),
+      noSignal,
+    );
     await world.echo(client, endpoint);
     await Promise.all([first.remove("a", noSignal), second.remove("b", noSignal)]);
   });
-}
-
-interface World {
-  port(side: "client" | "endpoint", end: End): Port;
-  /** From the client's end to the endpoint's. */
-  echo(client: End, endpoint: End): Promise<void>;
-}
-
-/** Two pods with 172.16.0.1 and 172.16.0.0. */
-function createWorld(t: TestContext, payload: Payload): World {
-  const pods: Record<"client" | "endpoint", Namespace> = { client: namespace(t, "client"), endpoint: namespace(t, "endpoint") };
-  const kernel = numbered(pods.client, pods.endpoint);
-  const sockets = { client: socketName("client"), endpoint: socketName("endpoint") };
-  const memif = (side: "client" | "endpoint"): MemifPort => ({
-    kind: "memif",
-    role: side === "client" ? "server" : "client",
-    socketFile: sockets[side],
-    netnsUrl: pods[side].url,
-  });
-  const tool = (name: string, side: "client" | "endpoint", ...more: string[]) =>
-    runTool(t, [
-      name,
-      "--socket",
-      sockets[side],
-      "--netns",
-      `/run/netns/${pods[side].name}`,
-      ...(payload === "IP" ? ["--ip"] : []),
-      ...more,
-    ]);
-  const frame = mtuBytes + (payload === "IP" ? 0 : 14);
-  return {
-    port: (side, end) => (end === "memif" ? memif(side) : kernel[side]),
-    async echo(client, endpoint) {
-      if (endpoint === "memif") tool("echo", "endpoint", "--server", "--interval", "60");
-      if (client === "kernel") {
-        assert.ok(await answers(() => pings(pods.client, "172.16.0.0")));
-        assert.ok(await pings(pods.client, "172.16.0.0", "", mtuBytes - 28), "a full packet");
-        return;
-      }
-      const ping = tool(
-        "ping",
-        "client",
-        "--from",
-        "172.16.0.1",
-        "--to",
-        "172.16.0.0",
-        "--count",
-        "3",
-        "--interval",
-        "0.02",
-        "--size",
-        String(frame),
-      );
-      assert.equal(await ping.ended, 0, JSON.stringify(ping.lines));
-    },
-  };
-}
-
-/** A peer that has just been started needs a moment to connect. */
-async function answers(ask: () => Promise<boolean>): Promise<boolean> {
-  for (let tries = 0; tries < 10; tries++) if (await ask()) return true;
-  return false;
 }
 
 function openPlane(t: TestContext, plane: Plane, where: "thread" | "keeper", directMemif: boolean): DataPlane {
@@ -195,18 +114,4 @@ function openPlane(t: TestContext, plane: Plane, where: "thread" | "keeper", dir
 
 function endsOf(plane: Plane): readonly End[] {
   return plane === "kernel" ? ["kernel"] : ends;
-}
-
-function pairs<T>(one: readonly T[], two: readonly T[]): (readonly [T, T])[] {
-  return one.flatMap((a) => two.map((b) => [a, b] as const));
-}
-
-interface Key {
-  readonly secret: string;
-  readonly open: string;
-}
-
-function key(): Key {
-  const secret = randomBytes(32).toString("base64");
-  return { secret, open: publicKeyOf(secret) as string };
 }
