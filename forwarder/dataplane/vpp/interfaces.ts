@@ -9,7 +9,13 @@ import { toVppAddress } from "./addresses.js";
 
 /** What is to be made; everything in it is part of the tag. */
 export type WantedInterface =
-  | { readonly kind: "af_packet"; readonly hostInterface: string; readonly hostIndex: number; readonly macAddress: Uint8Array }
+  | {
+      readonly kind: "af_packet";
+      readonly hostInterface: string;
+      readonly hostIndex: number;
+      readonly macAddress: Uint8Array;
+      readonly isUnderlay: boolean;
+    }
   | { readonly kind: "memif"; readonly isServer: boolean; readonly isIp: boolean; readonly socket: string }
   | {
       readonly kind: "vxlan";
@@ -48,6 +54,11 @@ const framesPerBlock = 32;
 const ethernetMode = 1;
 /** AF_PACKET_API_FLAG_VERSION_2. */
 const version2 = 8;
+/**
+ * AF_PACKET_API_FLAG_CKSUM_GSO: the kernel says of packets whether their checksum is still to be made. A packet of a program on this
+ * machine that never saw a network card has none, and VPP would drop it.
+ */
+const checksumOffload = 2;
 const keepaliveSeconds = 10;
 
 /** @throws a status */
@@ -87,7 +98,7 @@ async function create(api: VppApi, wanted: WantedInterface, tag: string): Promis
 }
 
 async function createPacket(api: VppApi, wanted: WantedInterface & { kind: "af_packet" }, tag: string): Promise<VppInterface> {
-  const { hostInterface, macAddress } = wanted;
+  const { hostInterface, macAddress, isUnderlay } = wanted;
   const create = (): Promise<Values> =>
     api.call("af_packet_create_v3", {
       mode: ethernetMode,
@@ -97,7 +108,7 @@ async function createPacket(api: VppApi, wanted: WantedInterface & { kind: "af_p
       tx_frame_size: frameBytes,
       rx_frames_per_block: framesPerBlock,
       tx_frames_per_block: framesPerBlock,
-      flags: version2,
+      flags: isUnderlay ? version2 | checksumOffload : version2,
       num_rx_queues: 1,
       num_tx_queues: 1,
     });

@@ -52,7 +52,7 @@ function wantedFor(crossConnect: CrossConnect, side: Side, port: Port, patch: Pa
     case "kernel": {
       if (patch === undefined) throw new Error("a kernel interface comes by a patch");
       const macAddress = parseMac(patchMac(id, side));
-      return { kind: "af_packet", hostInterface: patchName(id, side), hostIndex: patch.index, macAddress };
+      return { kind: "af_packet", hostInterface: patchName(id, side), hostIndex: patch.index, macAddress, isUnderlay: false };
     }
     case "memif":
       return { kind: "memif", isServer: port.role === "server", isIp: isIpSide(port, crossConnect), socket: socketOf(port) };

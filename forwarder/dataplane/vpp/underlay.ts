@@ -56,6 +56,7 @@ export async function raiseUnderlay({ api, own, tagger, stock }: UnderlayNeeds, 
     hostInterface: link.name,
     hostIndex: link.index,
     macAddress: parseMac(link.macAddress),
+    isUnderlay: true,
   } as const;
   const made = known ?? (await makeInterface(api, wanted, tag, link.mtuBytes));
   try {
