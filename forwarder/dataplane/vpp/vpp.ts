@@ -9,10 +9,9 @@ import { existsSync } from "node:fs";
 import { join as joinPath } from "node:path";
 import { MechanismType } from "../../../sdk/api.js";
 import { openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
-import { inodeUrl, openOwnNetns } from "../../../sdk/linux/netns.js";
+import { openOwnNetns } from "../../../sdk/linux/netns.js";
 import { Code, statusError } from "../../../sdk/status.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
-import type { VppApi } from "../../vpp/client.js";
 import type { Definitions } from "../../vpp/codec.js";
 import { createVppHost, type VppTimes } from "../../vpp/host.js";
 import { pause } from "../../vpp/process.js";
@@ -21,28 +20,13 @@ import type { CrossConnect, DataPlane } from "../dataplane.js";
 import { createEventBus } from "../event-bus.js";
 import { openFastBook } from "../fast/book.js";
 import { createTurns } from "../turns.js";
+import { createBuilder } from "./builder.js";
 import { capabilitiesOf, objectsOf, samePorts, vxlanPorts } from "./facts.js";
-import { type Joint, join, part, vniTaken } from "./joints.js";
-import { withNeighbors } from "./l3.js";
+import { type Joint, part, vniTaken } from "./joints.js";
 import { createLinks } from "./links.js";
-import { readyPatch, readyWorkload } from "./patch.js";
-import { patchMac, type ReadyPort, readyPort } from "./ports.js";
-import { openSession, type Session, sweep } from "./session.js";
-import {
-  isPart,
-  ownerOf,
-  partId,
-  partOf,
-  patchName,
-  patchPort,
-  type Shape,
-  type Side,
-  shapeOf,
-  sides,
-  taggerFor,
-} from "./shape.js";
+import { sweep } from "./session.js";
+import { ownerOf, type Shape, shapeOf, taggerFor } from "./shape.js";
 import { createTally } from "./tally.js";
-import { createTunnels } from "./tunnels.js";
 
 export interface VppDataPlaneOptions {
   readonly stateDir: string;
@@ -85,13 +69,9 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
   const pending = new Map<string, CrossConnect>();
   const inTurn = createTurns();
   const bus = createEventBus();
-  const tunnels = createTunnels({ home, own, tagger, log });
   const tally = createTally();
-  let session: { readonly api: VppApi; readonly opened: Promise<Session> } | undefined;
-  let live: Session | undefined;
   let closed = false;
-  let partGeneration = Date.now();
-  const links = createLinks({ held: () => held.values(), up: () => live?.up ?? new Set(), bus });
+  const links = createLinks({ held: () => held.values(), up: () => builder.live()?.up ?? new Set(), bus });
   const { command, definitions, sizes, times, processEnv: env = {} } = options;
   const host = createVppHost({
     command,
@@ -104,24 +84,12 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
     ...(times && { times }),
     lost: () => void rebuild(),
   });
-
-  async function reach(): Promise<Session> {
-    const api = await host.get();
-    if (session?.api !== api) {
-      session = {
-        api,
-        opened: openSession(api, { apiSocket: places.apiSocket, prefix: tagger.prefix, log, changed: links.changed }),
-      };
-      tunnels.forget();
-    }
-    live = await session.opened;
-    return live;
-  }
+  const builder = createBuilder({ host, beneath, home, own, tagger, log, apiSocket: places.apiSocket, changed: links.changed });
+  const { reach, build, clear } = builder;
 
   /** Everything again, in a VPP that is new or back. */
   async function rebuild(): Promise<void> {
-    tally.carry(held, live);
-    live = undefined;
+    tally.carry(held, builder.leave());
     while (!closed && held.size > 0) {
       try {
         await reach();
@@ -141,44 +109,8 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
         bus.tell({ kind: "broken", id, reason: "VPP was lost, and the connection could not be made again" });
       });
     }
-    if (live !== undefined && !closed) await sweep(live).catch(() => {});
-  }
-
-  async function ensurePart(crossConnect: CrossConnect, shape: Held["shape"], side: Side, signal: AbortSignal) {
-    const port = crossConnect[side];
-    if (!isPart(port)) return undefined;
-    const { id } = crossConnect;
-    const wanted = shape === "l3" ? withNeighbors(port, patchMac(id, side)) : port;
-    const patch = patchPort(id, side, inodeUrl(home));
-    await beneath.ensure(partOf(crossConnect, side, wanted, patch, ++partGeneration), signal);
-    return { index: readyPatch(home, own, patchName(id, side)), workloadMac: readyWorkload(port) };
-  }
-
-  /** Parts, ways for tunnels, interfaces and what joins them: whatever of it is there stays. */
-  async function build(
-    crossConnect: CrossConnect,
-    shape: Held["shape"],
-    before: Joint | undefined,
-    signal: AbortSignal,
-  ): Promise<Joint> {
-    const { api, stock } = await reach();
-    const ready: Partial<Record<Side, ReadyPort>> = {};
-    for (const side of sides) {
-      const port = crossConnect[side];
-      const patch = await ensurePart(crossConnect, shape, side, signal);
-      ready[side] = readyPort(crossConnect, side, patch, tagger);
-      if (port.kind === "vxlan" || port.kind === "wireguard") await tunnels.open(api, stock, partId(crossConnect.id, side), port);
-    }
-    return await join(api, crossConnect, { shape, ready: ready as Record<Side, ReadyPort>, stock }, before);
-  }
-
-  /** What the cross-connect has and does not need (any more), outside of its joint. */
-  async function clear(id: string, unlessIn: CrossConnect | undefined): Promise<void> {
-    for (const side of sides) {
-      const kind = unlessIn?.[side].kind;
-      if (kind !== "vxlan" && kind !== "wireguard") await tunnels.shut(host.current(), partId(id, side));
-      if (kind !== "kernel") await beneath.remove(partId(id, side), never);
-    }
+    const session = builder.live();
+    if (session !== undefined && !closed) await sweep(session).catch(() => {});
   }
 
   async function raise(crossConnect: CrossConnect, shape: Held["shape"], signal: AbortSignal): Promise<void> {
@@ -310,7 +242,7 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
     ],
     async counters(id) {
       const current = held.get(id);
-      return current === undefined ? await beneath.counters(id) : tally.counters(current, live);
+      return current === undefined ? await beneath.counters(id) : tally.counters(current, builder.live());
     },
     async objects() {
       const theirs = (await beneath.objects()).map((each) => ({ ...each, connectionId: ownerOf(each.connectionId) }));
@@ -323,10 +255,9 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
     async close() {
       closed = true;
       links.close();
-      tunnels.close();
-      const opened = await session?.opened.catch(() => undefined);
+      builder.close();
       await host.close(options.ephemeral === true || held.size === 0);
-      opened?.stats?.close();
+      builder.leave()?.stats?.close();
       await beneath.close();
       own.close();
       home.close();
