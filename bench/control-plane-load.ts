@@ -25,7 +25,7 @@ export interface Target {
 }
 
 type Figure = "cpuMs" | "p50Ms" | "p99Ms" | "p999Ms" | "rate";
-type Cost = Readonly<Record<Figure, number>>;
+type Cost = Readonly<Record<Figure, number>> & { /** CPU per operation, by process. */ readonly each: readonly number[] };
 type Round = Cost & { readonly count: number };
 
 export interface LoadOptions {
@@ -112,7 +112,7 @@ function rowsOf(load: Load, targets: readonly Target[], means: readonly Cost[]):
   const operation = load.operation === "cycle" ? "Request + Close" : "refresh";
   const clients = `${load.clients} client${load.clients > 1 ? "s" : ""}`;
   const last = targets.length - 1;
-  return figures.flatMap(({ figure, text, unit }) => {
+  const rows = figures.flatMap(({ figure, text, unit }) => {
     // every peer is compared by CPU, the last by all
     const peers = figure === "cpuMs" && last > 0 ? targets.map((_, index) => index).slice(1) : [last];
     return peers.map((index, position): BenchRow => {
@@ -129,6 +129,18 @@ function rowsOf(load: Load, targets: readonly Target[], means: readonly Cost[]):
       };
     });
   });
+  const other = targets[last];
+  const byProcess = (targets[0]?.servers ?? []).map(({ name }, index): BenchRow => {
+    const same = last === 0 ? -1 : (other?.servers.findIndex((server) => server.name === name) ?? -1);
+    const value = means[last]?.each[same];
+    return {
+      what: `${operation}, ${clients}: CPU of ${name}`,
+      value: means[0]?.each[index] ?? 0,
+      unit: "ms",
+      ...(value !== undefined && Number.isFinite(value) && { peer: { name: other?.name ?? "", value } }),
+    };
+  });
+  return [...rows, ...byProcess];
 }
 
 async function measure(load: Load, target: Target, roundMs: number, count = Number.POSITIVE_INFINITY): Promise<Round> {
@@ -136,7 +148,7 @@ async function measure(load: Load, target: Target, roundMs: number, count = Numb
   const live = load.operation === "refresh" ? await openAll(target, load.clients) : [];
   const latenciesMs: number[] = [];
   let failed = 0;
-  const before = totalCpuMs(servers);
+  const before = servers.map(({ pid }) => cpuMs(pid));
   const startedMs = performance.now();
   const worker = async (index: number): Promise<void> => {
     let connection = live[index];
@@ -156,11 +168,12 @@ async function measure(load: Load, target: Target, roundMs: number, count = Numb
   };
   await Promise.all(Array.from({ length: load.clients }, (_, index) => worker(index)));
   const tookMs = performance.now() - startedMs;
-  const usedMs = totalCpuMs(servers) - before;
+  const usedMs = servers.map(({ pid }, index) => cpuMs(pid) - (before[index] ?? 0));
   if (load.operation === "refresh") for (const connection of live) await client.close(connection, call(target));
   return {
     count: latenciesMs.length,
-    cpuMs: usedMs / latenciesMs.length,
+    cpuMs: sum(usedMs) / latenciesMs.length,
+    each: usedMs.map((ms) => ms / latenciesMs.length),
     rate: (latenciesMs.length * 1000) / tookMs,
     p50Ms: percentile(latenciesMs, 0.5),
     p99Ms: percentile(latenciesMs, 0.99),
@@ -201,9 +214,12 @@ const call = ({ headers }: Target): CallOptions => ({
   ...(headers !== undefined && { metadata: headers() }),
 });
 
-const totalCpuMs = (servers: readonly Process[]): number => servers.reduce((sum, { pid }) => sum + cpuMs(pid), 0);
+export const totalCpuMs = (servers: readonly Process[]): number => servers.reduce((sum, { pid }) => sum + cpuMs(pid), 0);
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 function mean(costs: readonly Cost[]): Cost {
   const of = (figure: Figure): number => costs.reduce((sum, cost) => sum + cost[figure], 0) / costs.length;
-  return { cpuMs: of("cpuMs"), rate: of("rate"), p50Ms: of("p50Ms"), p99Ms: of("p99Ms"), p999Ms: of("p999Ms") };
+  const each = (costs[0]?.each ?? []).map((_, index) => sum(costs.map((cost) => cost.each[index] ?? 0)) / costs.length);
+  return { each, cpuMs: of("cpuMs"), rate: of("rate"), p50Ms: of("p50Ms"), p99Ms: of("p99Ms"), p999Ms: of("p999Ms") };
 }

@@ -59,7 +59,7 @@ export async function startMesh(folder: string, started: Process[], options: Mes
       env: { ...process.env, ...common, NSM_NAME: name, WEFT_STATE_DIR: `${folder}/${name}`, ...env },
       stdio: ["ignore", "ignore", "inherit"],
     });
-    return keep(kind, child, started);
+    return keep(name.endsWith("-2") ? `${kind}-2` : kind, child, started);
   };
   // as shipped = with the store that it has when nobody chooses one
   const store: Record<string, string> = options.shipped === undefined ? { WEFT_STORE: "memory" } : {};

@@ -29,15 +29,21 @@ export async function buildGoPeer(folder: string): Promise<{ readonly program: s
 }
 
 /**
- * One node of Go parts. All on loopback TCP: on unix sockets its parts wait for descriptors that this generator does not send.
- * @param identitySocket  Workload API; absent = plain text and no policies
+ * Nodes of Go parts, the endpoint on the last one. All on loopback TCP: on unix sockets its parts wait for descriptors that this generator does not send.
+ * @param options.identitySocket  Workload API; absent = plain text and no policies
  */
-export async function startGoMesh(program: string, started: Process[], identitySocket?: string): Promise<Servers> {
+export async function startGoMesh(
+  program: string,
+  started: Process[],
+  options: { readonly identitySocket?: string | undefined; readonly nodes?: 1 | 2 } = {},
+): Promise<Servers> {
+  const { identitySocket, nodes = 1 } = options;
   const address = async (): Promise<string> => `tcp://127.0.0.1:${await freePort()}`;
-  const [registry, nsmgr, forwarder, endpoint] = [await address(), await address(), await address(), await address()];
-  const part = async (name: string, flags: readonly string[]): Promise<Process> => {
+  const registry = await address();
+  const part = async (kind: string, flags: readonly string[], suffix = ""): Promise<Process> => {
+    const name = kind + suffix;
     const security = identitySocket === undefined ? [] : ["--mtls", "--policies"];
-    const child = spawn(program, [name, `--name=go-${name}`, "--dial-timeout=5s", ...flags, ...security], {
+    const child = spawn(program, [kind, `--name=go-${name}`, "--dial-timeout=5s", ...flags, ...security], {
       env: { ...process.env, NSM_NAME: `go-${name}`, SPIFFE_ENDPOINT_SOCKET: identitySocket, ...quiet },
       // it ends when its standard input does
       stdio: ["pipe", "pipe", "ignore"],
@@ -56,13 +62,18 @@ export async function startGoMesh(program: string, started: Process[], identityS
     });
     return kept;
   };
-  const servers = [
-    await part("registry", [`--listen=${registry}`]),
-    await part("nsmgr", [`--listen=${nsmgr}`, `--url=${nsmgr}`, `--connect-to=${registry}`]),
-    await part("forwarder", [`--listen=${forwarder}`, `--connect-to=${nsmgr}`]),
-    await part("endpoint", [`--listen=${endpoint}`, `--connect-to=${nsmgr}`, "--service=bench", "--cidr=10.0.0.0/8"]),
-  ];
-  return { url: nsmgr, servers };
+  const servers = [await part("registry", [`--listen=${registry}`])];
+  const managers: string[] = [];
+  for (const suffix of nodes === 2 ? ["", "-2"] : [""]) {
+    const [nsmgr, forwarder] = [await address(), await address()];
+    servers.push(await part("nsmgr", [`--listen=${nsmgr}`, `--url=${nsmgr}`, `--connect-to=${registry}`], suffix));
+    servers.push(await part("forwarder", [`--listen=${forwarder}`, `--connect-to=${nsmgr}`], suffix));
+    managers.push(nsmgr);
+  }
+  const [last = ""] = managers.slice(-1);
+  const endpoint = [`--listen=${await address()}`, `--connect-to=${last}`, "--service=bench", "--cidr=10.0.0.0/8"];
+  servers.push(await part("endpoint", endpoint));
+  return { url: managers[0] ?? "", servers };
 }
 
 /** What a Go server demands of a call without an identity. */

@@ -1,45 +1,45 @@
 /** What a mesh costs that does nothing, and what 1,000 connections cost that only live. */
 import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as pause } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
-import type { Connection } from "../sdk/gen/connection.js";
-import { type ConnectionClient, createDialer } from "../sdk/transport/dial.js";
-import { requestFor } from "./control-plane-load.js";
+import { createDialer } from "../sdk/transport/dial.js";
+import type { Target } from "./control-plane-load.js";
 import { type Process, startMesh } from "./control-plane-processes.js";
-import { cpuMs, residentMiB } from "./process-cost.js";
-import type { Bench, BenchRow } from "./table.js";
+import { buildGoPeer, goPeerName, plainTokenHeaders, startGoMesh } from "./go-peer.js";
+import { closeAll, openMany, refreshEach, refreshFor } from "./live-load.js";
+import { openDescriptors, residentMiB } from "./process-cost.js";
+import type { Bench, BenchOptions, BenchRow } from "./table.js";
 
-const collect = fileURLToPath(new URL("collect-on-signal.mjs", import.meta.url));
-const callMs = 30_000;
-/** Together under way while they are opened and closed. */
-const atOnce = 32;
-/** What Go was measured at (reference: 1,000 connections, refresh at a third of their life). */
+const collect = new URL("collect-on-signal.mjs", import.meta.url).pathname;
+/** What Go was first measured at: 1,000 connections, refresh at a third of their life. */
 const refreshesPerSecond = 8.4;
+const rounds = 2;
 
 export const bench: Bench = {
   name: "live",
   missing: async () => undefined,
-  async run({ quick, progress }) {
+  async run(options) {
     const folder = `/tmp/weft-bench-live-${process.pid}`;
     const dialer = createDialer({ dialTimeoutMs: 5000 });
     const processes: Process[] = [];
-    const count = quick ? 100 : 1000;
     try {
       await mkdir(folder, { recursive: true });
-      const { url, servers } = await startMesh(folder, processes, { flags: ["--expose-gc", "--import", collect] });
-      const client = dialer.connections(url);
-      const idle = await idleRows(folder);
-      progress(`idle: ${idle.map(({ value }) => value.toFixed(0)).join(", ")} MiB`);
-      // once for the compilers and the heap's usual size; what is measured is the second time
-      for (const connection of await openMany(client, count)) await client.close(connection, call());
-      const before = await collected(servers);
-      const live = await openMany(client, count);
-      const after = await collected(servers);
-      progress(`${count} connections are open`);
-      const core = await refreshFor(client, live, servers, quick ? 3_000 : 20_000);
-      await closeAll(client, live);
-      const gone = await collected(servers);
-      return { name: "live", title: "Live connections", method, rows: [...idle, ...rowsOf(count, before, after, gone, core)] };
+      const built = await buildGoPeer(folder);
+      const program = "program" in built ? built.program : undefined;
+      if ("why" in built) options.progress(`without the Go peer: ${built.why}`);
+      const idle = await idleRows(folder, program);
+      options.progress(`idle: ${idle.map(({ value }) => value.toFixed(0)).join(", ")} MiB`);
+      const mesh = await startMesh(folder, processes, { flags: ["--expose-gc", "--import", collect] });
+      const ours: Target = { name: "Weft", client: dialer.connections(mesh.url), servers: mesh.servers };
+      const go = program === undefined ? undefined : await startGoMesh(program, processes);
+      const peer: Target | undefined = go && {
+        name: goPeerName,
+        client: dialer.connections(go.url),
+        servers: go.servers,
+        headers: plainTokenHeaders,
+      };
+      const rows = await liveRows(ours, peer, options);
+      const without = "why" in built ? ` Without the Go peer: ${built.why}.` : "";
+      return { name: "live", title: "Live connections", method: method + without, rows: [...idle, ...rows] };
     } finally {
       dialer.close();
       for (const started of processes.reverse()) await started.stop();
@@ -49,17 +49,25 @@ export const bench: Bench = {
 };
 
 /** As shipped in the images: each component a bundle of its own. */
-async function idleRows(folder: string): Promise<BenchRow[]> {
+async function idleRows(folder: string, goProgram: string | undefined): Promise<BenchRow[]> {
   const processes: Process[] = [];
   const programs = `/tmp/w${process.pid}`;
   try {
     const { servers } = await startMesh(`${folder}/idle`, processes, { shipped: programs });
+    const go = goProgram === undefined ? [] : (await startGoMesh(goProgram, processes)).servers;
     await pause(3000);
     return servers.map((server): BenchRow => {
       const gated = ["registry", "nsmgr", "forwarder"].includes(server.name);
       const gate = { of: "value", atMost: megabytes(60) } as const;
       const what = `${server.name}, idle: resident memory`;
-      return { what, value: residentMiB(server.pid), unit: "MiB", ...(gated && { gate }) };
+      const same = go.find(({ name }) => name === server.name);
+      return {
+        what,
+        value: residentMiB(server.pid),
+        unit: "MiB",
+        ...(same && { peer: { name: goPeerName, value: residentMiB(same.pid) } }),
+        ...(gated && { gate }),
+      };
     });
   } finally {
     for (const started of processes.reverse()) await started.stop();
@@ -70,82 +78,77 @@ async function idleRows(folder: string): Promise<BenchRow[]> {
 /** What is asked in MB, in MiB. */
 const megabytes = (count: number): number => Math.round((count * 1e7) / 2 ** 20) / 10;
 
-const call = () => ({ signal: AbortSignal.timeout(callMs), deadlineMs: Date.now() + callMs });
-
-async function openMany(client: ConnectionClient, count: number): Promise<Connection[]> {
-  const open: Connection[] = [];
-  while (open.length < count) {
-    const some = Array.from({ length: Math.min(atOnce, count - open.length) }, () =>
-      client.request(requestFor(undefined), call()),
-    );
-    open.push(...(await Promise.all(some)));
-  }
-  return open;
+interface Held {
+  readonly residentMiB: number;
+  readonly descriptors: number;
 }
 
-async function closeAll(client: ConnectionClient, live: readonly Connection[]): Promise<void> {
-  for (let at = 0; at < live.length; at += atOnce) {
-    await Promise.all(live.slice(at, at + atOnce).map((connection) => client.close(connection, call())));
+async function liveRows(ours: Target, go: Target | undefined, { quick, progress }: BenchOptions): Promise<BenchRow[]> {
+  const count = quick ? 100 : 1000;
+  // once for the compilers and the heap's usual size; what is measured is the second time
+  await closeAll(ours, await openMany(ours, count));
+  const before = await held(ours, true);
+  const live = await openMany(ours, count);
+  const after = await held(ours, true);
+  progress(`${count} connections are open`);
+  const goBefore = go && (await held(go, false));
+  const goLive = go && (await openMany(go, count));
+  const goAfter = go && (await held(go, false));
+  await refreshEach(ours, live);
+  if (go && goLive) await refreshEach(go, goLive);
+  const cores: number[] = [];
+  const goCores: number[] = [];
+  const roundMs = quick ? 2_000 : 15_000;
+  for (let round = 0; round < rounds; round++) {
+    cores.push(await refreshFor(ours, live, refreshesPerSecond, roundMs));
+    if (go && goLive) goCores.push(await refreshFor(go, goLive, refreshesPerSecond, roundMs));
+    progress(`steady refresh, cores: ${cores.at(-1)?.toFixed(4)}, ${goPeerName} ${goCores.at(-1)?.toFixed(3)}`);
   }
-}
-
-/** Resident memory of each after a forced collection, in MiB. */
-async function collected(servers: readonly Process[]): Promise<number[]> {
-  for (let round = 0; round < 2; round++) {
-    for (const { pid } of servers) process.kill(pid, "SIGHUP");
-    await pause(1500);
-  }
-  return servers.map(({ pid }) => residentMiB(pid));
-}
-
-/** Refreshes them in turn at a steady pace; the part of a core that all servers use. */
-async function refreshFor(
-  client: ConnectionClient,
-  live: Connection[],
-  servers: readonly Process[],
-  ms: number,
-): Promise<number> {
-  const used = (): number => servers.reduce((sum, { pid }) => sum + cpuMs(pid), 0);
-  const before = used();
-  const startedMs = performance.now();
-  for (let done = 0; performance.now() - startedMs < ms; done++) {
-    const index = done % live.length;
-    live[index] = await client.request(requestFor(live[index]), call());
-    await pause(Math.max(0, startedMs + ((done + 1) * 1000) / refreshesPerSecond - performance.now()));
-  }
-  return (used() - before) / (performance.now() - startedMs);
-}
-
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
-
-function rowsOf(
-  count: number,
-  before: readonly number[],
-  after: readonly number[],
-  gone: readonly number[],
-  core: number,
-): BenchRow[] {
-  const perConnection = ((sum(after) - sum(before)) * 1024) / count;
-  const left = ((sum(gone) - sum(before)) * 1024) / count;
+  await closeAll(ours, live);
+  const gone = await held(ours, true);
+  const kib = (now: Held, then: Held): number => ((now.residentMiB - then.residentMiB) * 1024) / count;
+  const open = (now: Held, then: Held): number => (now.descriptors - then.descriptors) / count;
+  const beside = (value: number | undefined) => (value === undefined ? {} : { peer: { name: goPeerName, value } });
+  const perConnection = `per live connection, all servers: growth after a forced collection`;
   return [
     {
-      what: "per live connection, all servers: growth after a forced collection",
-      value: perConnection,
+      what: perConnection,
+      value: kib(after, before),
       unit: "KiB",
+      ...beside(goBefore && goAfter && kib(goAfter, goBefore)),
       gate: { of: "value", atMost: 40 },
     },
-    { what: "the same after they were closed", value: left, unit: "KiB" },
+    { what: "the same after they were closed", value: kib(gone, before), unit: "KiB" },
+    {
+      what: "descriptors per live connection, all servers",
+      value: open(after, before),
+      unit: "",
+      ...beside(goBefore && goAfter && open(goAfter, goBefore)),
+    },
     {
       what: `${count} live connections, ${refreshesPerSecond} refreshes a second: CPU`,
-      value: core,
+      value: mean(cores),
       unit: "cores",
+      ...beside(goCores.length > 0 ? mean(goCores) : undefined),
       gate: { of: "value", atMost: 0.03 },
     },
   ];
 }
 
-const method = `The same four processes. Idle: resident memory three seconds after the start, of the bundles that the images ship, the
-registry with lmdb. Growth: resident memory with 1,000
-connections less that before, both after a forced collection, when 1,000 others have been made and closed before. Refresh: each
-connection in turn at a steady pace. The Go parts on a machine like this took 1.4 MiB a connection and 0.48 of a core
-(without refreshes lost), measured earlier and not in this run.`;
+/** Memory and descriptors of all servers; ours collect their garbage first, Go's do it when they like. */
+async function held({ servers }: Target, collects: boolean): Promise<Held> {
+  for (let round = 0; collects && round < 2; round++) {
+    for (const { pid } of servers) process.kill(pid, "SIGHUP");
+    await pause(1500);
+  }
+  const sum = (of: (pid: number) => number): number => servers.reduce((total, { pid }) => total + of(pid), 0);
+  return { residentMiB: sum(residentMiB), descriptors: sum(openDescriptors) };
+}
+
+const mean = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0) / values.length;
+
+const method = `The same four processes, beside the same made of the Go SDK's chains. Idle: resident memory three seconds after the start, of the
+bundles that the images ship, the registry with lmdb (Go: in memory); the goal of 60 MB is 57.2 MiB. Growth: resident memory with 1,000
+connections less that before; ours both times after a forced collection and when 1,000 others have been made and closed before, Go's as
+they are. Refresh: each connection in turn at a steady pace (1,000 connections of two minutes' life, each refreshed after its 119
+seconds), when each has been refreshed once; ours and Go's in turn, 15 seconds each (A B A B).`;

@@ -27,15 +27,10 @@ export const joinedBench: Bench = {
       const ours = await start("node", { joined: true }, "weft node");
       const apart = await start("apart", {}, "nsmgr and forwarder apart");
       const targets: [Target, ...Target[]] = [ours, apart];
-      const built = await buildGoPeer(folder);
-      if ("program" in built) {
-        const go = await startGoMesh(built.program, processes);
-        targets.push({ name: goPeerName, client: start.client(go.url), servers: go.servers, headers: plainTokenHeaders });
-      } else options.progress(`without the Go peer: ${built.why}`);
+      const without = await addGoPeer(targets, { nodes: 1, start, folder, processes, progress: options.progress });
       const roundMs = options.quick ? 500 : 2000;
       const { rows, warmth } = await measureLoads({ targets, loads: joinedLoads, roundMs, progress: options.progress });
       const title = "Control plane, manager and forwarder in one process";
-      const without = "why" in built ? ` Without the Go peer: ${built.why}.` : "";
       return { name: "node", title, method: joinedMethod + warmth + without, rows: [...rows, ...memoryRows(targets)] };
     }),
 };
@@ -44,19 +39,37 @@ export const remoteBench: Bench = {
   name: "two-nodes",
   missing: async () => undefined,
   run: (options) =>
-    withMeshes(options, async (start) => {
+    withMeshes(options, async (start, folder, processes) => {
       const ours = await start("apart", { twoNodes: true }, "Weft");
       const joined = await start("joined", { twoNodes: true, joined: true }, "two times weft node");
+      const targets: [Target, ...Target[]] = [ours, joined];
+      const without = await addGoPeer(targets, { nodes: 2, start, folder, processes, progress: options.progress });
       const roundMs = options.quick ? 500 : 2000;
-      const { rows, warmth } = await measureLoads({
-        targets: [ours, joined],
-        loads: remoteLoads,
-        roundMs,
-        progress: options.progress,
-      });
-      return { name: "two-nodes", title: "Control plane, two nodes", method: remoteMethod + warmth, rows };
+      const { rows, warmth } = await measureLoads({ targets, loads: remoteLoads, roundMs, progress: options.progress });
+      return { name: "two-nodes", title: "Control plane, two nodes", method: remoteMethod + warmth + without, rows };
     }),
 };
+
+/** The last of the peers. @returns why there is none, in words for the method */
+async function addGoPeer(
+  targets: Target[],
+  options: Pick<BenchOptions, "progress"> & {
+    readonly nodes: 1 | 2;
+    readonly start: Start;
+    readonly folder: string;
+    readonly processes: Process[];
+  },
+): Promise<string> {
+  const { nodes, start, folder, processes, progress } = options;
+  const built = await buildGoPeer(folder);
+  if ("why" in built) {
+    progress(`without the Go peer: ${built.why}`);
+    return ` Without the Go peer: ${built.why}.`;
+  }
+  const { url, servers } = await startGoMesh(built.program, processes, { nodes });
+  targets.push({ name: goPeerName, client: start.client(url), servers, headers: plainTokenHeaders });
+  return "";
+}
 
 interface Start {
   (name: string, mesh: MeshOptions, shown: string): Promise<Target>;
@@ -87,5 +100,5 @@ async function withMeshes(
 
 const joinedMethod = `As the control plane above, with \`weft node\` in place of nsmgr and forwarder. The peers are the same parts apart, and
 those of the Go SDK.`;
-const remoteMethod = `Client on one node, endpoint on the other: two managers and two forwarders, six hops, on loopback. The peer is the same
-with \`weft node\` on each node.`;
+const remoteMethod = `Client on one node, endpoint on the other: two managers and two forwarders, six hops, on loopback. The peers are the same
+with \`weft node\` on each node, and the same parts of the Go SDK, all on loopback TCP.`;

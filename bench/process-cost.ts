@@ -1,5 +1,5 @@
 /** What a process has used, from /proc (proc(5)). */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 /** USER_HZ; fixed at 100 for user space on Linux. */
 const ticksPerSecond = 100;
@@ -15,6 +15,11 @@ export function cpuMs(pid: number): number {
 export function residentMiB(pid: number): number {
   const line = readFileSync(`/proc/${pid}/status`, "utf8").match(/^VmRSS:\s+(\d+) kB$/m);
   return Number(line?.[1] ?? 0) / 1024;
+}
+
+/** How many descriptors a process has open. */
+export function openDescriptors(pid: number): number {
+  return readdirSync(`/proc/${pid}/fd`).length;
 }
 
 /** The value below which the given part (0 … 1) of the samples lies; sorts the array. */

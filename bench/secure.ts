@@ -84,7 +84,7 @@ async function runWith(
     const targets: [Target, ...Target[]] = [{ name: "Weft", client: dialer.connections(mesh.url), servers: mesh.servers }];
     const built = await buildGoPeer(folder);
     if ("program" in built) {
-      const go = await startGoMesh(built.program, processes, socket);
+      const go = await startGoMesh(built.program, processes, { identitySocket: socket });
       targets.push({ name: goPeerName, client: dialer.connections(go.url), servers: go.servers });
     } else progress(`without the Go peer: ${built.why}`);
     const { rows, warmth } = await measureLoads({ targets, loads, roundMs: quick ? 500 : 2000, progress });

@@ -204,7 +204,10 @@ async function build(options: CrossConnectOptions, asked: Asked, answer: Connect
     client,
     endpoint,
     expiresAtMs: expires === undefined ? options.clock.nowMs() + options.maxTokenLifetimeMs : timestampMs(expires),
-    record: encodeRecord(held),
+    // made when a ledger asks for it: a data plane that builds nothing never does
+    get record() {
+      return encodeRecord(held);
+    },
   };
   await dataPlane.ensure(crossConnect, context.signal);
   connections.set(connection.id, held);

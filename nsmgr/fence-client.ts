@@ -35,10 +35,21 @@ export function fenceClient(startOf: StartOf = startTicksOf): Element<Connection
   /** By the client's segment of the path: our own id may be another one when the connection has expired in between. */
   const holders = new Map<string, Held>();
 
+  /** The process at the other end of a socket is the one that connected, so it is looked up once for each socket. */
+  const peers = new WeakMap<Peer, number>();
+
+  function startOfPeer(peer: Peer & { readonly kind: "unix" }): number | undefined {
+    const known = peers.get(peer);
+    if (known !== undefined) return known;
+    const startTicks = startOf(peer.pid);
+    if (startTicks !== undefined) peers.set(peer, startTicks);
+    return startTicks;
+  }
+
   /** The process that has the connection, if it is younger than the one that asks, and lives. */
   function younger(connection: Connection, peer: Peer): Holder | undefined {
     const holder = holders.get(clientOf(connection))?.holder;
-    const asking = holderOf(connection, peer, startOf);
+    const asking = holderOf(connection, peer, startOfPeer);
     if (holder === undefined || asking === undefined || asking.pid === holder.pid) return undefined;
     return asking.startTicks < holder.startTicks && startOf(holder.pid) === holder.startTicks ? holder : undefined;
   }
@@ -57,7 +68,7 @@ export function fenceClient(startOf: StartOf = startTicksOf): Element<Connection
           );
         }
         const answer = await rest.request(request);
-        const asking = holderOf(connection, peer, startOf);
+        const asking = holderOf(connection, peer, startOfPeer);
         if (asking !== undefined) {
           const ids = holders.get(clientOf(connection))?.ids ?? new Set();
           holders.set(clientOf(connection), { holder: asking, ids: ids.add(idOf(connection)) });
@@ -84,9 +95,13 @@ function idOf({ path }: Connection): string {
 }
 
 /** Only workloads are told apart: a forwarder asks for what others want. */
-function holderOf({ path }: Connection, peer: Peer, startOf: StartOf): Holder | undefined {
+function holderOf(
+  { path }: Connection,
+  peer: Peer,
+  startOf: (peer: Peer & { readonly kind: "unix" }) => number | undefined,
+): Holder | undefined {
   if (peer.kind !== "unix" || peer.pid <= 0 || path?.index !== 1) return undefined;
-  const startTicks = startOf(peer.pid);
+  const startTicks = startOf(peer);
   return startTicks === undefined ? undefined : { pid: peer.pid, startTicks };
 }
 
