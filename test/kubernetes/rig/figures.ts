@@ -1,5 +1,5 @@
 /** Figures that a run of the cluster test measures: told as diagnostics and, in the end, written down for docs/kubernetes.md. */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -19,12 +19,14 @@ export function record(t: TestContext, what: string, measured: string, goal = ""
   figures.push({ what, measured, goal });
 }
 
-/** For scripts/kubernetes-figures.mjs, which puts them into docs/kubernetes.md. */
+/** For scripts/kubernetes-figures.mjs, which puts them into docs/kubernetes.md. What this run did not measure stays as it was. */
 export function writeFigures(): void {
   if (figures.length === 0) return;
+  const earlier = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { figures: Figure[] }).figures : [];
+  const all = [...earlier.filter(({ what }) => !figures.some((figure) => figure.what === what)), ...figures];
   mkdirSync(new URL("../../../dist/", import.meta.url), { recursive: true });
   const load = loadavg()[1]?.toFixed(1);
-  writeFileSync(file, `${JSON.stringify({ load, figures }, null, 2)}\n`);
+  writeFileSync(file, `${JSON.stringify({ load, figures: all }, null, 2)}\n`);
 }
 
 /** The value below which so many of a hundred are. */
