@@ -143,8 +143,9 @@ function mistakesAndLimits(cluster: () => Cluster): void {
 
 function quickstart(cluster: () => Cluster): void {
   test("docs/quickstart-kubernetes.md, word for word, but for installation and removal", async () => {
-    const [install, , ...blocks] = commandsOf("docs/quickstart-kubernetes.md");
+    const [install, ...blocks] = commandsOf("docs/quickstart-kubernetes.md");
     assert.match(install ?? "", /helm install/);
+    assert.match(blocks[0] ?? "", /helm test/);
     const said: string[] = [];
     for (const block of blocks.slice(0, -1)) said.push(await runBlock(block, cluster().kubeconfig));
     const path = pathOf(connections, { namespace: "quickstart" });
