@@ -8,7 +8,16 @@ import type { Cluster } from "../rig/cluster/cluster.js";
 import { eventually } from "../rig/eventually.js";
 import { record } from "../rig/figures.js";
 import { applyPod, untilPodReady } from "../rig/pods.js";
-import { applyClient, applyEndpoints, type Pinging, peerOf, startPings, systemNamespace, untilPing } from "../rig/weft.js";
+import {
+  applyClient,
+  applyEndpoints,
+  type Pinging,
+  peerOf,
+  startPings,
+  stateOf,
+  systemNamespace,
+  untilPing,
+} from "../rig/weft.js";
 
 const service = "outages";
 const forwarders = "weft-forwarder";
@@ -82,7 +91,11 @@ async function upgrade(cluster: Cluster, t: TestContext): Promise<void> {
   await rolled(cluster);
   const sent = await noneLost(pinging);
   assert.ok(sent > 100);
-  assert.equal(await ids(), before);
+  await eventually("the connections to be those of before", async () => (await ids()) === before, 30_000).catch(
+    async (error: Error) => {
+      throw new Error(`${error.message}: ${before} became ${await ids()}\n${await stateOf(cluster)}`, { cause: error });
+    },
+  );
   record(t, "`helm upgrade` and `helm rollback` of all parts under traffic", `0 of ${sent} pings lost`, "0 lost");
 }
 

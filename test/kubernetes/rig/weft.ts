@@ -138,6 +138,18 @@ export async function peerOf(cluster: Cluster, pod: string, namespace = "default
   return (status?.peerAddresses?.[0] ?? "").replace(/\/\d+$/, "");
 }
 
+/** For the message of a failure: all connections, and what the parts of each node wrote last. */
+export async function stateOf(cluster: Cluster): Promise<string> {
+  const all = [await cluster.kubectl(["get", "connections", "-A", "-o", "yaml"])];
+  const parts = "app.kubernetes.io/name in (agent,nsmgr,forwarder)";
+  const names = await cluster.kubectl(["get", "pods", "-n", systemNamespace, "-l", parts, "-o", "name"]);
+  for (const name of names.trim().split("\n")) {
+    const said = await cluster.kubectl(["logs", "-n", systemNamespace, name, "--tail=80"]);
+    all.push(`=== ${name}\n${said}`);
+  }
+  return all.join("\n");
+}
+
 export interface Pinging {
   /** Ends it. @returns what was sent and what came back */
   stop(): Promise<{ readonly sent: number; readonly received: number }>;
