@@ -37,6 +37,7 @@ export async function runWorkload<T extends Table>(
 ): Promise<number> {
   const read = readSettings(command, table, options);
   if (!read.ok) return reportUnread(read);
+  // by way of unknown: the values of a table that is not known here; each spreads the common settings
   const common = read.values as unknown as WorkloadValues;
   const refusal = refuseWithoutIdentity(command.name, common);
   if (refusal !== undefined) {

@@ -1,59 +1,18 @@
-/** Life of the forwarder as a command: settings → telemetry → start → wait → stop. */
-import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
-import { readSettings, reportUnread } from "../sdk/config/table.js";
-import type { Identity } from "../sdk/identity/identity.js";
-import { startIdentity } from "../sdk/identity/start.js";
-import { toStatusError } from "../sdk/status.js";
-import { startTelemetry } from "../sdk/telemetry/telemetry.js";
+/** `weft forwarder` as a command. */
+import { type RunOptions, runComponent } from "../sdk/config/run-component.js";
+import { readSettings } from "../sdk/config/table.js";
 import { forwarderSettings } from "./config.js";
-import { type RunningForwarder, startForwarder } from "./start.js";
+import { startForwarder } from "./start.js";
 
 const command = { name: "weft forwarder", summary: "The forwarder: builds the node's part of each connection." };
 
 /** The command `weft forwarder`; the result is its exit code. Aborting the signal stops it gracefully. */
-export async function run(options: {
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly signal: AbortSignal;
-}): Promise<number> {
-  const { argv, env, signal } = options;
-  const read = readSettings(command, forwarderSettings, { argv, env });
-  if (!read.ok) return reportUnread(read);
-  const { values } = read;
-  const refusal = refuseWithoutIdentity(command.name, values);
-  if (refusal !== undefined) {
-    process.stderr.write(refusal);
-    return 2;
-  }
-  const telemetry = await startTelemetry({ name: values.name, settings: values });
-  const { log, observer } = telemetry;
-  let forwarder: RunningForwarder | undefined;
-  let identity: Identity | undefined;
-  const rotate = (): void => log.info("new WireGuard keys are asked for", { connections: forwarder?.rotateKeys() ?? 0 });
-  try {
-    identity = await startIdentity(values, { log, signal });
-    if (identity === undefined) log.warn(insecureWarning);
-    const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
-    forwarder = await startForwarder(values, { log, observer, metrics, env, identity, health: telemetry.health });
-    log.info("forwarder is ready", { urls: forwarder.urls, dataPlane: forwarder.dataPlane.name, manager: values.connectTo });
-    process.on("SIGUSR2", rotate);
-    // A refusal for good (name taken by another identity, …) ends the process: nobody would ever choose it.
-    await Promise.race([aborted(signal), forwarder.registered.then(() => aborted(signal))]);
-    log.info("forwarder stops; its connections stay");
-    return 0;
-  } catch (error) {
-    if (signal.aborted) return 0;
-    log.error(`forwarder cannot run: ${toStatusError(error).details}`, { error });
-    return 1;
-  } finally {
-    process.off("SIGUSR2", rotate);
-    await forwarder?.stop();
-    identity?.close();
-    await telemetry.stop();
-  }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}
+export const run = (options: RunOptions): Promise<number> =>
+  runComponent(readSettings(command, forwarderSettings, options), options, {
+    command: command.name,
+    title: "forwarder",
+    start: startForwarder,
+    ready: ({ urls, dataPlane }, { connectTo }) => ({ urls, dataPlane: dataPlane.name, manager: connectTo }),
+    registered: ({ registered }) => registered,
+    rotateKeys: ({ rotateKeys }) => rotateKeys(),
+  });

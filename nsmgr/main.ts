@@ -2,20 +2,17 @@
 import { networkInterfaces } from "node:os";
 import type { ChainObserver } from "../sdk/chain.js";
 import { type Clock, systemClock } from "../sdk/clock.js";
-import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
 import { createPhases } from "../sdk/config/phases.js";
-import { readSettings, reportUnread } from "../sdk/config/table.js";
+import { type RunOptions, runComponent } from "../sdk/config/run-component.js";
+import { readSettings } from "../sdk/config/table.js";
 import { createJournal } from "../sdk/elements/explain.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
-import { startIdentity } from "../sdk/identity/start.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
 import { matchesEndpoint, matchesService } from "../sdk/registry/match.js";
-import { toStatusError } from "../sdk/status.js";
 import { createHealth, type Health } from "../sdk/telemetry/health.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Metrics } from "../sdk/telemetry/metrics.js";
-import { startTelemetry } from "../sdk/telemetry/telemetry.js";
 import type { RemoteRegistry } from "../sdk/transport/dial.js";
 import { grpcTransport, type Transport } from "../sdk/transport/transport.js";
 import { type NsmgrConfig, nodeLabels, nsmgrSettings } from "./config.js";
@@ -145,52 +142,11 @@ function followForwarders(locals: LocalEndpoints, service: string, health: Healt
   tell();
 }
 
-/**
- * The command `weft nsmgr`.
- * @returns the exit code
- */
-export async function run(options: {
-  readonly argv: readonly string[];
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** Aborting it stops the manager gracefully. */
-  readonly signal: AbortSignal;
-}): Promise<number> {
-  const { argv, env, signal } = options;
-  const read = readSettings(command, nsmgrSettings, { argv, env });
-  if (!read.ok) return reportUnread(read);
-  const { values } = read;
-  const refusal = refuseWithoutIdentity(command.name, values);
-  if (refusal !== undefined) {
-    process.stderr.write(refusal);
-    return 2;
-  }
-  const telemetry = await startTelemetry({ name: values.name, settings: values });
-  const { log, observer } = telemetry;
-  let identity: Identity | undefined;
-  try {
-    identity = await startIdentity(values, { log, signal });
-    if (identity === undefined) log.warn(insecureWarning);
-    const metrics = values.telemetry || values.prometheus ? telemetry.metrics : undefined;
-    const nsmgr = await startNsmgr(
-      { ...values, nodeLabels: nodeLabels(env) },
-      { log, observer, metrics, health: telemetry.health, identity, env },
-    );
-    log.info("node manager is ready", { urls: nsmgr.urls, publicUrl: nsmgr.publicUrl, registry: values.registryUrl });
-    await aborted(signal);
-    log.info("node manager stops");
-    await nsmgr.stop();
-    return 0;
-  } catch (error) {
-    if (signal.aborted) return 0;
-    log.error(`node manager cannot start: ${toStatusError(error).details}`, { error });
-    return 1;
-  } finally {
-    identity?.close();
-    await telemetry.stop();
-  }
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-}
+/** The command `weft nsmgr`; the result is its exit code. Aborting the signal stops it gracefully. */
+export const run = (options: RunOptions): Promise<number> =>
+  runComponent(readSettings(command, nsmgrSettings, options), options, {
+    command: command.name,
+    title: "node manager",
+    start: (values, deps) => startNsmgr({ ...values, nodeLabels: nodeLabels(options.env) }, deps),
+    ready: ({ urls, publicUrl }, { registryUrl }) => ({ urls, publicUrl, registry: registryUrl }),
+  });

@@ -13,7 +13,7 @@ interface Known {
 
 /** @throws INVALID_ARGUMENT another shell */
 export function completionScript(shell: string, program: Command): string {
-  const known = program.commands.filter((command) => !(command as unknown as { _hidden?: boolean })._hidden).map(knownOf);
+  const known = program.commands.filter((command) => Reflect.get(command, "_hidden") !== true).map(knownOf);
   switch (shell) {
     case "bash":
       return bash(known);

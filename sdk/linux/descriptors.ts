@@ -139,7 +139,8 @@ const statx = statxOrNone();
 /** A C library older than the call has none. */
 function statxOrNone(): Statx | undefined {
   try {
-    return libc.func("int statx(int fd, const char *path, int flags, unsigned int mask, void *status)") as unknown as Statx;
+    const call = libc.func("int statx(int fd, const char *path, int flags, unsigned int mask, void *status)");
+    return (fd, path, flags, mask, status) => Number(call(fd, path, flags, mask, status));
   } catch {
     return undefined;
   }

@@ -20,7 +20,7 @@ interface WebAssemblyApi {
   readonly Memory: new (pages: { initial: number; maximum: number }) => Memory;
   instantiate(bytes: Uint8Array, imports: { env: Record<string, unknown> }): Promise<{ instance: { exports: unknown } }>;
 }
-const { WebAssembly } = globalThis as unknown as { WebAssembly: WebAssemblyApi };
+const WebAssembly: WebAssemblyApi = Reflect.get(globalThis, "WebAssembly");
 
 interface Exports {
   readonly opa_malloc: (bytes: number) => number;

@@ -17,6 +17,7 @@ export function unixPeer(socket: Socket): Peer {
 /** The descriptor that Node has for a socket; undefined when it has been closed. */
 export function descriptorOf(socket: Socket): number | undefined {
   // The one private field of Node that is needed here: no public one gives the descriptor of a socket.
-  const fd = (socket as unknown as { _handle?: { fd?: number } })._handle?.fd;
-  return fd === undefined || fd < 0 ? undefined : fd;
+  const handle: unknown = Reflect.get(socket, "_handle");
+  if (typeof handle !== "object" || handle === null || !("fd" in handle)) return undefined;
+  return typeof handle.fd === "number" && handle.fd >= 0 ? handle.fd : undefined;
 }

@@ -36,7 +36,8 @@ export function openFastBook(folder: string): FastBook {
 }
 
 function encode(crossConnect: CrossConnect): unknown {
-  return { version, ...crossConnect, record: Buffer.from(crossConnect.record).toString("base64") };
+  const { record, ...rest } = crossConnect;
+  return { version, ...rest, record: Buffer.from(record).toString("base64") };
 }
 
 /** Undefined: not of our making. Values are checked again when it is built. */
@@ -46,6 +47,7 @@ function decode(value: unknown): CrossConnect | undefined {
   const { id, generation, client, endpoint } = rest;
   const whole = typeof id === "string" && typeof generation === "number" && isPort(client) && isPort(endpoint);
   if (found !== version || typeof record !== "string" || !whole) return undefined;
+  // by way of unknown: what else it holds is checked when it is built
   return { ...rest, record: new Uint8Array(Buffer.from(record, "base64")) } as unknown as CrossConnect;
 }
 

@@ -95,8 +95,8 @@ export function openBook(folder: string, log: Log): Book {
 }
 
 function encode({ crossConnect, links, leftovers }: Built): unknown {
-  const record = Buffer.from(crossConnect.record).toString("base64");
-  return { version, crossConnect: { ...crossConnect, record }, links, leftovers };
+  const { record, ...rest } = crossConnect;
+  return { version, crossConnect: { ...rest, record: Buffer.from(record).toString("base64") }, links, leftovers };
 }
 
 /** Undefined: not of our making. The plan is made from it once, so whatever it holds is well formed. */
@@ -108,6 +108,7 @@ export function decode(value: unknown): Built | undefined {
   const links = decodeLinks(value["links"]);
   const leftovers = decodeLinks(value["leftovers"]);
   if (links === undefined || leftovers === undefined) return undefined;
+  // by way of unknown: what else it must hold shows when the plan is made from it, below
   const built = { crossConnect: { ...stored, record } as unknown as CrossConnect, links, leftovers };
   try {
     const plan = planOf(built.crossConnect);
