@@ -27,6 +27,7 @@ import { crossConnect } from "./cross-connect.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
 import { type FindEndpointOptions, findEndpoint } from "./find-endpoint.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
+import type { TrafficRules } from "./traffic.js";
 import type { VniPool } from "./vni.js";
 
 export interface ForwarderChainDeps {
@@ -54,11 +55,13 @@ export interface ForwarderChainDeps {
   readonly connections: Connections;
   readonly vnis: VniPool;
   readonly mechanismPriority: readonly string[];
+  /** What connections get, whatever their labels say. */
+  readonly traffic?: TrafficRules | undefined;
 }
 
 export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi> {
   const { name, clock, log, hub, journal, dialer, services, endpoints, connections, signal, maxTokenLifetimeMs } = deps;
-  const { dataPlane, kinds, vnis, mechanismPriority: priority } = deps;
+  const { dataPlane, kinds, vnis, traffic, mechanismPriority: priority } = deps;
   const answered = answeredNamespaces();
   return (
     chain<ConnectionApi>("forwarder", ["request", "close"], deps.observer)
@@ -78,7 +81,7 @@ export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi>
       .use(findEndpoint({ endpoints, connections, clock, log }))
       // How is it built?
       .use(answered.release)
-      .use(crossConnect({ dataPlane, kinds, connections, vnis, priority, clock, maxTokenLifetimeMs, log, journal }))
+      .use(crossConnect({ dataPlane, kinds, connections, vnis, priority, traffic, clock, maxTokenLifetimeMs, log, journal }))
       .use(answered.resolve)
       .use(watchNeighbours({ name, dialer, hub, log, signal }))
       .end(forward({ dialer, log }))

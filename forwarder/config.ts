@@ -8,6 +8,7 @@ import { defaultVxlanPort } from "../sdk/mechanisms/vxlan.js";
 import { defaultWireguardPort } from "../sdk/mechanisms/wireguard.js";
 import { policySettings } from "../sdk/policies/settings.js";
 import { dpdkSettings } from "./dpdk-device.js";
+import { trafficSettings } from "./traffic.js";
 import { vppSettings } from "./vpp-settings.js";
 
 const addressOrPrefix: Kind<string> = {
@@ -113,6 +114,7 @@ export const forwarderSettings = {
   ),
   ...dpdkSettings,
   ...vppSettings,
+  ...trafficSettings,
   drainTimeoutMs: setting("WEFT_DRAIN_TIMEOUT", durationMs, "how long running calls may finish after SIGTERM", { default: "5s" }),
   publicUrl: setting("WEFT_PUBLIC_URL", optional(text), "URL told to the manager; default: the first of the listen list", {
     default: "",

@@ -31,6 +31,7 @@ import { classOf } from "./locality.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
 import { defaultMtuBytes, lowestMtuBytes, maxMtuBytes, minMtuBytes } from "./mtu.js";
 import { withPortMetrics } from "./path-metrics.js";
+import { type TrafficRules, trafficOf } from "./traffic.js";
 import type { VniPool } from "./vni.js";
 
 export interface CrossConnectOptions {
@@ -40,6 +41,7 @@ export interface CrossConnectOptions {
   readonly vnis: VniPool;
   /** Mechanism types to propose first, in this order. */
   readonly priority: readonly string[];
+  readonly traffic?: TrafficRules | undefined;
   readonly clock: Clock;
   /** Life of a cross-connect whose caller gives no expiry, in milliseconds. */
   readonly maxTokenLifetimeMs: number;
@@ -201,6 +203,7 @@ async function build(options: CrossConnectOptions, asked: Asked, answer: Connect
     generation: held.generation,
     payload: payloadOf(connection),
     mtuBytes,
+    ...trafficOf(connection, options.traffic, dataPlane),
     client,
     endpoint,
     expiresAtMs: expires === undefined ? options.clock.nowMs() + options.maxTokenLifetimeMs : timestampMs(expires),

@@ -222,6 +222,7 @@ async function createHandler(
     connections,
     vnis,
     mechanismPriority: config.mechanismPriority,
+    traffic: config,
   });
   for (const connection of restored) {
     hub.publish(connection);

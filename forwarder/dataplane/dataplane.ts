@@ -102,6 +102,15 @@ export interface NoopPort {
 
 export type Port = KernelPort | VxlanPort | WireguardPort | MemifPort | NoopPort;
 
+/** Limits and class of a connection's packets. */
+export interface Traffic {
+  /** From the client, in bits a second; 0 = no limit. */
+  readonly upBitsPerSecond: number;
+  readonly downBitsPerSecond: number;
+  /** 0 … 63, written into each IP header; absent = left alone. */
+  readonly dscp?: number;
+}
+
 export interface CrossConnect {
   /** The forwarder's own connection id. */
   readonly id: string;
@@ -109,6 +118,8 @@ export interface CrossConnect {
   readonly generation: number;
   readonly payload: Payload;
   readonly mtuBytes: number;
+  /** Absent: as fast as it goes. Only given to a data plane that limits traffic. */
+  readonly traffic?: Traffic | undefined;
   /** The side that asked. */
   readonly client: Port;
   /** The side that answers. */
@@ -161,6 +172,8 @@ export interface DataPlane {
   capabilities(): Promise<readonly Capability[]>;
   /** Mechanism types it can build here, in the order in which it would choose them. */
   mechanisms(): Promise<readonly MechanismType[]>;
+  /** Whether it enforces `traffic` of a cross-connect. */
+  readonly limitsTraffic?: boolean | undefined;
   /** Where its tunnels start, if that is not for the kernel to say. */
   readonly tunnelAddress?: string | undefined;
   /** Largest frame payload of the link that carries tunnels from this address, in bytes. */

@@ -40,6 +40,6 @@ int main(int count, char **arguments) {
     prctl(PR_SET_NAME, "weft-keeper");
     return keeper_main(arguments[2], count > 3 && strcmp(arguments[3], "--ephemeral") == 0, program);
   }
-  for (const char **name = (const char *[]){"light", "cycles", "relay", NULL}; *name != NULL; name++) if (strcmp(arguments[1], *name) == 0) return measure_main(count - 1, arguments + 1);
+  for (const char **name = (const char *[]){"light", "cycles", "relay", "datagrams", NULL}; *name != NULL; name++) if (strcmp(arguments[1], *name) == 0) return measure_main(count - 1, arguments + 1);
   return tool_main(count - 1, arguments + 1);
 }

@@ -2,6 +2,7 @@
  * What the figures are measured with: a generator and sink that costs next to nothing, the bare cost of forwarding, and a
  * function of a chain. Each prints one line of JSON. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -234,6 +235,28 @@ static int relay(const struct arguments *a) {
   return 0;
 }
 
+/* ---- what the kernel does with the same machine ---------------------------------------------------------------------- */
+
+/* UDP datagrams that make frames of `size` bytes, 64 a call, to the discard port of --to-socket (an IPv4 address). */
+static int datagrams(const struct arguments *a) {
+  static uint8_t payload[BUFFER];
+  struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || inet_pton(AF_INET, a->to, &to.sin_addr) != 1 || connect(fd, (struct sockaddr *)&to, sizeof to) < 0) return 1;
+  struct iovec part = {payload, a->size - 42};
+  struct mmsghdr messages[64] = {0};
+  for (int i = 0; i < 64; i++) messages[i].msg_hdr = (struct msghdr){.msg_iov = &part, .msg_iovlen = 1};
+  uint64_t sent = 0;
+  double begin = seconds_now();
+  while (!stop && seconds_now() - begin < a->seconds) {
+    int n = sendmmsg(fd, messages, 64, 0);
+    if (n > 0) sent += (uint64_t)n;
+  }
+  printf("{\"sent\":%" PRIu64 ",\"seconds\":%.3f}\n", sent, seconds_now() - begin);
+  close(fd);
+  return 0;
+}
+
 int measure_main(int count, char **arguments) {
   struct arguments a = {.size = 64, .seconds = 2, .log2_ring = 8, .cpu = -1};
   for (int i = 1; i + 1 < count; i += 2) {
@@ -246,9 +269,10 @@ int measure_main(int count, char **arguments) {
     else if (strcmp(name, "--cpu") == 0) a.cpu = atoi(value);
     else { fprintf(stderr, "weft-fast: %s is unknown\n", name); return 2; }
   }
-  bool bare = strcmp(arguments[0], "cycles") == 0;
+  bool bare = strcmp(arguments[0], "cycles") == 0, udp = strcmp(arguments[0], "datagrams") == 0;
+  if (udp) a.socket = "";
   if ((!bare && (a.socket == NULL || a.to == NULL)) || a.size < 64 || a.size > BUFFER || a.log2_ring < 6 || a.log2_ring > 12) {
-    fputs("usage: weft-fast light|relay --socket S --to-socket S [--size B] [--seconds S] [--cpu N] | cycles [--size B] [--ring LOG2] [--cpu N]\n", stderr);
+    fputs("usage: weft-fast light|relay --socket S --to-socket S [--size B] [--seconds S] [--cpu N] | datagrams --to-socket ADDRESS … | cycles [--size B] [--ring LOG2] [--cpu N]\n", stderr);
     return 2;
   }
   cpu_set_t set;
@@ -261,5 +285,6 @@ int measure_main(int count, char **arguments) {
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGINT, &action, NULL);
   signal(SIGPIPE, SIG_IGN);
+  if (udp) return datagrams(&a);
   return bare ? cycles(&a) : strcmp(arguments[0], "relay") == 0 ? relay(&a) : light(&a);
 }

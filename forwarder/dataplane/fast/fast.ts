@@ -197,6 +197,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       const known = await kernel.mechanisms();
       return options.obstacle === undefined ? mechanismsOf(known, shaping, underlay) : known;
     },
+    limitsTraffic: options.obstacle === undefined,
     tunnelAddress: underlay?.address,
     underlayMtuBytes: (localAddress) => underlayMtuOf(localAddress, underlay, kernel),
     async usedVnis(udpPort) {
@@ -257,8 +258,8 @@ function countersOf({ joint }: Held, core: PacketCore | undefined): Counters | u
 }
 
 function samePorts(one: CrossConnect, other: CrossConnect): boolean {
-  const seen = ({ client, endpoint, mtuBytes, payload }: CrossConnect): string =>
-    JSON.stringify([client, endpoint, mtuBytes, payload]);
+  const seen = ({ client, endpoint, mtuBytes, payload, traffic }: CrossConnect): string =>
+    JSON.stringify([client, endpoint, mtuBytes, payload, traffic]);
   return seen(one) === seen(other);
 }
 

@@ -82,9 +82,10 @@ async function gone(removal: Promise<void>): Promise<void> {
   });
 }
 
-function connect(core: PacketCore, { id, mtuBytes }: CrossConnect, [portA, portB]: readonly number[]): Promise<number> {
+function connect(core: PacketCore, { id, mtuBytes, traffic }: CrossConnect, [portA, portB]: readonly number[]): Promise<number> {
   if (portA === undefined || portB === undefined) throw new Error("a joint has two ports");
-  return core.setConnect({ name: coreName(id), portA, portB, mtuBytes });
+  const rates = [BigInt(traffic?.upBitsPerSecond ?? 0), BigInt(traffic?.downBitsPerSecond ?? 0)] as const;
+  return core.setConnect({ name: coreName(id), portA, portB, mtuBytes, rateBitsPerSecond: rates, dscp: traffic?.dscp });
 }
 
 /** An error of the core as a status that the caller can act on. */

@@ -32,6 +32,9 @@ export function shapeOf(crossConnect: CrossConnect, options: ShapeOptions): Shap
   const { client, endpoint } = crossConnect;
   const kinds = [client.kind, endpoint.kind];
   check(crossConnect);
+  // Limits are kept by the core, so the packets have to pass it.
+  const limited = crossConnect.traffic !== undefined;
+  if (limited && !kinds.includes("noop")) return "joined";
   if (kinds.every((kind) => kind === "memif")) return options.directMemif ? "proxy" : "joined";
   if (kinds.includes("memif")) return "joined";
   if (kinds.includes("noop") || kinds.includes("wireguard")) return "whole";
@@ -93,6 +96,7 @@ export function partOf(crossConnect: CrossConnect, side: Side, patchNetnsUrl: st
     id: partId(crossConnect.id, side),
     generation,
     record: new Uint8Array(),
+    traffic: undefined,
     // A tunnel of the kernel data plane has the workload's interface at its other end, whichever side that is.
     client: side === "client" ? crossConnect.client : patch,
     endpoint: side === "endpoint" ? crossConnect.endpoint : patch,
