@@ -17,7 +17,6 @@ import type { HasNextHop, NextHop } from "../sdk/elements/forward.js";
 import { withinTime } from "../sdk/elements/time-limit.js";
 import type { HasUndo } from "../sdk/elements/undo.js";
 import type { Connection, Mechanism } from "../sdk/gen/connection.js";
-import { ConnectionContext } from "../sdk/gen/connectioncontext.js";
 import { withParameters } from "../sdk/mechanisms/parameters.js";
 import { defaultVxlanPort, parseVxlan, vxlanParameter } from "../sdk/mechanisms/vxlan.js";
 import { previousSegment } from "../sdk/path.js";
@@ -29,7 +28,7 @@ import { type Connections, encodeRecord, type HeldConnection } from "./connectio
 import type { CrossConnect, DataPlane, Port } from "./dataplane/dataplane.js";
 import { classOf } from "./locality.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
-import { defaultMtuBytes, lowestMtuBytes, maxMtuBytes, minMtuBytes } from "./mtu.js";
+import { defaultMtuBytes, lowestMtuBytes, maxMtuBytes, minMtuBytes, withMtu } from "./mtu.js";
 import { withPortMetrics } from "./path-metrics.js";
 import { type TrafficRules, trafficOf } from "./traffic.js";
 import type { VniPool } from "./vni.js";
@@ -287,10 +286,6 @@ function takenVni(asker: Accepted, answer: Connection, error: unknown) {
 
 function withoutVni(mechanism: Mechanism): Mechanism {
   return withParameters(mechanism, { [vxlanParameter.vni]: undefined });
-}
-
-function withMtu(context: ConnectionContext | undefined, mtuBytes: number): ConnectionContext {
-  return { ...(context ?? ConnectionContext.fromPartial({})), MTU: mtuBytes };
 }
 
 function unknownAnswer(connection: Connection, mechanism: Mechanism | undefined) {

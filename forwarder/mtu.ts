@@ -2,6 +2,7 @@
  * The MTU of a connection (pure). Every forwarder on the way lowers it to what its part can carry and tells the others
  * in `context.MTU`, so that the interfaces at both ends are equal.
  */
+import { ConnectionContext } from "../sdk/gen/connectioncontext.js";
 import { parseAddress } from "../sdk/ip.js";
 import { tunnelOverheadBytes } from "../sdk/mechanisms/overhead.js";
 
@@ -21,4 +22,9 @@ export function tunnelMtuBytes(type: string, underlayMtuBytes: number, localAddr
 export function lowestMtuBytes(...values: readonly (number | undefined)[]): number | undefined {
   const set = values.filter((value): value is number => value !== undefined && value > 0);
   return set.length === 0 ? undefined : Math.min(...set);
+}
+
+/** The context with that MTU. */
+export function withMtu(context: ConnectionContext | undefined, mtuBytes: number): ConnectionContext {
+  return { ...(context ?? ConnectionContext.fromPartial({})), MTU: mtuBytes };
 }
