@@ -198,14 +198,14 @@ async function throughBridge(size: number, seconds: number): Promise<number | un
     );
   try {
     for (const name of names) ip("netns", "add", name);
-    ip("-n", middle, "link", "add", "name", "br", "type", "bridge");
-    ip("-n", middle, "link", "set", "br", "up");
+    ip("-n", middle, "link", "add", "name", "bridge0", "type", "bridge");
+    ip("-n", middle, "link", "set", "dev", "bridge0", "up");
     for (const [index, name] of [sender, receiver].entries()) {
       ip("-n", name, "link", "add", "name", "e", "type", "veth", "peer", "name", `p${index}`, "netns", middle);
       ip("-n", name, "addr", "add", `10.99.0.${index + 1}/24`, "dev", "e");
-      ip("-n", name, "link", "set", "e", "up");
-      ip("-n", middle, "link", "set", `p${index}`, "master", "br");
-      ip("-n", middle, "link", "set", `p${index}`, "up");
+      ip("-n", name, "link", "set", "dev", "e", "up");
+      ip("-n", middle, "link", "set", "dev", `p${index}`, "master", "bridge0");
+      ip("-n", middle, "link", "set", "dev", `p${index}`, "up");
     }
     execFileSync("ip", ["netns", "exec", sender, "ping", "-q", "-c", "3", "-i", "0.2", "10.99.0.2"], { stdio: "ignore" });
     const before = received();

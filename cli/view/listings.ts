@@ -5,6 +5,7 @@ import type { Dialer } from "../../sdk/transport/dial.js";
 import { type MeshState, requireMesh } from "../mesh/state.js";
 import { collectConnections, listServices } from "./collect.js";
 import { type ConnectionView, dataPath, shortId } from "./connections.js";
+import { withAbilities } from "./forwarders.js";
 import { plain } from "./plain.js";
 import { listEndpoints, registryOf, type Source } from "./sources.js";
 import { age, formatLabels } from "./table.js";
@@ -80,7 +81,14 @@ async function endpoints({ dialer, sources, signal }: ListingInput): Promise<Lis
 
 async function forwarders({ dialer, sources, signal }: ListingInput): Promise<Listing> {
   const all = await listEndpoints(dialer, registryOf(sources).url, signal);
-  return endpointListing(all.filter(({ network_service_names }) => network_service_names.includes(forwarderService)));
+  const found = all.filter(({ network_service_names }) => network_service_names.includes(forwarderService));
+  const urls = new Map(sources.flatMap(({ kind, name, url }) => (kind === "forwarder" ? [[name, url] as const] : [])));
+  const listed = new Map(found.map(({ name, url }) => [name, url]));
+  return await withAbilities(
+    endpointListing(found),
+    { dialer, signal },
+    ({ names: [name = ""] }) => urls.get(name) ?? listed.get(name),
+  );
 }
 
 function endpointListing(found: readonly NetworkServiceEndpoint[]): Listing {

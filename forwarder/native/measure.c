@@ -21,7 +21,6 @@
 #include "moving.h"
 #include "weft_memif.h"
 
-#define LOG2_RING 10
 #define BUFFER 2048
 
 struct arguments { const char *socket, *to; uint32_t size, log2_ring; double seconds; int cpu; };
@@ -74,12 +73,12 @@ static void offer_all(struct peer *p) {
   store16(&p->in->head, (uint16_t)p->size);
 }
 
-static bool connect_peer(struct peer *p, const char *path, uint32_t size) {
+static bool connect_peer(struct peer *p, const char *path, uint32_t size, uint32_t log2_ring) {
   memset(p, 0, sizeof *p);
   for (double until = seconds_now() + 10; seconds_now() < until; usleep(10000)) {
     int fd = link_connect(path, NULL), result = 0;
     if (fd < 0) continue;
-    if (link_begin_client(&p->link, fd, WF_ETHERNET, 0, LOG2_RING, BUFFER) < 0) return false;
+    if (link_begin_client(&p->link, fd, WF_ETHERNET, 0, log2_ring, BUFFER) < 0) return false;
     while ((result = link_readable(&p->link)) == 0 && seconds_now() < until) usleep(100);
     if (result == 1 && map_peer(p, size)) {
       offer_all(p);
@@ -115,7 +114,7 @@ static uint32_t drain(struct peer *p) {
 /* Packets into one memif, out of another, in one thread. */
 static int light(const struct arguments *a) {
   struct peer from, to;
-  if (!connect_peer(&to, a->to, a->size) || !connect_peer(&from, a->socket, a->size)) {
+  if (!connect_peer(&to, a->to, a->size, a->log2_ring) || !connect_peer(&from, a->socket, a->size, a->log2_ring)) {
     fprintf(stderr, "weft-fast: nobody answers at %s and %s\n", a->socket, a->to);
     return 1;
   }
@@ -258,7 +257,7 @@ static int datagrams(const struct arguments *a) {
 }
 
 int measure_main(int count, char **arguments) {
-  struct arguments a = {.size = 64, .seconds = 2, .log2_ring = 8, .cpu = -1};
+  struct arguments a = {.size = 64, .seconds = 2, .log2_ring = 10, .cpu = -1};
   for (int i = 1; i + 1 < count; i += 2) {
     const char *name = arguments[i], *value = arguments[i + 1];
     if (strcmp(name, "--socket") == 0) a.socket = value;
@@ -272,7 +271,7 @@ int measure_main(int count, char **arguments) {
   bool bare = strcmp(arguments[0], "cycles") == 0, udp = strcmp(arguments[0], "datagrams") == 0;
   if (udp) a.socket = "";
   if ((!bare && (a.socket == NULL || a.to == NULL)) || a.size < 64 || a.size > BUFFER || a.log2_ring < 6 || a.log2_ring > 12) {
-    fputs("usage: weft-fast light|relay --socket S --to-socket S [--size B] [--seconds S] [--cpu N] | datagrams --to-socket ADDRESS … | cycles [--size B] [--ring LOG2] [--cpu N]\n", stderr);
+    fputs("usage: weft-fast light|relay --socket S --to-socket S [--size B] [--ring LOG2] [--seconds S] [--cpu N] | datagrams --to-socket ADDRESS … | cycles [--size B] [--ring LOG2] [--cpu N]\n", stderr);
     return 2;
   }
   cpu_set_t set;
