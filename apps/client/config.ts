@@ -37,6 +37,12 @@ export const clientSettings = {
   localDnsServerEnabled: setting("NSM_LOCAL_DNS_SERVER_ENABLED", boolean, "names that endpoints bring resolve here", {
     default: "true",
   }),
+  resolvConf: setting(
+    "WEFT_RESOLV_CONF",
+    text,
+    "the resolv.conf of the workload, which is only read; default: that of `ip netns` for WEFT_NETNS, else /etc/resolv.conf",
+    { default: "" },
+  ),
   localDnsServerAddress: setting("NSM_LOCAL_DNS_SERVER_ADDRESS", text, "accepted for upstream's manifests; not needed", {
     default: "127.0.0.1:53",
   }),

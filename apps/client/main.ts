@@ -23,7 +23,7 @@ export function run(options: RunOptions): Promise<number> {
       values.listenOn === undefined
         ? undefined
         : await serveStatus(values.name, values.listenOn, health, connections, { identity, operators: values.operators }, log);
-    const names = values.init || !values.localDnsServerEnabled ? undefined : serveNames({ netns: values.netns, log });
+    const names = values.init || !values.localDnsServerEnabled ? undefined : serveNames({ ...values, log });
     // An init container leaves its connections to the sidecar, which finds them by their ids.
     const stop = async (): Promise<void> => {
       await names?.stop();

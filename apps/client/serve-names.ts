@@ -12,11 +12,17 @@ export interface Names {
   stop(): Promise<void>;
 }
 
-/** @param netns  name or URL of the namespace; undefined: our own */
-export function serveNames({ netns, log }: { readonly netns: string | undefined; readonly log: Log }): Names {
+export function serveNames(options: {
+  /** Name or URL of the namespace; undefined: our own. */
+  readonly netns?: string | undefined;
+  /** Path; empty: see resolvConfOf. */
+  readonly resolvConf: string;
+  readonly log: Log;
+}): Names {
+  const { netns, log } = options;
   const connections = new Set<ClientConnection>();
   const mayNot = missingCapabilities(["CAP_NET_ADMIN"]).length > 0;
-  const path = resolvConfOf(netns);
+  const path = options.resolvConf || resolvConfOf(netns);
   const dns = mayNot ? undefined : servePodDns({ netnsUrl: netns, resolvConf: () => readResolvConf(path, true), log });
   let told = false;
   const update = (): void => {

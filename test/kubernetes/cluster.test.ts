@@ -4,6 +4,7 @@
  */
 import { after, before, describe } from "node:test";
 import { clusterJourneys } from "./journeys/cluster.js";
+import { dnsJourneys } from "./journeys/dns.js";
 import { faultJourneys } from "./journeys/faults.js";
 import { figureJourneys } from "./journeys/figures.js";
 import { installJourney, uninstallJourney } from "./journeys/install.js";
@@ -17,6 +18,7 @@ import { writeFigures } from "./rig/figures.js";
 const journeys: Readonly<Record<string, (cluster: () => Cluster) => void>> = {
   figures: figureJourneys,
   pods: podJourneys,
+  dns: dnsJourneys,
   outages: outageJourneys,
   memif: memifJourneys,
   faults: faultJourneys,
