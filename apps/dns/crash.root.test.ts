@@ -6,6 +6,7 @@ import { type TestContext, test } from "node:test";
 import { silentLog } from "../../sdk/telemetry/log.js";
 import { type CleanUp, cleanUp } from "../../sdk/testing/cleanup.js";
 import { until } from "../../sdk/testing/until.js";
+import { findLeftovers } from "./leftovers.js";
 import { servePodDns } from "./pod-dns.js";
 import { knowing } from "./testing/name-server.js";
 import { clusterNames, glibc, meshNames, source } from "./testing/names.js";
@@ -92,8 +93,17 @@ test("two processes for one pod: one does it, the other takes over when it has g
   third.kill("SIGKILL");
   await once(third, "exit");
   assert.match((await pod.run(["nft", "list", "tables"])).out, /weft-dns/);
+  const left = (): Promise<string[]> => findLeftovers().then((found) => found.map(({ url }) => url));
+  assert.deepEqual(await left(), [pod.netns.url]);
   const sweeper = servePodDns({ netnsUrl: pod.netns.url, resolvConf: pod.resolvConf, log: silentLog, sweep: true });
   await sweeper.settled();
   assert.equal((await pod.run(["nft", "list", "tables"])).out, "");
   await sweeper.stop();
+  // the same by hand, but not where a process serves
+  const fourth = await startChild(clean, pod);
+  assert.deepEqual(await left(), []);
+  fourth.kill("SIGKILL");
+  await once(fourth, "exit");
+  for (const { remove } of await findLeftovers()) await remove();
+  assert.equal((await pod.run(["nft", "list", "tables"])).out, "");
 });

@@ -12,6 +12,8 @@ import { type Listener, loopback4 } from "./listen.js";
 
 /** Found by `nft list tables` in a pod's namespace; nothing else of ours has this name. */
 export const dnsTable = "inet weft-dns";
+/** Who has a socket of this name in a namespace has its table, from before it is made until after it has gone. */
+export const dnsClaim = "weft-dns";
 /** "wdns" in the upper half, so that masks of others in the lower bits do not matter. */
 export const ownMark = 0x77640000;
 /** How long a process that hangs keeps the rules in force. Seconds. */
@@ -59,6 +61,8 @@ export interface Diversion {
   apply(lifelinePort: number, listeners: readonly Listener[]): Promise<void>;
   /** Fine where there is none. */
   remove(): Promise<void>;
+  /** Whether there is a table; false where it cannot be told. */
+  isThere(): Promise<boolean>;
 }
 
 /** @throws (its functions) FAILED_PRECONDITION without nft, CAP_NET_ADMIN or the kernel's support, with the remedy */
@@ -67,5 +71,10 @@ export function diversionIn(netns: Pick<NetnsHandle, "fd" | "ino">): Diversion {
   return {
     apply: async (lifelinePort, listeners) => void (await nft(divertScript(lifelinePort, listeners))),
     remove: async () => void (await nft(remove)),
+    isThere: () =>
+      nft("list tables").then(
+        (tables) => tables.includes(`table ${dnsTable}`),
+        () => false,
+      ),
   };
 }

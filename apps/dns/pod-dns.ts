@@ -8,7 +8,7 @@ import { type NetnsHandle, openNetns, openOwnNetns } from "../../sdk/linux/netns
 import { hasErrno } from "../../sdk/linux/system-error.js";
 import { Code, toStatusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
-import { type Diversion, diversionIn, ownMark } from "./divert.js";
+import { type Diversion, diversionIn, dnsClaim, ownMark } from "./divert.js";
 import { type Lifeline, openLifeline } from "./lifeline.js";
 import { type Listener, listenFor } from "./listen.js";
 import { parseResolvConf, type ResolvConf } from "./resolv-conf.js";
@@ -37,8 +37,6 @@ export interface PodDns {
   stop(): Promise<void>;
 }
 
-/** The name of the socket by which one process has a pod. */
-const claim = "weft-dns";
 /** How often the pod's resolv.conf is looked at, and what has failed is tried again. Milliseconds. */
 const lookMs = 5_000;
 const waitMs = 1_000;
@@ -101,7 +99,7 @@ export function servePodDns(options: PodDnsOptions): PodDns {
   async function sweepOnce(): Promise<void> {
     sweep = false;
     const netns = open(options.netnsUrl);
-    const claimFd = claimName(netns, claim);
+    const claimFd = claimName(netns, dnsClaim);
     try {
       if (claimFd !== undefined) await diversionIn(netns).remove();
     } finally {
@@ -180,7 +178,7 @@ async function raise(netnsUrl: string | undefined, nameservers: readonly string[
   const netns = open(netnsUrl);
   const undo: (() => void)[] = [() => netns.close()];
   try {
-    const claimFd = claimName(netns, claim);
+    const claimFd = claimName(netns, dnsClaim);
     if (claimFd === undefined) {
       netns.close();
       return undefined;

@@ -8,6 +8,7 @@ import { Code, statusError } from "../../sdk/status.js";
 import type { CliContext } from "../context.js";
 import { runFolder } from "../mesh/plan.js";
 import { formatTable } from "../view/table.js";
+import { namesAuditor } from "./names-auditor.js";
 
 export interface AuditOptions {
   readonly stateDir?: readonly string[];
@@ -22,7 +23,7 @@ export async function auditCommand(options: AuditOptions, context: CliContext): 
   if (withoutLedger !== undefined) {
     throw statusError(Code.NOT_FOUND, `${withoutLedger} holds no ledger of a forwarder; give the WEFT_STATE_DIR of one`);
   }
-  const report = await audit([kernelAuditor(stateDirs)], { fix: options.fix === true });
+  const report = await audit([kernelAuditor(stateDirs), namesAuditor()], { fix: options.fix === true });
   if (options.json === true) context.out.write(`${JSON.stringify({ ...report, ledgers: stateDirs }, null, 2)}\n`);
   else context.out.write(describe(report, stateDirs, options.fix === true));
   return report.ok ? 0 : 1;
