@@ -7,6 +7,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { arch, cpus, release } from "node:os";
 import { parseArgs } from "node:util";
 import { bench as controlPlane } from "./control-plane.js";
+import { bench as dns } from "./dns.js";
 import { bench as fastpath } from "./fastpath.js";
 import { bench as kernel } from "./kernel.js";
 import { bench as throughput } from "./kernel-throughput.js";
@@ -29,6 +30,7 @@ const benches: readonly Bench[] = [
   kernel,
   throughput,
   fastpath,
+  dns,
 ];
 const resultsUrl = new URL("results/latest.json", import.meta.url);
 const performanceUrl = new URL("../docs/performance.md", import.meta.url);

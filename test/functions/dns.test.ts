@@ -15,24 +15,16 @@ test("rows 4.12, 4.13: a client's names are those of its endpoint, follow it to 
   const t = cleanUp(context);
   const pod = await startTestPod(t, knowing(clusterNames), knowing({}));
   const node = await startOneNode(t);
-  const signal = new AbortController().signal;
-  const endpoints = [];
-  for (const index of [1, 2]) {
-    const netns = temporaryNetns(t, `e${index}`);
-    await startNameServer(t, netns, "0.0.0.0", knowing({ "printer.office.example": [`172.16.3${index}.99`] }));
-    const dns = [DNSConfig.fromPartial({ dns_server_ips: [`172.16.3${index}.0`], search_domains: ["office.example"] })];
-    const serve = () =>
-      node.domain.nodes[0].serve({
-        name: `office-${index}`,
-        services: ["office"],
-        cidrs: [`172.16.3${index}.0/24`],
-        dns,
-        netns: netns.url,
-        signal,
-      });
-    endpoints.push(serve);
-  }
-  const first = await endpoints[0]?.();
+  const [one, two] = [temporaryNetns(t, "e1"), temporaryNetns(t, "e2")];
+  await startNameServer(t, one, "0.0.0.0", knowing({ "printer.office.example": ["172.16.31.99"] }));
+  await startNameServer(t, two, "0.0.0.0", knowing({ "printer.office.example": ["172.16.32.99"] }));
+  // one by its environment, as NSM's, the other by the SDK
+  const first = await node.start("responder", "office-1", one, {
+    NSM_SERVICE_NAMES: "office",
+    NSM_CIDR_PREFIX: "172.16.31.0/24",
+    NSM_DNS_CONFIGS: JSON.stringify([{ dns_server_ips: ["172.16.31.0"], search_domains: ["office.example"] }]),
+    NSM_UNREGISTER_ITSELF: "true",
+  });
   const client = await node.start("client", "pod-1", pod.netns, {
     NSM_NETWORK_SERVICES: "kernel://office/nsm-9",
     WEFT_RESOLV_CONF: pod.file,
@@ -49,9 +41,16 @@ test("rows 4.12, 4.13: a client's names are those of its endpoint, follow it to 
   assert.equal(await glibc(pod, "printer"), "172.16.31.99");
   assert.equal(await glibc(pod, "web"), "10.96.1.1");
 
-  const second = await endpoints[1]?.();
-  t.after(async () => await second?.close());
-  await first?.close();
+  const second = await node.domain.nodes[0].serve({
+    name: "office-2",
+    services: ["office"],
+    cidrs: ["172.16.32.0/24"],
+    dns: [DNSConfig.fromPartial({ dns_server_ips: ["172.16.32.0"], search_domains: ["office.example"] })],
+    netns: two.url,
+    signal: new AbortController().signal,
+  });
+  t.after(() => second.close());
+  await first.stop();
   await resolves("172.16.32.99");
   assert.equal(await glibc(pod, "web"), "10.96.1.1");
 
