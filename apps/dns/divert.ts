@@ -19,6 +19,9 @@ export const ownMark = 0x77640000;
 /** How long a process that hangs keeps the rules in force. Seconds. */
 const lapseSeconds = 3;
 
+/** Of one pod to one name server over UDP. A third of a processor's second. */
+export const queriesPerSecond = 1_000;
+
 /** Removes the table, whether it is there or not; one transaction. */
 const remove = `add table ${dnsTable}\ndelete table ${dnsTable}\n`;
 
@@ -41,12 +44,13 @@ export function divertScript(lifelinePort: number, listeners: readonly Listener[
       const ip = isIPv6(server) ? "ip6" : "ip";
       return (
         [
-          ["udp", udpPort],
-          ["tcp", tcpPort],
+          // what is over goes to the pod's own server: one pod must not take the time of all others of its node
+          ["udp", udpPort, ` limit rate ${queriesPerSecond}/second burst ${queriesPerSecond} packets`],
+          ["tcp", tcpPort, ""],
         ] as const
-      ).flatMap(([protocol, port]) => [
+      ).flatMap(([protocol, port, limit]) => [
         rule(
-          `${ip} daddr ${server} ${protocol} dport 53 ${key} @alive ${ip} daddr set ${address} ${protocol} dport set ${port} notrack accept`,
+          `${ip} daddr ${server} ${protocol} dport 53 ${key} @alive${limit} ${ip} daddr set ${address} ${protocol} dport set ${port} notrack accept`,
         ),
         rule(
           `${ip} saddr ${address} ${protocol} sport ${port} ${ip} saddr set ${server} ${protocol} sport set 53 notrack accept`,

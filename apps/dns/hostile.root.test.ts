@@ -1,8 +1,13 @@
 import assert from "node:assert/strict";
+import { createSocket } from "node:dgram";
 import { test } from "node:test";
+import { boundSocket } from "../../sdk/linux/inet-socket.js";
+import { until } from "../../sdk/testing/until.js";
+import { queriesPerSecond } from "./divert.js";
 import { rcode, recordType } from "./message.js";
 import { type AnswerBytes, message, record } from "./testing/name-server.js";
 import { glibc, startNames } from "./testing/names.js";
+import { clusterServer } from "./testing/place.js";
 
 const address = Buffer.from([172, 16, 1, 9]);
 const good = (query: Buffer): Buffer =>
@@ -60,6 +65,27 @@ for (const { what, answer, resolves } of hostile) {
     assert.equal(await glibc(pod, "web"), "10.96.1.1");
   });
 }
+
+test("a pod that floods its name server: what is too much goes there without us, and the endpoint's names are back after it", async (t) => {
+  const { pod, dns, clean } = await startNames(t);
+  const socket = createSocket("udp4");
+  clean.after(() => socket.close());
+  socket.bind({ fd: boundSocket(pod.netns, "udp", "10.96.0.2", 0).fd });
+  const query = Buffer.from("000001000001000000000000036e6574076578616d706c650000010001", "hex");
+  const startedMs = performance.now();
+  const count = 6_000;
+  for (let i = 0; i < count; i++) {
+    query.writeUInt16BE(i, 0);
+    socket.send(query, 53, clusterServer);
+    if (i % 200 === 0) await new Promise(setImmediate);
+  }
+  await until("the flood to be over", () => pod.cluster.asked.length > queriesPerSecond);
+  assert.equal(await glibc(pod, "web"), "10.96.1.1");
+  await until("names of the endpoint", async () => (await glibc(pod, "printer.office.example")) === "172.16.1.9");
+  const most = queriesPerSecond * (1 + (performance.now() - startedMs) / 1_000) + 100;
+  const taken = dns.counts()?.queries ?? 0;
+  assert.ok(taken > 0 && taken <= most, `${taken} queries came by us, ${most} at most`);
+});
 
 function spoiled(query: Buffer, spoil: (bytes: Buffer) => void): Buffer {
   const bytes = Buffer.from(good(query));
