@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { rcode, readQuestion } from "./message.js";
 import { startForwarder } from "./testing/forwarder.js";
-import { knowing } from "./testing/name-server.js";
+import { type AnswerBytes, knowing, message } from "./testing/name-server.js";
 import { clusterNames, glibc, meshNames, source, sourceOf, startNames } from "./testing/names.js";
 import { clusterServer, clusterServer6, meshServer, resolvConfText } from "./testing/place.js";
 import { resolverPrograms } from "./testing/resolvers.js";
@@ -80,6 +81,22 @@ test("row 4.13: all servers of a domain are asked, the first good answer wins, d
   // the resolver did not have to ask again
   assert.equal(pod.mesh.asked.filter((line) => line === "udp printer.office.example a").length, 1);
 });
+
+for (const { what, answer } of [
+  { what: "refuses", answer: (query: Buffer) => message(query, rcode.refused, []) },
+  { what: "fails at", answer: (query: Buffer) => message(query, rcode.serverFailure, []) },
+  { what: "is silent about", answer: () => undefined },
+]) {
+  test(`a cluster without a way out, whose server ${what} what is not its own: names of the endpoint resolve, short ones too`, async (t) => {
+    const own = knowing(clusterNames);
+    const cluster: AnswerBytes = (query, transport) =>
+      readQuestion(query)?.name?.endsWith("cluster.local") ? own(query, transport) : answer(query);
+    const { pod } = await startNames(t, { cluster });
+    assert.equal(await glibc(pod, "printer.office.example"), "172.16.1.9");
+    assert.equal(await glibc(pod, "printer"), "172.16.1.9");
+    assert.equal(await glibc(pod, "web"), "10.96.1.1");
+  });
+}
 
 test("a name server with an IPv6 address", async (t) => {
   const { pod } = await startNames(t, { text: `nameserver ${clusterServer6}\nsearch default.svc.cluster.local\n` });

@@ -42,14 +42,23 @@ interface Counts {
   own: number;
   /** Handed on to the pod's server. */
   passed: number;
-  /** Refused: too much at once. */
+  /** Given up for newer ones: too much at once. */
   refused: number;
+}
+
+/** Of a query: the pod's server it was sent to, how, and until when it is of interest. */
+interface Way {
+  readonly server: string;
+  readonly transport: Transport;
+  readonly signal: AbortSignal;
 }
 
 /** Questions of one pod that wait for an answer. */
 const maxWaiting = 512;
 /** As long as the slowest resolvers wait. */
 const passTimeoutMs = 10_000;
+/** How long the pod's server may think about a name that has been found elsewhere. */
+const silenceMs = 1_000;
 /** For EDNS of our own questions: no fragments on the way (RFC 9715). */
 const safeUdpBytes = 1_232;
 
@@ -58,7 +67,8 @@ export function createResolver(place: Place): Resolver {
   const waiting = new Map<string, Promise<Message | undefined>>();
   const counts: Counts = { queries: 0, cached: 0, own: 0, passed: 0, refused: 0 };
   let zones: Zones | undefined;
-  let busy = 0;
+  /** Queries that wait for an answer, the oldest first. */
+  const pending = new Set<AbortController>();
 
   /** The same question twice at once is asked once. */
   function known(query: Message, servers: readonly string[]): Promise<Message | undefined> {
@@ -70,7 +80,9 @@ export function createResolver(place: Place): Resolver {
     }
     const key = keyOf(query);
     const before = zones;
-    const asked = waiting.get(key) ?? fanOut(asOwn(query), servers, place);
+    const underWay = waiting.get(key);
+    if (underWay === undefined && waiting.size >= maxWaiting) return Promise.resolve(undefined);
+    const asked = underWay ?? fanOut(asOwn(query), servers, place);
     waiting.set(key, asked);
     counts.own++;
     return asked.then((answer) => {
@@ -98,30 +110,45 @@ export function createResolver(place: Place): Resolver {
     return undefined;
   }
 
-  async function pass(query: Buffer, question: Question | undefined, server: string, transport: Transport): Promise<Buffer> {
+  async function pass(query: Buffer, question: Question | undefined, { server, transport, signal }: Way): Promise<Buffer> {
     counts.passed++;
-    const answer = ask(query, { ...place, server, transport, timeoutMs: passTimeoutMs });
+    const limit = AbortSignal.any([place.signal, signal]);
+    const answer = ask(query, { ...place, server, transport, timeoutMs: passTimeoutMs, signal: limit });
     const name = question?.name;
     const message = name === undefined ? undefined : readMessage(query);
+    if (name === undefined || message === undefined) return answer;
     // a name of one label is hardly ever known out there: both at once
-    const early = name !== undefined && message !== undefined && !name.includes(".") ? search(message, name) : undefined;
-    early?.catch(() => {});
-    const said = await answer;
-    if (rcodeOf(said) !== rcode.nameError || name === undefined || message === undefined) return said;
+    const early = name.includes(".") ? undefined : search(message, name);
+    const said = await (early === undefined ? answer : orFound(answer, early));
+    // clusters without a way out refuse what is not theirs, or fail at it, instead of saying that it does not exist
+    if (said !== undefined && rcodeOf(said) === rcode.noError) return said;
     const found = await (early ?? search(message, name));
-    if (found === undefined) return said;
+    if (found === undefined) return said ?? answer;
     return transport === "udp" ? fit(message, found) : found;
   }
 
-  async function decide(query: Buffer, server: string, transport: Transport): Promise<Buffer> {
+  async function decide(query: Buffer, way: Way): Promise<Buffer> {
     const question = opcodeOf(query) === 0 ? readQuestion(query) : undefined;
     const servers = question?.name === undefined ? undefined : zones?.serversOf(question.name);
-    if (servers === undefined) return pass(query, question, server, transport);
+    if (servers === undefined) return pass(query, question, way);
     const message = readMessage(query);
     if (message === undefined) return failure(query, question, rcode.formatError);
     const answer = await known(message, servers);
     if (answer === undefined) return failure(query, question, rcode.serverFailure);
-    return transport === "udp" ? fit(message, answer.bytes) : answer.bytes;
+    return way.transport === "udp" ? fit(message, answer.bytes) : answer.bytes;
+  }
+
+  /** A turn for a query. Where too many wait the oldest gives way: its answer is the least likely to come still. */
+  function enter(): AbortController {
+    const turn = new AbortController();
+    pending.add(turn);
+    if (pending.size > maxWaiting) {
+      const [oldest] = pending;
+      counts.refused++;
+      if (oldest !== undefined) pending.delete(oldest);
+      oldest?.abort();
+    }
+    return turn;
   }
 
   return {
@@ -134,21 +161,36 @@ export function createResolver(place: Place): Resolver {
     async resolve(query, server, transport) {
       if (query.length < headerBytes || isResponse(query)) return undefined;
       counts.queries++;
-      if (busy >= maxWaiting) {
-        counts.refused++;
-        return failure(query, readQuestion(query), rcode.serverFailure);
-      }
-      busy++;
+      const turn = enter();
+      const { signal } = turn;
       try {
-        return await decide(query, server, transport);
+        const answer = await decide(query, { server, transport, signal });
+        return signal.aborted ? undefined : answer;
       } catch {
+        // it gave way, as a datagram that is lost: resolvers ask again, and take "server failure" for the last word
+        if (signal.aborted) return undefined;
         // the server cannot be reached: resolvers go on to the next one at once
         return failure(query, readQuestion(query), rcode.serverFailure);
       } finally {
-        busy--;
+        pending.delete(turn);
       }
     },
   };
+}
+
+/** The server's answer; undefined: it gives none, or not soon, and something has been found. */
+async function orFound(answer: Promise<Buffer>, search: Promise<Buffer | undefined>): Promise<Buffer | undefined> {
+  const none = answer.catch(() => undefined);
+  let timer: NodeJS.Timeout | undefined;
+  const late = search.then((found) => {
+    if (found === undefined) return none;
+    return new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), silenceMs);
+    });
+  });
+  const said = await Promise.race([none, late]);
+  clearTimeout(timer);
+  return said;
 }
 
 /** As we ask: in lower case, because servers of NSM tell cases apart, and for answers that need no fragments. */
