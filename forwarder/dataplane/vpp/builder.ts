@@ -7,10 +7,10 @@ import type { VppHost } from "../../vpp/host.js";
 import type { CrossConnect, DataPlane } from "../dataplane.js";
 import { type Joint, join } from "./joints.js";
 import { withNeighbors } from "./l3.js";
-import { readyPatch, readyWorkload } from "./patch.js";
+import { createPatchBay, readyWorkload } from "./patch.js";
 import { type Patch, patchMac, type ReadyPort, readyPort } from "./ports.js";
 import { openSession, type Session, type SessionOptions } from "./session.js";
-import { isPart, partId, partOf, patchName, patchPort, type Side, sides, type Tagger } from "./shape.js";
+import { digest, isPart, partId, partOf, patchPort, type Side, sides, type Tagger } from "./shape.js";
 import { createTunnels } from "./tunnels.js";
 
 export interface Builder {
@@ -24,7 +24,8 @@ export interface Builder {
   build(crossConnect: CrossConnect, shape: Joint["shape"], before: Joint | undefined, signal: AbortSignal): Promise<Joint>;
   /** Takes away what the cross-connect has and does not need (any more), outside of its joint. */
   clear(id: string, unlessIn: CrossConnect | undefined): Promise<void>;
-  close(): void;
+  /** @param isEnd  nothing is left that needs it */
+  close(isEnd: boolean): void;
 }
 
 const never: AbortSignal = new AbortController().signal;
@@ -40,6 +41,7 @@ export function createBuilder(needs: {
   readonly changed: SessionOptions["changed"];
 }): Builder {
   const { host, beneath, home, own, tagger, log, apiSocket, changed } = needs;
+  const patches = createPatchBay(home, own, `wvb${digest(tagger.prefix).slice(0, 12)}`, log);
   const tunnels = createTunnels({ home, own, tagger, log });
   let session: { readonly api: VppApi; readonly opened: Promise<Session> } | undefined;
   let live: Session | undefined;
@@ -73,9 +75,10 @@ export function createBuilder(needs: {
     if (!isPart(port)) return undefined;
     const { id } = crossConnect;
     const wanted = shape === "l3" ? withNeighbors(port, patchMac(id, side)) : port;
-    const patch = patchPort(id, side, inodeUrl(home));
+    const name = tagger.patch(id, side);
+    const patch = patchPort(name, inodeUrl(home));
     await beneath.ensure(partOf(crossConnect, side, wanted, patch, ++partGeneration), signal);
-    return { index: readyPatch(home, own, patchName(id, side)), workloadMac: readyWorkload(port) };
+    return { name, index: patches.ready(name), workloadMac: readyWorkload(port) };
   }
 
   async function build(
@@ -113,6 +116,9 @@ export function createBuilder(needs: {
     },
     build,
     clear,
-    close: tunnels.close,
+    close(isEnd) {
+      tunnels.close();
+      if (isEnd) patches.remove();
+    },
   };
 }

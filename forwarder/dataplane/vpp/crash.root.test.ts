@@ -91,7 +91,10 @@ test("VPP that forgets is noticed at the next refresh and told again", { skip },
   const { stateDir, client, plane, made } = await connected(t);
   const api = await connectVpp({ socketPath: join(stateDir, "vpp/api.sock") });
   const details = await api.dump("af_packet_dump");
-  for (const { host_if_name } of details) await api.call("af_packet_delete", { host_if_name: host_if_name ?? "" });
+  for (const { sw_if_index: index = 0 } of details) {
+    const [found] = await api.dump("sw_interface_dump", { sw_if_index: index });
+    await api.call("af_packet_delete", { host_if_name: String(found?.["interface_name"]).replace(/^host-/, "") });
+  }
   await api.close();
   assert.equal(await pings(client, "172.16.0.0"), false);
   await plane.ensure({ ...made, generation: 2 }, noSignal);
@@ -108,6 +111,8 @@ test("row 7.1: a restarted forwarder takes over what VPP has, by tags, without m
     Namespace,
   ];
   const first = open(stateDir).plane;
+  let isFirstOpen = true;
+  t.after(() => (isFirstOpen ? first.close() : undefined));
   await first.recover(0);
   const kept = crossConnect("c1", numbered(client, endpoint));
   const expired = { ...crossConnect("c2", numbered(third, endpoint, 2)), expiresAtMs: 5 };
@@ -118,6 +123,7 @@ test("row 7.1: a restarted forwarder takes over what VPP has, by tags, without m
   await first.ensure(kept, noSignal);
   await first.ensure(other, noSignal);
   const pid = await pidOf(stateDir);
+  isFirstOpen = false;
   await first.close();
   assert.ok(await pings(client, "172.16.0.0"), "packets flow while no forwarder is there");
   const api = await connectVpp({ socketPath: join(stateDir, "vpp/api.sock") });

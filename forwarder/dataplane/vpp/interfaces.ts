@@ -201,7 +201,8 @@ export async function removeInterface(api: VppApi, found: VppInterface): Promise
   const { swIfIndex } = found;
   switch (found.kind) {
     case "af_packet":
-      return await gone(api.call("af_packet_delete", { host_if_name: found.hostInterface }));
+      // -11: it has none of that name.
+      return await gone(api.call("af_packet_delete", { host_if_name: found.hostInterface }), -11);
     case "memif":
       await gone(api.call("memif_delete", { sw_if_index: swIfIndex }));
       return await gone(removeSocket(api, found.socketId));
@@ -218,9 +219,9 @@ export async function removeInterface(api: VppApi, found: VppInterface): Promise
   }
 }
 
-async function gone(removal: Promise<unknown>): Promise<void> {
+async function gone(removal: Promise<unknown>, ...more: readonly number[]): Promise<void> {
   await removal.catch((error: unknown) => {
-    if (!isRefusal(error, -2, -6, -7, -71)) throw error;
+    if (!isRefusal(error, -2, -6, -7, -71, ...more)) throw error;
   });
 }
 

@@ -29,14 +29,18 @@ export async function takeInventory(api: VppApi, prefix: string): Promise<Invent
     const same = ({ sw_if_index: index }: Values): boolean => index === swIfIndex;
     const [packet, memif, tunnel] = [packets.find(same), memifs.find(same), tunnels.find(same)];
     const common = { swIfIndex, tag: String(each["tag"]) };
-    if (packet !== undefined)
-      interfaces.set(common.tag, { ...common, kind: "af_packet", hostInterface: String(packet["host_if_name"]) });
+    if (packet !== undefined) interfaces.set(common.tag, { ...common, kind: "af_packet", hostInterface: hostNameOf(each) });
     else if (memif !== undefined) interfaces.set(common.tag, { ...common, kind: "memif", socketId: Number(memif["socket_id"]) });
     else if (tunnel !== undefined) interfaces.set(common.tag, { ...common, kind: "vxlan", tunnel: identityOf(tunnel) });
     else if (/^wg\d/.test(String(each["interface_name"]))) interfaces.set(common.tag, { ...common, kind: "wireguard" });
   }
   const crossConnects = new Map(joins.map(({ rx_sw_if_index: rx, tx_sw_if_index: tx }) => [Number(rx), Number(tx)]));
   return { interfaces, crossConnects };
+}
+
+/** VPP names it after its interface of the host; af_packet_details cuts a name of 15 bytes. */
+function hostNameOf(details: Values): string {
+  return String(details["interface_name"]).replace(/^host-/, "");
 }
 
 /** The fields by which VPP knows a tunnel, as it is made and removed. */

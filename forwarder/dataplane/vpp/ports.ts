@@ -8,7 +8,6 @@ import type { CrossConnect, MemifPort, Port } from "../dataplane.js";
 import { isIpSide } from "../fast/shape.js";
 import type { WantedInterface } from "./interfaces.js";
 import type { Side, Tagger } from "./shape.js";
-import { patchName } from "./shape.js";
 
 /** A port with everything that VPP needs to know of it. */
 export interface ReadyPort {
@@ -26,6 +25,7 @@ export interface Workload {
 
 /** Where a part ends. */
 export interface Patch {
+  readonly name: string;
   readonly index: number;
   readonly workloadMac: Uint8Array | undefined;
 }
@@ -52,7 +52,7 @@ function wantedFor(crossConnect: CrossConnect, side: Side, port: Port, patch: Pa
     case "kernel": {
       if (patch === undefined) throw new Error("a kernel interface comes by a patch");
       const macAddress = parseMac(patchMac(id, side));
-      return { kind: "af_packet", hostInterface: patchName(id, side), hostIndex: patch.index, macAddress, isUnderlay: false };
+      return { kind: "af_packet", hostInterface: patch.name, hostIndex: patch.index, macAddress, isUnderlay: false };
     }
     case "memif":
       return { kind: "memif", isServer: port.role === "server", isIp: isIpSide(port, crossConnect), socket: socketOf(port) };

@@ -65,13 +65,9 @@ export function partOf(
   };
 }
 
-export function patchPort(id: string, side: Side, netnsUrl: string): KernelPort {
+export function patchPort(interfaceName: string, netnsUrl: string): KernelPort {
   const nothing = { addresses: [], onLinkPrefixes: [], routes: [], neighbors: [], policies: [] };
-  return { kind: "kernel", netnsUrl, interfaceName: patchName(id, side), alias: "weft-vpp", macAddress: "", ...nothing };
-}
-
-export function patchName(id: string, side: Side): string {
-  return `wv${side.slice(0, 1)}${digest(id).slice(0, 12)}`;
+  return { kind: "kernel", netnsUrl, interfaceName, alias: "weft-vpp", macAddress: "", ...nothing };
 }
 
 export function digest(text: string): string {
@@ -83,12 +79,15 @@ export interface Tagger {
   readonly prefix: string;
   /** @param shape  everything that another interface would be needed for */
   tag(id: string, side: string, shape: unknown): string;
+  /** Name of a patch interface; another data plane in the same namespace has others for the same id. */
+  patch(id: string, side: Side): string;
 }
 
 export function taggerFor(owner: string): Tagger {
   const prefix = `weft ${digest(owner).slice(0, 10)} `;
   return {
     prefix,
+    patch: (id, side) => `wv${side.slice(0, 1)}${digest(`${prefix}${id}`).slice(0, 12)}`,
     tag: (id, side, shape) =>
       `${prefix}${digest(id).slice(0, 20)} ${side.slice(0, 1)} ${digest(JSON.stringify(shape)).slice(0, 12)}`,
   };

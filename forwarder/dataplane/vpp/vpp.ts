@@ -255,8 +255,9 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
     async close() {
       closed = true;
       links.close();
-      builder.close();
-      await host.close(options.ephemeral === true || held.size === 0);
+      const isEnd = options.ephemeral === true || held.size === 0;
+      builder.close(isEnd);
+      await host.close(isEnd);
       builder.leave()?.stats?.close();
       await beneath.close();
       own.close();
