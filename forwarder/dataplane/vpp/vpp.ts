@@ -55,6 +55,8 @@ export interface Held {
 const never: AbortSignal = new AbortController().signal;
 /** Between attempts to reach a VPP that is lost. */
 const againMs = 250;
+/** VPP works on one call at a time; this keeps it busy. */
+const rebuildersAtOnce = 16;
 
 /** The namespace it is called in becomes the forwarder's, in which VPP runs and tunnels end. */
 export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
@@ -99,18 +101,24 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
         await pause(againMs);
       }
     }
-    for (const id of [...held.keys()]) {
-      await inTurn(id, async () => {
-        const current = held.get(id);
-        if (current === undefined || closed) return;
-        held.set(id, { ...current, joint: await build(current.crossConnect, current.shape, undefined, never) });
-      }).catch((error: unknown) => {
-        log.error("a cross-connect could not be given to VPP again", { connectionId: id, error });
-        bus.tell({ kind: "broken", id, reason: "VPP was lost, and the connection could not be made again" });
-      });
-    }
+    const ids = [...held.keys()];
+    const work = async (): Promise<void> => {
+      for (let id = ids.shift(); id !== undefined; id = ids.shift()) await again(id);
+    };
+    await Promise.all(Array.from({ length: rebuildersAtOnce }, work));
     const session = builder.live();
     if (session !== undefined && !closed) await sweep(session).catch(() => {});
+  }
+
+  async function again(id: string): Promise<void> {
+    await inTurn(id, async () => {
+      const current = held.get(id);
+      if (current === undefined || closed) return;
+      held.set(id, { ...current, joint: await build(current.crossConnect, current.shape, undefined, never) });
+    }).catch((error: unknown) => {
+      log.error("a cross-connect could not be given to VPP again", { connectionId: id, error });
+      bus.tell({ kind: "broken", id, reason: "VPP was lost, and the connection could not be made again" });
+    });
   }
 
   async function raise(crossConnect: CrossConnect, shape: Held["shape"], signal: AbortSignal): Promise<void> {
