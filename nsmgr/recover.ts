@@ -8,13 +8,11 @@
 
 import type { ConnectionApi } from "../sdk/api.js";
 import { backgroundCall, type Handler } from "../sdk/chain.js";
-import { systemClock } from "../sdk/clock.js";
 import type { Announcements } from "../sdk/elements/announce.js";
 import type { Expire } from "../sdk/elements/expire.js";
 import type { Serialize } from "../sdk/elements/serialize.js";
 import { type Connection, MonitorScopeSelector, State } from "../sdk/gen/connection.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
-import { pause } from "../sdk/registry/pause.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Dialer } from "../sdk/transport/dial.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
@@ -40,16 +38,13 @@ const readTimeoutMs = 2_000;
 /** As many as a full message of the initial state holds (sdk/monitor/hub.ts): then another one may follow. */
 const fullMessage = 200;
 
-/** A Request that is under way may fail, and what it was for would stay unknown: so the forwarder is asked again. Milliseconds. */
-const againMs = [250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000] as const;
-
 export function recoverConnections(deps: RecoverDeps): void {
   const { locals, forwarderServiceName, log } = deps;
   const asked = new Set<string>();
   locals.onChange((name, endpoint) => {
     if (endpoint === undefined || asked.has(name) || !endpoint.network_service_names.includes(forwarderServiceName)) return;
     asked.add(name);
-    recoverFrom(endpoint.url, deps).then(
+    readFrom(endpoint.url, deps).then(
       (count) => {
         if (count > 0) log.info("connections of a former run are known again", { forwarder: name, connections: count });
       },
@@ -61,30 +56,17 @@ export function recoverConnections(deps: RecoverDeps): void {
   });
 }
 
-/** Until nothing is left that a Request under way keeps from being restored. @returns how many were restored */
-async function recoverFrom(url: string, deps: RecoverDeps): Promise<number> {
-  let { restored, busy } = await readFrom(url, deps);
-  for (const pauseMs of againMs) {
-    if (busy === 0 || !(await pause(systemClock, pauseMs, deps.signal))) break;
-    // what was closed meanwhile is not shown any more
-    const again = await readFrom(url, deps);
-    restored += again.restored;
-    busy = again.busy;
-  }
-  return restored;
-}
-
-async function readFrom(url: string, deps: RecoverDeps): Promise<{ restored: number; busy: number }> {
+async function readFrom(url: string, deps: RecoverDeps): Promise<number> {
   const enough = new AbortController();
   const timer = setTimeout(() => enough.abort(), readTimeoutMs);
   const selector = MonitorScopeSelector.fromPartial({ path_segments: [{ name: deps.name }] });
   let heard = false;
-  const counts = { news: 0, known: 0, busy: 0 };
+  let count = 0;
   try {
     for await (const { connections } of deps.dialer.monitor(url, selector, AbortSignal.any([enough.signal, deps.signal]))) {
       heard = true;
       const shown = Object.values(connections);
-      for (const connection of shown) counts[restore(connection, deps)] += 1;
+      for (const connection of shown) if (restore(connection, deps)) count += 1;
       if (shown.length < fullMessage) break;
     }
   } catch (error) {
@@ -93,25 +75,31 @@ async function readFrom(url: string, deps: RecoverDeps): Promise<{ restored: num
     clearTimeout(timer);
     enough.abort();
   }
-  return { restored: counts.news, busy: counts.busy };
+  return count;
 }
 
-/** @returns busy: a Request for it is under way, and its answer will say more, if it has one */
-function restore(
-  shown: Connection,
-  { name, hub, announcements, serialize, expire, handler, log, signal }: RecoverDeps,
-): "news" | "known" | "busy" {
+/** @returns whether it was news */
+function restore(shown: Connection, { name, hub, announcements, serialize, expire, handler, log, signal }: RecoverDeps): boolean {
   const { path } = shown;
   const index = (path?.index ?? 0) - 1;
   const own = path?.path_segments[index];
-  if (path === undefined || own === undefined || own.name !== name || hub.get(own.id) !== undefined) return "known";
+  if (path === undefined || own === undefined || own.name !== name || hub.get(own.id) !== undefined) return false;
   const ours: Connection = { ...shown, id: own.id, path: { ...path, index }, state: State.UP };
-  if (!serialize.restore(ours)) return "busy";
-  expire.arm(ours, () => {
-    handler.close(ours, backgroundCall(signal)).catch((error) => {
-      log.warn("a connection of a former run that nobody refreshed could not be closed", { connectionId: ours.id, error });
+  const tell = (): void => {
+    expire.arm(ours, () => {
+      handler.close(ours, backgroundCall(signal)).catch((error) => {
+        log.warn("a connection of a former run that nobody refreshed could not be closed", { connectionId: ours.id, error });
+      });
     });
-  });
-  announcements.publish({ ...ours, state: State.REFRESH_REQUESTED });
-  return "news";
+    announcements.publish({ ...ours, state: State.REFRESH_REQUESTED });
+  };
+  // a request for it is under way: its answer says more, unless it fails. Then who asks anew must find it shown, or his own
+  // interface would be in his way.
+  const later = (): void => {
+    log.info("a connection of a former run is known again after a request for it failed", { connectionId: ours.id });
+    tell();
+  };
+  if (!serialize.restore(ours, later)) return false;
+  tell();
+  return true;
 }

@@ -53,6 +53,42 @@ test("row 11.4: a caller that never had an answer closes what it made by its own
   assert.ok(both.some(({ path }) => path?.path_segments[1]?.id === [...mesh.serialize.connections()][0]?.id));
 });
 
+test("a connection of a former run that is learned of during a request for it stands when that fails, and not when it is closed", async (t) => {
+  const former = start(t);
+  const granted = await former.request(former.ask());
+  const [stored] = [...former.serialize.connections()];
+  assert.ok(stored);
+  const mesh = start(t);
+  let later = 0;
+  const askWhile = async (meanwhile: () => void): Promise<void> => {
+    mesh.hold();
+    mesh.fail = statusError(Code.UNAVAILABLE, "the next hop is away");
+    const asked = mesh.request(NetworkServiceRequest.fromPartial({ connection: granted }));
+    await mesh.idle();
+    assert.equal(
+      mesh.serialize.restore(stored, () => void later++),
+      false,
+    );
+    meanwhile();
+    mesh.letGo();
+    await assert.rejects(asked, { code: Code.UNAVAILABLE });
+    await mesh.idle();
+  };
+  await askWhile(() => {});
+  assert.deepEqual([later, [...mesh.serialize.connections()]], [1, [stored]]);
+  await mesh.close(granted);
+  assert.deepEqual([...mesh.serialize.connections()], []);
+  await askWhile(() => {});
+  mesh.fail = undefined;
+  mesh.letGo();
+  await mesh.request(NetworkServiceRequest.fromPartial({ connection: granted }));
+  assert.deepEqual(
+    [later, [...mesh.serialize.connections()].map(({ id }) => id)],
+    [2, [stored.id]],
+    "asked again, it is the same",
+  );
+});
+
 test("a failed first request leaves no state and takes back what was built, in reverse order", async (t) => {
   const mesh = start(t);
   mesh.fail = statusError(Code.RESOURCE_EXHAUSTED, "no address");

@@ -36,8 +36,11 @@ export interface ConnectionEvents {
 export interface Serialize extends Element<ConnectionApi, object, HasConnection> {
   /** All live connections, as last stored. */
   connections(): Iterable<Connection>;
-  /** Stores a connection of a former run that was learned of later. False: somebody has asked for it meanwhile. */
-  restore(connection: Connection): boolean;
+  /**
+   * Stores a connection of a former run that was learned of later. False: somebody has asked for it meanwhile, and what he is
+   * answered counts; when he is answered nothing good it is stored then, and `onLater` is called.
+   */
+  restore(connection: Connection, onLater?: () => void): boolean;
 }
 
 /** Whose a connection is; the owner comes and goes with the connection. */
@@ -71,6 +74,8 @@ interface Entry {
   /** The way onward, free of the call it came with; undefined for a restored connection nobody has asked for yet. */
   onward: Onward | undefined;
   busy: boolean;
+  /** Of a former run, for the case that the call under way fails. */
+  spare: (() => void) | undefined;
   readonly queue: (() => void)[];
 }
 
@@ -83,13 +88,22 @@ export function serialize(options: SerializeOptions): Serialize {
   const callerIds = createCallerIds();
   for (const connection of options.restored ?? []) restore(connection);
 
-  function restore(connection: Connection): boolean {
-    if (entries.has(connection.id)) return false;
+  function restore(connection: Connection, onLater: () => void = () => {}): boolean {
+    const isAsked = entries.has(connection.id);
     const entry = entryOf(connection.id);
-    entry.stored = connection;
-    callerIds.note(connection);
-    entry.owner = ownership?.ownerOf(connection);
-    return true;
+    const store = (): void => {
+      entry.stored = connection;
+      callerIds.note(connection);
+      entry.owner = ownership?.ownerOf(connection);
+    };
+    if (!isAsked) store();
+    else if (entry.stored === undefined) {
+      entry.spare = () => {
+        store();
+        onLater();
+      };
+    }
+    return !isAsked;
   }
 
   function entryOf(id: string): Entry {
@@ -106,7 +120,16 @@ export function serialize(options: SerializeOptions): Serialize {
         if (entry.stored !== undefined) entry.stored = connection;
       },
     };
-    const entry: Entry = { id, events, stored: undefined, owner: undefined, onward: undefined, busy: false, queue: [] };
+    const entry: Entry = {
+      id,
+      events,
+      stored: undefined,
+      owner: undefined,
+      onward: undefined,
+      busy: false,
+      spare: undefined,
+      queue: [],
+    };
     entries.set(id, entry);
     return entry;
   }
@@ -118,6 +141,8 @@ export function serialize(options: SerializeOptions): Serialize {
     try {
       return await work();
     } finally {
+      if (entry.stored === undefined) entry.spare?.();
+      entry.spare = undefined;
       if (entry.stored === undefined) entry.owner = undefined;
       const next = entry.queue.shift();
       if (next !== undefined) next();
@@ -139,6 +164,7 @@ export function serialize(options: SerializeOptions): Serialize {
   async function closeStored(entry: Entry, stored: Connection, onward: Onward, traceparent: string | undefined): Promise<void> {
     entry.stored = undefined;
     entry.onward = undefined;
+    entry.spare = undefined;
     ownership?.book?.delete(entry.id);
     await pass(entry, stored, onward, { previous: stored, traceparent });
   }
@@ -197,6 +223,7 @@ export function serialize(options: SerializeOptions): Serialize {
         // What has been asked to go goes, even when the one who asked does not wait for it.
         await turn(entry, undefined, async () => {
           demand(entry, connection, "close", context);
+          entry.spare = undefined;
           const stored = entry.stored && withTokensOf(connection, entry.stored);
           if (stored !== undefined) return closeStored(entry, stored, rest, context.traceparent);
           ownership?.book?.delete(entry.id);
