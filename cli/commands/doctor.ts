@@ -52,11 +52,17 @@ async function examineMachine(env: CliContext["env"]): Promise<Finding[]> {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   const recent = major > 20 || (major === 20 && minor >= 11);
   const nft = findProgram("nft", env);
+  const vpp = findProgram("vpp", env);
   const capabilities = await probeMachine();
   return [
     machine("node", recent ? "ok" : "wrong", recent ? process.version : `${process.version} is too old: install 20.11 or newer`),
     machine("privileges", ...privileges(env)),
     machine("nft", nft === undefined ? "missing" : "ok", nft ?? "needed by the firewall and by NAT: apt-get install nftables"),
+    machine(
+      "vpp",
+      vpp === undefined ? "missing" : "ok",
+      vpp ?? "only for forwarders with WEFT_DATAPLANE=vpp: packages at fd.io, see docs/vpp.md",
+    ),
     ...capabilities.map(({ name, supported, detail }) => machine(name, supported === "yes" ? "ok" : "missing", detail)),
   ];
 }

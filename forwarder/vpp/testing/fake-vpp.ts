@@ -13,6 +13,8 @@ import { createFakeState, type FakeState } from "./fake-state.js";
 export interface FakeVpp {
   readonly socketPath: string;
   readonly state: FakeState;
+  /** How many messages it offers. */
+  readonly messages: number;
   /** Requests by name, in the order in which they came. */
   readonly heard: readonly string[];
   /** Reads and does not answer any more, until `wake`. */
@@ -99,6 +101,7 @@ export async function startFakeVpp(options: FakeOptions): Promise<FakeVpp> {
   return {
     socketPath,
     state,
+    messages: table.length,
     heard,
     hang() {
       hanging = true;
