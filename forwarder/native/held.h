@@ -4,6 +4,7 @@
 #ifndef WEFT_HELD_H
 #define WEFT_HELD_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
@@ -72,6 +73,10 @@ static inline void raise_event(int fd) {
 }
 /* Tells those who wait for changes. */
 static inline void signal_event(wf *w) { raise_event(w->events); }
+/* Whoever waits to be accepted keeps its listener readable: without a descriptor to give, the keeper must not spin. */
+static inline void pause_without_descriptors(void) {
+  if (errno == EMFILE || errno == ENFILE) usleep(2000);
+}
 /* Makes the keeper's thread look at what has changed. */
 static inline void wake(wf *w) { raise_event(w->wake); }
 

@@ -43,7 +43,7 @@ void drop_pending(wf *w, struct held_port *p, const char *why) {
 void accept_link(wf *w, uint32_t slot) {
   struct held_port *p = &w->ports[slot];
   int fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (fd < 0) return;
+  if (fd < 0) { pause_without_descriptors(); return; }
   /* Whoever came before and has said nothing useful makes room. */
   if (p->pending.fd >= 0) drop_pending(w, p, "another client has come");
   w->pendings++;

@@ -20,7 +20,7 @@ void part_pair(wf *w, uint32_t slot) {
 void accept_pair(wf *w, uint32_t slot) {
   struct held_port *p = &w->ports[slot];
   int near = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (near < 0) return;
+  if (near < 0) { pause_without_descriptors(); return; }
   int far = p->near >= 0 ? -1 : link_connect(p->spec.peer_path, p->peer_netns.path);
   if (far < 0) { close(near); return; } /* taken, or the server is not there yet: the client comes again */
   p->near = near;
