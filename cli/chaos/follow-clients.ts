@@ -78,7 +78,9 @@ function noteOf(line: string): ClientNote | undefined {
     };
     const kind = message.startsWith("connected to ") ? "connected" : kinds.get(message);
     if (kind === undefined) return undefined;
-    return { atMs: Date.parse(time), connection: connectionId, kind, text: reason === "" ? how : reason, tookMs };
+    // after a planned move it has its other id (sdk/client/beside.ts)
+    const connection = connectionId.replace(/-b$/, "");
+    return { atMs: Date.parse(time), connection, kind, text: reason === "" ? how : reason, tookMs };
   } catch {
     return undefined; // no line of the log: a program may print what it likes
   }

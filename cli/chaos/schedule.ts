@@ -5,7 +5,7 @@ import type { Topology } from "./topology.js";
 export type Fault =
   /** SIGKILL of processes at the same moment; their supervisor starts them again. */
   | { readonly kind: "kill"; readonly targets: readonly string[] }
-  /** SIGTERM of one process, as in an upgrade; it is started again. */
+  /** SIGTERM of a component or of an endpoint that stays in its pod, as in an upgrade; it is started again. */
   | { readonly kind: "restart"; readonly targets: readonly string[] }
   /** SIGSTOP, and SIGCONT after a while. */
   | { readonly kind: "freeze"; readonly targets: readonly string[]; readonly holdMs: number }
@@ -97,7 +97,7 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
     kill: () => ({ kind: "kill", targets: one(components) }),
     "kill-workload": () => ({ kind: "kill", targets: one([...endpoints, ...clients]) }),
     "kill-two": () => ({ kind: "kill", targets: chance.shuffle(processes).slice(0, 2).sort() }),
-    restart: () => ({ kind: "restart", targets: one(components) }),
+    restart: () => ({ kind: "restart", targets: one([...components, ...endpoints]) }),
     freeze: () => ({ kind: "freeze", targets: one(processes), holdMs: hold(300, 5_000) }),
     "pod-gone": () => ({ kind: "pod-gone", targets: one(replaceable.map(({ pod }) => pod)), holdMs: hold(1_000, 4_000) }),
     "interface-down": () => {
