@@ -1,6 +1,9 @@
 /** A short rehearsal of faults with real processes and packets: the same command that operators have. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import type { ChurnResult } from "../../cli/chaos/churn.js";
 import type { RunResult } from "../../cli/chaos/run.js";
@@ -48,6 +51,35 @@ test("rows 11.2, 11.3: 80 connections on one node, a forwarder killed: nothing l
     nsmgr > 0 && nsmgr < 200 && forwarder > 0 && forwarder < 500 && registry > 0 && registry < 260,
     JSON.stringify(result.memoryMiB),
   );
+});
+
+test("rows 7.1, 7.3, 11.4: a node goes down that 40 connections of four workloads lead to: all find another endpoint, few Requests, nothing left", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "wt-lost-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const topology = join(folder, "lost.yaml");
+  const clients = ["a", "b"].flatMap((letter) => [
+    `  - { pod: shop-${letter}, node: node-1, service: web, connections: 10 }`,
+    `  - { pod: till-${letter}, node: node-3, service: store, connections: 10 }`,
+  ]);
+  const endpoints = [
+    "{ pod: web-2, node: node-2, service: web }",
+    "{ pod: store-2, node: node-2, service: store }",
+    "{ pod: web-3, node: node-3, service: web, standby: true }",
+    "{ pod: store-1, node: node-1, service: store, standby: true }",
+  ];
+  const services = "services: [{ name: web }, { name: store }]";
+  writeFileSync(topology, `nodes: 3\n${services}\nendpoints: [${endpoints.join(", ")}]\nclients:\n${clients.join("\n")}\n`);
+  const { result, told } = await chaos("--seed", "3", "--faults", "1", "--only", "node-down", "--topology", topology);
+  t.diagnostic(told);
+  assert.deepEqual(result.orphans, []);
+  const [entry] = result.timeline;
+  assert.ok(entry !== undefined && entry.noticed === 40, told);
+  assert.deepEqual(
+    entry.broken.filter((why) => why.startsWith("not well")),
+    [],
+    told,
+  );
+  assert.ok(entry.requests >= 40 && entry.requests < 10 * 40, `${entry.requests} Requests for 40 connections`);
 });
 
 test("rows 11.1, 11.4: clients come and go while components are killed: no orphan, no address twice, memory and descriptors flat", async (t) => {
