@@ -15,6 +15,13 @@ export function dnsSourceOf(connection: Connection): DnsSource | undefined {
   };
 }
 
+/** For people: "office.example by 172.16.1.1". */
+export function namesOf(connection: Connection | undefined): string[] {
+  return (connection?.context?.dns_context?.configs ?? []).map(
+    ({ search_domains, dns_server_ips }) => `${search_domains.join(", ") || "any name"} by ${dns_server_ips.join(", ")}`,
+  );
+}
+
 export function dnsSourcesOf(connections: Iterable<Connection>): DnsSource[] {
   return [...connections].flatMap((connection) => dnsSourceOf(connection) ?? []);
 }

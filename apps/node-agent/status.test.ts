@@ -72,6 +72,7 @@ test("a Connection object says what was asked for and what there is, and goes wi
     context: {
       MTU: 1400,
       ip_context: { src_ip_addrs: ["10.0.0.1/32"], dst_ip_addrs: ["10.0.0.0/32"], src_routes: [{ prefix: "10.0.0.0/32" }] },
+      dns_context: { configs: [{ dns_server_ips: ["10.0.0.0"], search_domains: ["office.example"] }] },
     },
     path: { path_segments: [{ name: "app.shop" }, { name: "nsmgr" }] },
   });
@@ -92,8 +93,8 @@ test("a Connection object says what was asked for and what there is, and goes wi
   assert.match(JSON.stringify(object["metadata"]), /"ownerReferences":.*"uid":"u1"/);
   const status = connectionStatus(report("Connected", "", connection), 0) as Record<string, unknown>;
   assert.deepEqual(
-    [status["addresses"], status["endpoint"], status["path"], status["mtu"]],
-    [["10.0.0.1/32"], "web-0", ["app.shop", "nsmgr"], 1400],
+    [status["addresses"], status["names"], status["endpoint"], status["path"], status["mtu"]],
+    [["10.0.0.1/32"], ["office.example by 10.0.0.0"], "web-0", ["app.shop", "nsmgr"], 1400],
   );
   const other = Connection.fromPartial({ ...connection, path: { path_segments: [{ name: "app.other" }] } });
   assert.equal(sidecarReports(wish, [other, connection])[0]?.state, "Connected");

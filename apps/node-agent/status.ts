@@ -1,7 +1,9 @@
 /** What is told of a pod: its annotation and condition, and one Connection object for each service (pure). */
+
 import { connectedCondition, statusAnnotation } from "../../sdk/kubernetes/annotation.js";
 import type { KubernetesObject } from "../../sdk/kubernetes/resource.js";
 import { formatServiceUrl } from "../../sdk/mechanisms/service-url.js";
+import { namesOf } from "../dns/sources.js";
 import type { ServiceReport } from "./hold-pod.js";
 import { clientNameOf, type PodWish } from "./wish.js";
 
@@ -126,6 +128,7 @@ export function connectionStatus(report: ServiceReport, sinceMs: number): object
     addresses: addressesOf(report),
     peerAddresses: ip?.dst_ip_addrs ?? [],
     routes: (ip?.src_routes ?? []).map(({ prefix }) => prefix),
+    names: namesOf(connection),
     endpoint: connection?.network_service_endpoint_name ?? "",
     path: (connection?.path?.path_segments ?? []).map(({ name }) => name),
     mtu: connection?.context?.MTU ?? 0,

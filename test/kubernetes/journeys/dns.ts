@@ -34,6 +34,8 @@ export function dnsJourneys(cluster: () => Cluster): void {
       assert.equal(await conf(mode), await conf("plain"));
       assert.match(await exec(cluster(), mode, ["nslookup", "printer.office.example"], "shell"), /172\.16\.60\.99/);
     }
+    const said = await cluster().kubectl(["-n", namespace, "get", "connections", "-o", "jsonpath={.items[*].status.names}"]);
+    assert.equal(said.match(/office\.example by 172\.16\.60\.0/g)?.length, 2);
     assert.equal(await resolve(cluster(), "plain", "printer.office.example", "lookup"), "none", "nobody else's");
   });
 
