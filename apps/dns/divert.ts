@@ -22,6 +22,9 @@ const lapseSeconds = 3;
 /** Of one pod to one name server over UDP. A third of a processor's second. */
 export const queriesPerSecond = 1_000;
 
+/** A connection cannot be handed to somebody else once it is begun. */
+const tooManyConnections = "tcp flags & (syn|ack) == syn limit rate over 100/second burst 100 packets";
+
 /** Removes the table, whether it is there or not; one transaction. */
 const remove = `add table ${dnsTable}\ndelete table ${dnsTable}\n`;
 
@@ -49,6 +52,7 @@ export function divertScript(lifelinePort: number, listeners: readonly Listener[
           ["tcp", tcpPort, ""],
         ] as const
       ).flatMap(([protocol, port, limit]) => [
+        ...(protocol === "tcp" ? [rule(`${ip} daddr ${server} tcp dport 53 ${key} @alive ${tooManyConnections} drop`)] : []),
         rule(
           `${ip} daddr ${server} ${protocol} dport 53 ${key} @alive${limit} ${ip} daddr set ${address} ${protocol} dport set ${port} notrack accept`,
         ),

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { createSocket } from "node:dgram";
+import { Socket } from "node:net";
 import { test } from "node:test";
-import { boundSocket } from "../../sdk/linux/inet-socket.js";
+import { boundSocket, connectedSocket } from "../../sdk/linux/inet-socket.js";
 import { until } from "../../sdk/testing/until.js";
 import { queriesPerSecond } from "./divert.js";
-import { rcode, recordType } from "./message.js";
+import { rcode, recordType, writeName } from "./message.js";
+import { createUnframer, framed } from "./tcp-frames.js";
 import { type AnswerBytes, message, record } from "./testing/name-server.js";
 import { glibc, startNames } from "./testing/names.js";
 import { clusterServer } from "./testing/place.js";
@@ -86,6 +88,36 @@ test("a pod that floods its name server: what is too much goes there without us,
   const taken = dns.counts()?.queries ?? 0;
   assert.ok(taken > 0 && taken <= most, `${taken} queries came by us, ${most} at most`);
 });
+
+test("three hundred questions at once in one TCP connection, byte by byte at first: all are answered", async (t) => {
+  const { pod, clean } = await startNames(t);
+  const fd = connectedSocket(pod.netns, "tcp", clusterServer, 53, {});
+  const socket = new Socket({ fd, readable: true, writable: true });
+  clean.after(() => socket.destroy());
+  const answered = new Set<number>();
+  socket.on(
+    "data",
+    createUnframer((bytes) => void answered.add(bytes.readUInt16BE(0))),
+  );
+  const questions = Array.from({ length: 300 }, (_, i) => {
+    const query = Buffer.concat([
+      Buffer.from([i >> 8, i & 0xff, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+      questionOf("printer.office.example"),
+    ]);
+    return framed(query);
+  });
+  for (const byte of questions[0] ?? []) {
+    socket.write(Buffer.from([byte]));
+    await new Promise(setImmediate);
+  }
+  socket.write(Buffer.concat(questions.slice(1)));
+  await until("all answers", () => answered.size === questions.length);
+  assert.equal(pod.mesh.asked.length, 1, "the rest was known");
+});
+
+function questionOf(name: string): Buffer {
+  return Buffer.concat([writeName(name) ?? Buffer.alloc(1), Buffer.from([0, recordType.a, 0, 1])]);
+}
 
 function spoiled(query: Buffer, spoil: (bytes: Buffer) => void): Buffer {
   const bytes = Buffer.from(good(query));

@@ -1,6 +1,4 @@
 /** DNS over TCP: each message behind its length, two bytes (RFC 1035 §4.2.2). */
-import { maxMessageBytes } from "./message.js";
-
 /** In one piece: some servers take a length that comes alone for the whole (RFC 7766 §8). */
 export function framed(message: Buffer): Buffer {
   const frame = Buffer.alloc(2 + message.length);
@@ -9,17 +7,24 @@ export function framed(message: Buffer): Buffer {
   return frame;
 }
 
-/** Takes pieces as they come and gives whole messages. Holds at most one message and one piece. */
+/** Takes pieces as they come, of any size, and gives whole messages. Holds at most one message and one piece; each byte is copied once. */
 export function createUnframer(onMessage: (message: Buffer) => void): (piece: Buffer) => void {
-  let rest: Buffer = Buffer.alloc(0);
+  let pieces: Buffer[] = [];
+  let held = 0;
+  let needed = 2;
   return (piece) => {
-    rest = rest.length === 0 ? piece : Buffer.concat([rest, piece], Math.min(rest.length + piece.length, 2 * maxMessageBytes));
-    while (rest.length >= 2) {
-      const length = rest.readUInt16BE(0);
-      if (rest.length < 2 + length) return;
-      const message = rest.subarray(2, 2 + length);
-      rest = rest.subarray(2 + length);
+    pieces.push(piece);
+    held += piece.length;
+    if (held < needed) return;
+    let rest = Buffer.concat(pieces);
+    for (;;) {
+      needed = rest.length < 2 ? 2 : 2 + rest.readUInt16BE(0);
+      if (rest.length < needed) break;
+      const message = rest.subarray(2, needed);
+      rest = rest.subarray(needed);
       onMessage(message);
     }
+    pieces = rest.length === 0 ? [] : [rest];
+    held = rest.length;
   };
 }
