@@ -47,7 +47,10 @@ if (process.getuid() !== 0) {
   const { status } = spawnSync("unshare", ["--user", "--map-root-user", "--net", "--mount", "true"], { stdio: "ignore" });
   if (status !== 0) say(`no root and no user namespaces: ${userNamespaceRemedy()}`);
 }
-if (!inPath("nft")) say("nft is missing: the firewall cannot filter, and names of endpoints do not resolve; install it with `apt-get install nftables` (or dnf, apk)");
+if (!inPath("nft"))
+  say(
+    "nft is missing: the firewall cannot filter, and names of endpoints do not resolve; install it with `apt-get install nftables` (or dnf, apk)",
+  );
 
 function run(command, args) {
   // their output is progress, and standard output belongs to the command that follows
