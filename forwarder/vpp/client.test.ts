@@ -62,7 +62,7 @@ test("answers that come in pieces of one byte are put together", async (t) => {
 
 test("a VPP that hangs is told apart from one that dies, and both end every call", async (t) => {
   const vpp = await fake(t);
-  const api = await connected(t, vpp, { timeoutMs: 250 });
+  const api = await connected(t, vpp, { timeoutMs: 1_500 });
   const lost: string[] = [];
   api.onLost((reason) => lost.push(reason));
   vpp.hang();
