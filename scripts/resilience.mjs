@@ -253,7 +253,8 @@ function spread(times) {
 function brokenPromises(entries) {
   const broken = entries.filter((entry) => entry.broken.length > 0);
   if (broken.length === 0) return [];
-  const kinds = Map.groupBy?.(broken, ({ fault }) => fault.kind) ?? new Map();
+  const kinds = new Map();
+  for (const entry of broken) kinds.set(entry.fault.kind, [...(kinds.get(entry.fault.kind) ?? []), entry]);
   const lines = [...kinds].map(([kind, list]) => `- ${kind}: ${list.length} times, for example: ${list[0].broken[0]}`);
   return ["Promises that did not hold in these runs:", "", ...lines, ""];
 }
