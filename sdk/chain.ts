@@ -25,6 +25,11 @@ export interface CallContext {
   readonly reply: (name: string, value: string) => void;
   /** W3C traceparent of the current span; undefined = not traced. */
   readonly traceparent: string | undefined;
+  /**
+   * Runs `undo` when the caller withdraws the call in the moment in which its answer goes out: it has not taken the answer then
+   * and does not know of what was made for it. Absent for calls made from inside; a later call replaces the earlier.
+   */
+  readonly whenUntaken?: ((undo: () => void) => void) | undefined;
 }
 
 type AddsArgument<Adds extends object> = keyof Adds extends never ? [] : [adds: Adds];

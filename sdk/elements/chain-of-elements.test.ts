@@ -89,6 +89,28 @@ test("a connection of a former run that is learned of during a request for it st
   );
 });
 
+test("a first request whose answer nobody took leaves nothing; one that was refreshed or asked anew meanwhile stays", async (t) => {
+  const mesh = start(t);
+  await mesh.request(mesh.ask());
+  mesh.untaken[0]?.();
+  await mesh.idle();
+  assert.deepEqual([mesh.log, [...mesh.serialize.connections()]], [["request first", "close", "undo b", "undo a"], []]);
+  const taken = await mesh.request(mesh.ask());
+  await mesh.request(NetworkServiceRequest.fromPartial({ connection: taken }));
+  for (const withdraw of mesh.untaken) withdraw();
+  await mesh.idle();
+  assert.deepEqual([mesh.untaken.length, [...mesh.serialize.connections()].length], [2, 1], "a refresh is not undone");
+  // the withdrawal comes while the next Request is under way
+  const connection = await mesh.request(mesh.ask({ id: "c2" }));
+  mesh.hold();
+  const next = mesh.request(NetworkServiceRequest.fromPartial({ connection }));
+  await mesh.idle();
+  mesh.untaken[2]?.();
+  mesh.letGo();
+  await next.then(mesh.idle);
+  assert.equal([...mesh.serialize.connections()].length, 2);
+});
+
 test("a failed first request leaves no state and takes back what was built, in reverse order", async (t) => {
   const mesh = start(t);
   mesh.fail = statusError(Code.RESOURCE_EXHAUSTED, "no address");
@@ -242,7 +264,10 @@ function start(t: TestContext) {
     },
     letGo: () => open(),
     ask: ({ id = "c1", expiresMs = 3_600_000 } = {}) => NetworkServiceRequest.fromPartial({ connection: client(id, expiresMs) }),
-    request: (request: NetworkServiceRequest, signal = stop.signal) => handler.request(request, backgroundCall(signal)),
+    /** Each withdraws one answered Request, in the order of the Requests. */
+    untaken: [] as (() => void)[],
+    request: (request: NetworkServiceRequest, signal = stop.signal) =>
+      handler.request(request, { ...backgroundCall(signal), whenUntaken: (undo) => void mesh.untaken.push(undo) }),
     close: (connection: Connection) => handler.close(connection, backgroundCall(stop.signal)),
     watch: () => hub.subscribe({ path_segments: [], network_services: [] }, stop.signal)[Symbol.asyncIterator](),
     /** Lets everything run that can run without time passing. */

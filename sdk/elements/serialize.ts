@@ -2,7 +2,7 @@
  * serialize — one thing at a time for each connection, and the memory of what it was last.
  * Adds:   context.previous (the connection as last answered; undefined on a first request) and context.events, by which
  *         anything in this process closes or changes the connection, in the same queue
- * Does:   a failed first request leaves nothing; a failed refresh keeps what was; Close uses the last stored connection,
+ * Does:   a failed first request leaves nothing, nor does one whose answer nobody took; a failed refresh keeps what was; Close uses the last stored connection,
  *         outlives its caller and is bounded in time; a reselect first closes what it replaces
  * Fails:  RESOURCE_EXHAUSTED when too many calls wait for one connection; the caller's abort reason when it leaves the queue;
  *         what the ownership says, when the connection is somebody else's: such a call neither waits nor changes anything
@@ -73,6 +73,8 @@ interface Entry {
   owner: string | undefined;
   /** The way onward, free of the call it came with; undefined for a restored connection nobody has asked for yet. */
   onward: Onward | undefined;
+  /** How often it was requested with success. */
+  answers: number;
   busy: boolean;
   /** Of a former run, for the case that the call under way fails. */
   spare: (() => void) | undefined;
@@ -110,26 +112,12 @@ export function serialize(options: SerializeOptions): Serialize {
     const known = entries.get(id);
     if (known !== undefined) return known;
     const events: ConnectionEvents = {
-      close(reason) {
-        if (entry.stored === undefined) return;
-        turn(entry, undefined, () => closeFromInside(entry, reason)).catch((error) => {
-          log.warn(`close after "${reason}" failed`, { connectionId: id, error });
-        });
-      },
+      close: (reason) => closeLater(entry, reason),
       changed(connection) {
         if (entry.stored !== undefined) entry.stored = connection;
       },
     };
-    const entry: Entry = {
-      id,
-      events,
-      stored: undefined,
-      owner: undefined,
-      onward: undefined,
-      busy: false,
-      spare: undefined,
-      queue: [],
-    };
+    const entry = newEntry(id, events);
     entries.set(id, entry);
     return entry;
   }
@@ -160,6 +148,17 @@ export function serialize(options: SerializeOptions): Serialize {
     await closeStored(entry, stored, onward, undefined);
   }
 
+  /** When it is its turn; of a certain answer: unless it was requested again since. */
+  function closeLater(entry: Entry, reason: string, answer?: number): void {
+    if (entry.stored === undefined) return;
+    const close = async (): Promise<void> => {
+      if (answer === undefined || entry.answers === answer) await closeFromInside(entry, reason);
+    };
+    turn(entry, undefined, close).catch((error) => {
+      log.warn(`close after "${reason}" failed`, { connectionId: entry.id, error });
+    });
+  }
+
   /** Whatever becomes of the close: the connection is gone here, and later hops let theirs expire. */
   async function closeStored(entry: Entry, stored: Connection, onward: Onward, traceparent: string | undefined): Promise<void> {
     entry.stored = undefined;
@@ -186,18 +185,15 @@ export function serialize(options: SerializeOptions): Serialize {
     if (owner !== undefined) ownership?.demand(owner, asked, method, context);
   }
 
-  async function request(
-    input: NetworkServiceRequest,
-    connection: Connection,
-    context: CallContext,
-    rest: Onward,
-  ): Promise<Connection> {
+  async function request(input: NetworkServiceRequest, context: CallContext, rest: Onward): Promise<Connection> {
+    const connection = input.connection ?? Connection.fromPartial({});
     demand(entries.get(connection.id), connection, "request", context);
     const entry = entryOf(connection.id);
     return turn(entry, context.signal, async () => {
       demand(entry, connection, "request", context);
       entry.owner ??= ownership?.ownerOf(connection);
       const abandoned = callerIds.note(connection);
+      const isFirst = entry.stored === undefined;
       if (connection.state === State.RESELECT_REQUESTED && entry.stored !== undefined) {
         await closeStored(entry, entry.stored, rest, context.traceparent).catch((error) => {
           log.info("close before reselect failed; going on", { connectionId: entry.id, error });
@@ -207,6 +203,8 @@ export function serialize(options: SerializeOptions): Serialize {
       entry.stored = answer.state === State.UP ? answer : { ...answer, state: State.UP };
       entry.onward = rest.detach({ signal: never, metadata: noMetadata, peer: { kind: "self" } });
       if (entry.owner) ownership?.book?.set(entry.id, entry.owner, endOf(connection));
+      const answered = ++entry.answers;
+      if (isFirst) context.whenUntaken?.(() => closeLater(entry, "its caller did not take the answer", answered));
       closeUnknown(entries, [abandoned, callerIds.ownIdFor(connection) === entry.id ? undefined : entry.id]);
       return entry.stored;
     });
@@ -215,7 +213,7 @@ export function serialize(options: SerializeOptions): Serialize {
   return {
     name: "serialize",
     steps: {
-      request: (input, context, rest) => request(input, input.connection ?? Connection.fromPartial({}), context, rest),
+      request,
       async close(connection, context, rest) {
         const known = entries.get(connection.id) ?? entries.get(callerIds.ownIdFor(connection) ?? "");
         demand(known, connection, "close", context);
@@ -238,6 +236,20 @@ export function serialize(options: SerializeOptions): Serialize {
     *connections() {
       for (const { stored } of entries.values()) if (stored !== undefined) yield stored;
     },
+  };
+}
+
+function newEntry(id: string, events: ConnectionEvents): Entry {
+  return {
+    id,
+    events,
+    stored: undefined,
+    owner: undefined,
+    onward: undefined,
+    answers: 0,
+    busy: false,
+    spare: undefined,
+    queue: [],
   };
 }
 

@@ -79,6 +79,10 @@ interface LiveCall {
   readonly controller: AbortController;
   /** Headers of the answer: name, value, …; empty = none. */
   readonly header: string[];
+  /** What the chain wants undone when nobody takes the answer. */
+  readonly untaken: { undo: (() => void) | undefined };
+  /** The caller has gone, or its deadline has passed. */
+  cut: boolean;
   /** The status to leave with; logs and counts the call. Undefined error = OK. */
   readonly finish: (error?: unknown) => StatusError | undefined;
 }
@@ -102,11 +106,14 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
     const controller = new AbortController();
     const startedMs = performance.now();
     const header: string[] = [];
-    const context = contextOf(call, controller.signal, header);
+    const untaken: LiveCall["untaken"] = { undo: undefined };
+    const context = contextOf(call, controller.signal, header, untaken);
     const self: LiveCall = {
       context,
       controller,
       header,
+      untaken,
+      cut: false,
       finish(error) {
         call.onCut = undefined;
         live.delete(self);
@@ -119,6 +126,7 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
       },
     };
     call.onCut = (late) => {
+      self.cut = true;
       controller.abort(
         late
           ? new DOMException(`${method}: the deadline has passed`, "TimeoutError")
@@ -180,10 +188,17 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
       if (isMalformed(input)) throw input.malformed;
       const output = encoded((message: O) => encodeMessage(method.response, message), await answer(input, live.context));
       live.finish();
+      const { undo } = live.untaken;
+      live.untaken.undo = undefined;
+      // withdrawn when the chain was past its last look at the signal
+      if (live.cut) undo?.();
+      else call.onUntaken = undo;
       call.header(live.header);
       call.write(output);
       call.finish();
     } catch (error) {
+      // the chain had an answer that cannot be sent
+      live.untaken.undo?.();
       call.finish(wireStatus(live.finish(error)));
     }
   }
@@ -248,7 +263,12 @@ export function createEdge(options: EdgeOptions, services: readonly string[]): E
 }
 
 /** What a chain knows of a call. It may outlive the call by far, so it must hold on to nothing but the headers. */
-function contextOf({ fields, peer, deadlineMs }: ServerCall, signal: AbortSignal, header: string[]): CallContext {
+function contextOf(
+  { fields, peer, deadlineMs }: ServerCall,
+  signal: AbortSignal,
+  header: string[],
+  untaken: LiveCall["untaken"],
+): CallContext {
   return {
     signal,
     deadlineMs,
@@ -258,5 +278,8 @@ function contextOf({ fields, peer, deadlineMs }: ServerCall, signal: AbortSignal
       header.push(name, value);
     },
     traceparent: fieldOf(fields, "traceparent"),
+    whenUntaken: (undo) => {
+      untaken.undo = undo;
+    },
   };
 }

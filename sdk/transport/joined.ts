@@ -124,14 +124,21 @@ function callHere<I, O>(
   return new Promise<O>((resolve, reject) => {
     const controller = new AbortController();
     const deadlineMs = Math.min(options.deadlineMs ?? Number.POSITIVE_INFINITY, Date.now() + longestCallMs);
-    const context = contextOf(controller.signal, deadlineMs, options, identity);
+    /** Set when the caller has got an error, and what the chain wants undone then. */
+    const gone: { is: boolean; undo: (() => void) | undefined } = { is: false, undo: undefined };
+    const whenUntaken: CallContext["whenUntaken"] = (undo) => {
+      gone.undo = undo;
+    };
+    const context: CallContext = { ...contextOf(controller.signal, deadlineMs, options, identity), whenUntaken };
     const cut = (): void => {
       done();
+      gone.is = true;
       controller.abort(signal.reason);
       reject(toStatusError(signal.reason));
     };
     const deadline = armDeadline(deadlineMs, () => {
       done();
+      gone.is = true;
       controller.abort(new DOMException(`${method.path}: the deadline has passed`, "TimeoutError"));
       reject(statusError(Code.DEADLINE_EXCEEDED, `${url}: the deadline has passed`));
     });
@@ -149,6 +156,8 @@ function callHere<I, O>(
     answered(answer, input, context).then(
       (output) => {
         ended();
+        if (gone.is) gone.undo?.();
+        gone.undo = undefined;
         resolve(output as O);
       },
       (error: unknown) => {

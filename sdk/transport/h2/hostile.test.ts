@@ -5,7 +5,8 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { Code } from "../../status.js";
 import { type CallStatus, openConnection } from "./client.js";
-import { echo, frame, goAwayCode, open, run, serve, speak } from "./testing.js";
+import type { ServedMethod } from "./server.js";
+import { echo, frame, framed, goAwayCode, open, run, serve, speak, until } from "./testing.js";
 
 const floods: readonly (readonly [string, Buffer])[] = [
   ["PING", frame(6, 0, 0, Buffer.alloc(8))],
@@ -108,4 +109,45 @@ test("any frames from a server end our calls with a status, and never the proces
     }),
     { numRuns: 100 },
   );
+});
+
+test("an answer that crosses the withdrawal of its call was not taken; who has read it to its end takes it", async (t) => {
+  const untaken: string[] = [];
+  const told: ServedMethod = {
+    input: "single",
+    serve(call, message = Buffer.alloc(0)) {
+      call.onUntaken = () => untaken.push(message.toString());
+      call.write(message);
+      call.finish();
+    },
+  };
+  const port = await serve(t, { "/s/Echo": told });
+  const socket = await speak(t, port);
+  let received = 0;
+  socket.on("data", (chunk: Buffer) => {
+    received += chunk.length;
+  });
+  const path = Buffer.from("/s/Echo");
+  const type = Buffer.from("application/grpc");
+  // POST, http, and two literals with names of the static table (RFC 7541, appendix A: 4 and 31)
+  const headers = Buffer.concat([
+    Buffer.from([0x83, 0x86, 0x04, path.length]),
+    path,
+    Buffer.from([0x0f, 0x10, type.length]),
+    type,
+  ]);
+  const call = async (id: number, reset: number | undefined): Promise<void> => {
+    const before = received;
+    socket.write(Buffer.concat([frame(1, 4, id, headers), frame(0, 1, id, framed(Buffer.from(`call ${id}`), 0))]));
+    await until(() => received > before);
+    if (reset !== undefined) socket.write(frame(3, 0, id, Buffer.from([0, 0, 0, reset])));
+  };
+  await call(1, 8);
+  await call(3, undefined);
+  await call(5, 0);
+  await call(7, 8);
+  await until(() => untaken.length === 2);
+  socket.write(frame(3, 0, 7, Buffer.from([0, 0, 0, 8])));
+  await call(9, undefined);
+  assert.deepEqual(untaken, ["call 1", "call 7"]);
 });

@@ -230,9 +230,15 @@ function takeReset(session: Session, id: number, bytes: Buffer, start: number, e
   if (end - start !== 4) throw connectionFault(Reset.FRAME_SIZE_ERROR, "a RST_STREAM of another size");
   if (id === 0 || isIdle(session, id)) throw connectionFault(Reset.PROTOCOL_ERROR, `a reset of stream ${id}`);
   if (session.server && !spend(session.resets)) throw connectionFault(Reset.ENHANCE_YOUR_CALM, "too many cancelled calls");
-  const stream = session.streams.get(id);
-  if (stream === undefined) return;
   const reset = bytes.readUInt32BE(start);
+  const stream = session.streams.get(id);
+  if (stream === undefined) {
+    // who has read the end of a stream does not reset it: our answer crossed a withdrawal, and was not taken
+    const untaken = reset === Reset.CANCEL ? session.answered.get(id) : undefined;
+    session.answered.delete(id);
+    untaken?.();
+    return;
+  }
   forget(stream);
   stream.events.broken({ reset, unseen: reset === Reset.REFUSED_STREAM, text: `the stream was reset with code ${reset}` });
 }

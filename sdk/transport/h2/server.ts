@@ -8,7 +8,7 @@ import { armDeadline, type Deadline, disarmDeadline } from "./deadlines.js";
 import { parseTimeout } from "./grpc-text.js";
 import { type Fields, fieldOf } from "./header-decoder.js";
 import { returnWindow, startSession } from "./incoming.js";
-import { createSession, leave, type Session, type Stream, type StreamEvents } from "./session.js";
+import { createSession, leave, noteAnswered, type Session, type Stream, type StreamEvents } from "./session.js";
 import { endAfter, sendMessage, stopListening } from "./streams.js";
 
 export interface ServerCall {
@@ -20,6 +20,8 @@ export interface ServerCall {
   readonly deadlineMs: number | undefined;
   /** Called at most once: the caller has gone, or its deadline has passed. */
   onCut: ((late: boolean) => void) | undefined;
+  /** Called at most once, after a `finish` without a status: the caller has withdrawn the call and not taken the answer. */
+  onUntaken: (() => void) | undefined;
   /** Called whenever more may be written. */
   onDrained: (() => void) | undefined;
   /** Each message of a method of kind "duplex", and undefined after the last. */
@@ -166,6 +168,10 @@ function receive(
     broken() {
       assembler.drop();
       call.cut(false);
+      const { onUntaken } = call;
+      call.onUntaken = undefined;
+      // answered, and some of it waits still to be sent
+      if (call.finished) onUntaken?.();
       call.finished = true;
     },
     drained: () => call.onDrained?.(),
@@ -190,6 +196,7 @@ function createCall(stream: Stream, fields: Fields, peer: Peer): LiveCall {
     peer,
     deadlineMs: timeout === undefined ? undefined : Date.now() + (parseTimeout(timeout) ?? Number.NaN),
     onCut: undefined,
+    onUntaken: undefined,
     onDrained: undefined,
     onMessage: undefined,
     finished: false,
@@ -223,6 +230,7 @@ function createCall(stream: Stream, fields: Fields, peer: Peer): LiveCall {
       endAfter(stream, () => {
         sendTrailers(stream, status, answered);
         stopListening(stream);
+        if (status === undefined && call.onUntaken !== undefined) noteAnswered(stream, call.onUntaken);
       });
     },
   };

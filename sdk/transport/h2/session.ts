@@ -83,6 +83,8 @@ export interface Session {
   readonly streams: Map<number, Stream>;
   /** Streams with something to send and no window. */
   readonly blocked: Set<Stream>;
+  /** The newest calls that were answered: what to do when their caller turns out not to have taken the answer, by stream. */
+  readonly answered: Map<number, () => void>;
   readonly nuisances: Budget;
   readonly resets: Budget;
   /** Bytes of a frame that has not come whole. */
@@ -124,6 +126,7 @@ export function createSession(options: SessionOptions): Session {
     encoder: createHeaderEncoder(),
     streams: new Map(),
     blocked: new Set(),
+    answered: new Map(),
     nuisances: createBudget(10_000, 1000),
     resets: createBudget(1000, 33),
     rest: undefined,
@@ -144,6 +147,15 @@ export function createSession(options: SessionOptions): Session {
     heardMs: performance.now(),
     askedMs: undefined,
   };
+}
+
+/** Answers that may be on their way on one connection while a withdrawal comes towards them. */
+const maxAnswered = 256;
+
+/** A withdrawal of this stream, which is over for us, is not lost. */
+export function noteAnswered({ id, session: { answered } }: Stream, untaken: () => void): void {
+  if (answered.size >= maxAnswered) for (const oldest of answered.keys()) if (answered.delete(oldest)) break;
+  answered.set(id, untaken);
 }
 
 /** The first bytes of our side. */
