@@ -83,6 +83,7 @@ interface Entry {
 
 const maxWaiting = 64;
 const never = new AbortController().signal;
+const noMetadata = (): readonly string[] => [];
 
 export function serialize(options: SerializeOptions): Serialize {
   const { log, closeTimeoutMs = 15_000, ownership } = options;
@@ -294,8 +295,4 @@ function withTokensOf(asked: Connection, stored: Connection): Connection {
     return { ...segment, token, expires };
   });
   return { ...stored, path: { ...path, path_segments } };
-}
-
-function noMetadata(): readonly string[] {
-  return [];
 }
