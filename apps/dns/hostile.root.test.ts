@@ -112,7 +112,8 @@ test("three hundred questions at once in one TCP connection, byte by byte at fir
   }
   socket.write(Buffer.concat(questions.slice(1)));
   await until("all answers", () => answered.size === questions.length);
-  assert.equal(pod.mesh.asked.length, 1, "the rest was known");
+  // once, and at most three times more when the answer is late
+  assert.ok(pod.mesh.asked.length <= 4, "the rest was known");
 });
 
 function questionOf(name: string): Buffer {
