@@ -1,6 +1,8 @@
 /**
  * remember — keeps connections over a restart of the endpoint, so that nobody else is given their addresses meanwhile.
- * Does:   one small file per connection, written when it has changed and removed on close
+ * Needs:  context.previous (from `serialize`), context.undoOnFailure (from `undo`)
+ * Does:   one small file per connection, written when it has changed, removed on close and when a first request fails further
+ *         on or is withdrawn
  * Fails:  never: a full disk is logged, and the connection is then known only while this process lives
  */
 import { createHash } from "node:crypto";
@@ -8,13 +10,15 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync
 import { join } from "node:path";
 import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
+import type { HasConnection } from "../elements/serialize.js";
+import type { HasUndo } from "../elements/undo.js";
 import { Connection } from "../gen/connection.js";
 import type { Log } from "../telemetry/log.js";
 
 export interface Memory {
   /** Connections of an earlier run, in our own terms. */
   readonly restored: readonly Connection[];
-  readonly element: Element<ConnectionApi>;
+  readonly element: Element<ConnectionApi, HasConnection & HasUndo>;
   forget(id: string): void;
 }
 
@@ -62,8 +66,9 @@ export function remember(folder: string | undefined, log: Log): Memory {
     element: {
       name: "remember",
       steps: {
-        async request(request, _context, rest) {
+        async request(request, { previous, undoOnFailure }, rest) {
           const connection = await rest.request(request);
+          if (previous === undefined) undoOnFailure("remembered", () => forget(connection.id));
           save(connection);
           return connection;
         },

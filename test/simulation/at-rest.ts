@@ -54,10 +54,11 @@ export function wrongEntries(domain: Domain, world: World): string[] {
   );
   const wrong: string[] = [];
   const entries = domain.registry.snapshot();
+  const nowMs = world.nowMs() + (domain.registry.process?.clockOffsetMs ?? 0);
   for (const { name, url, expiration_time } of entries.endpoints) {
     if (!living.has(name)) wrong.push(`the registry has ${name}, which does not live`);
     else if (living.get(name) !== url) wrong.push(`the registry has ${name} at ${url}, it lives at ${living.get(name)}`);
-    if (expiration_time === undefined || timestampMs(expiration_time) <= world.nowMs())
+    if (expiration_time === undefined || timestampMs(expiration_time) <= nowMs)
       wrong.push(`the registry has ${name}, whose lease has ended`);
     living.delete(name);
   }
@@ -82,6 +83,17 @@ export function unfenced(domain: Domain): string[] {
   for (const { name, former } of domain.clients)
     for (const { over, process } of former) if (process.alive && !over) wrong.push(`the former process of ${name} goes on`);
   return wrong;
+}
+
+/** After a move the interface has its own name again. */
+export function wrongNames(domain: Domain): string[] {
+  const names = new Map<string, string[]>();
+  for (const { client } of domain.paths())
+    names.set(client.netnsUrl, [...(names.get(client.netnsUrl) ?? []), client.interfaceName]);
+  return domain.clients.flatMap(({ name, gone, netnsUrl, interfaceName }) => {
+    const found = names.get(netnsUrl) ?? [];
+    return gone || (found.length === 1 && found[0] === interfaceName) ? [] : [`${name} has the interfaces [${found}]`];
+  });
 }
 
 /** Every manager finds the endpoints that live: its own under their real addresses, others under those of their managers. */

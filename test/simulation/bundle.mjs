@@ -14,6 +14,7 @@ const border = new Map([
   ["sdk/linux/find-netns.ts", "model-netns.ts"],
   ["sdk/config/follow-file.ts", "model-follow-file.ts"],
   ["sdk/endpoint/ipam/point-to-point.ts", "observe-ipam.ts"],
+  ["forwarder/vni.ts", "model-vni.ts"],
 ]);
 /** Native code is not bundled, and hardly loaded. */
 const native = /^(koffi|lmdb|@kubernetes\/client-node)$/;

@@ -69,6 +69,7 @@ export function createDomain(world: World, network: Network, plan: DomainPlan): 
   const kernels: Kernels = {
     all: nodes.map((node, index) => createKernel(node, `127.0.0.${index + 1}`)),
     pods: new Set(),
+    deaf: new Set(),
     onChange: () => {},
   };
   const shared: Shared = { world, network, plan, kernels, folder };

@@ -1,4 +1,5 @@
 /** What can happen to a domain: each fault by its name, and how it ends. */
+import type { DrainAnswer } from "../../sdk/gen/inspect.js";
 import { unhealed } from "./invariants.js";
 import { linkName } from "./kernel.js";
 import { nsmgrUrl, type SimClient, type SimEndpoint } from "./part.js";
@@ -6,9 +7,13 @@ import { healedMs, killAll, longestWaitMs, type Playing, restartMs, stopPart, ta
 
 export async function oneFault(state: Playing): Promise<void> {
   state.faultUnderWay = true;
-  await faultMakers[state.chance.pick(Object.keys(faultMakers))]?.(state);
+  const makers = state.plan.gentle ? planned : faultMakers;
+  await makers[state.chance.pick(Object.keys(makers))]?.(state);
   state.faultUnderWay = false;
 }
+
+/** A drain takes no longer while another endpoint is there. */
+const drainedMs = 2_500;
 
 const here = (endpoints: readonly SimEndpoint[]): SimEndpoint[] => endpoints.filter(({ gone, replaced }) => !gone && !replaced);
 const running = (clients: readonly SimClient[]): SimClient[] => clients.filter(({ gone }) => !gone);
@@ -41,6 +46,12 @@ const kills: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     await world.sleep(chance.between(0, 900));
     await killAll(state, [chance.pick([domain.registry, ...domain.forwarders, ...domain.nsmgrs])]);
   },
+  async drainDuringHeal(state) {
+    const { chance, world } = state;
+    await lost["interfaceDown"]?.(state);
+    await world.sleep(chance.between(0, 900));
+    await planned["drain"]?.(state);
+  },
   async clientGone(state) {
     const { domain, chance, world, faults, plan } = state;
     const clients = running(domain.clients);
@@ -57,6 +68,7 @@ const kills: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
 
 const planned: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
   newcomer,
+  kernelFull,
   async restart(state) {
     const { domain, chance } = state;
     const part = chance.pick([domain.registry, ...domain.nsmgrs, ...domain.forwarders]);
@@ -85,21 +97,36 @@ const planned: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     client.start();
   },
   async drain(state) {
-    const { domain, chance, world, network, faults } = state;
+    const { domain, chance, world, network, faults, broken, plan } = state;
     const part = chance.pick(here(domain.endpoints));
     const waitMs = chance.between(0, 4_000);
     faults.push(`${part.name} is drained for ${waitMs} ms`);
     state.planned = true;
     const operator = world.start("operator", part.node);
     const inspect = network.transportOf(operator).createDialer({ dialTimeoutMs: 750 }).inspect(nsmgrUrl(part.node));
-    const tell = (undo: boolean): Promise<unknown> =>
-      inspect.drain({ endpoint: part.name, wait_ms: waitMs, undo }, { signal: new AbortController().signal }).catch(() => {});
-    await tell(false);
+    const { signal } = new AbortController();
+    const tell = (undo: boolean): Promise<DrainAnswer | undefined> =>
+      inspect.drain({ endpoint: part.name, wait_ms: waitMs, undo }, { signal }).catch(() => undefined);
+    const left = (await tell(false))?.connections_left ?? 0;
+    if (plan.gentle && waitMs > drainedMs && left > 0 && here(domain.endpoints).length > 1)
+      broken.push(`${left} connections are left after ${part.name} was drained for ${waitMs} ms`);
     await world.sleep(chance.between(0, 2_000));
     await tell(true);
     world.kill(operator);
   },
 };
+
+/** A newcomer's connection cannot be built on one node: nothing of it may stay elsewhere. */
+async function kernelFull(state: Playing): Promise<void> {
+  const { domain, chance, world, faults } = state;
+  const kernel = chance.pick(domain.kernels.all);
+  const holdMs = chance.between(200, 3_000);
+  faults.push(`the kernel of ${kernel.node} is full for ${holdMs} ms`);
+  kernel.isFull = true;
+  await newcomer(state);
+  await world.sleep(holdMs);
+  kernel.isFull = false;
+}
 
 const lost: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
   async podGone(state) {
@@ -159,6 +186,20 @@ const lost: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     client.start();
     await world.sleep(holdMs);
     world.freeze(process, false);
+    // both are told to move
+    if (chance.next() < 0.5) await planned["drain"]?.(state);
+  },
+  /** Its control plane goes on: only the probes can tell. */
+  async endpointDeaf(state) {
+    const { domain, chance, world, faults, broken } = state;
+    if (here(domain.endpoints).length < 2) return;
+    const { name, netnsUrl } = chance.pick(here(domain.endpoints));
+    faults.push(`packets to ${name} vanish until nobody sends any`);
+    state.dataFault = true;
+    domain.kernels.deaf.add(netnsUrl);
+    if (!(await untilNone(world, () => unhealed(domain), healedMs)))
+      broken.push(...unhealed(domain).map((what) => `${healedMs} ms after ${name} went deaf: ${what}`));
+    domain.kernels.deaf.delete(netnsUrl);
   },
   async interfaceDown(state) {
     const client = state.chance.pick(running(state.domain.clients));
@@ -209,6 +250,13 @@ const troubles: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     faults.push(`clock of ${name} is off by ${process.clockOffsetMs} ms for ${holdMs} ms`);
     await world.sleep(holdMs);
     process.clockOffsetMs = 0;
+  },
+  /** Somebody sets a clock, for good. */
+  async clockStep({ domain, chance, faults }) {
+    const part = chance.pick(domain.parts);
+    if (part.process === undefined) return;
+    part.process.clockOffsetMs = chance.pick([-1, 1]) * chance.between(500, 5_000);
+    faults.push(`clock of ${part.name} is set by ${part.process.clockOffsetMs} ms`);
   },
   /** It is restored from a copy that does not know what came since, and knows what has gone. */
   async registryRollback(state) {

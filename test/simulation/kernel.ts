@@ -29,6 +29,8 @@ export interface Kernel {
   readonly held: Map<string, Held>;
   /** Interfaces that lost their link; the data path over them is dead. */
   readonly downLinks: Set<string>;
+  /** It builds nothing for now (out of memory, somebody holds a lock). */
+  isFull: boolean;
   readonly listeners: Set<(event: DataPlaneEvent) => void>;
 }
 
@@ -36,6 +38,8 @@ export interface Kernel {
 export interface Kernels {
   readonly all: readonly Kernel[];
   readonly pods: Set<string>;
+  /** Pods that are there and answer no packet. */
+  readonly deaf: Set<string>;
   /** Told after every change of what is built. */
   onChange: (kernel: Kernel, id: string) => void;
 }
@@ -47,7 +51,7 @@ export function linkName({ netnsUrl, interfaceName }: KernelPort): string {
 }
 
 export function createKernel(node: string, address: string): Kernel {
-  return { node, address, held: new Map(), downLinks: new Set(), listeners: new Set() };
+  return { node, address, held: new Map(), downLinks: new Set(), isFull: false, listeners: new Set() };
 }
 
 /** The pod's namespace goes, and with it every interface in it. */
@@ -127,6 +131,7 @@ function recover(kernel: Kernel, kernels: Kernels, nowMs: number): Awaited<Retur
 /** What the kernel would refuse. */
 function refuse(kernel: Kernel, kernels: Kernels, crossConnect: CrossConnect): void {
   const { id, generation } = crossConnect;
+  if (kernel.isFull && !kernel.held.has(id)) throw statusError(Code.RESOURCE_EXHAUSTED, `${kernel.node} has no memory for it`);
   const last = kernel.held.get(id)?.intent.generation ?? 0;
   if (generation < last) throw statusError(Code.ABORTED, `cross-connect ${id}: generation ${generation} is older than ${last}`);
   for (const port of portsOf(crossConnect)) {
@@ -231,14 +236,15 @@ function follow(
   const alive = (port: Port, where: Kernel): boolean =>
     port.kind !== "kernel" || (kernels.pods.has(port.netnsUrl) && !where.downLinks.has(linkName(port)));
   if (!alive(client, kernel)) return undefined;
-  if (endpoint.kind === "kernel") return alive(endpoint, kernel) ? endpoint : undefined;
+  const answers = (port: KernelPort): boolean => !kernels.deaf.has(port.netnsUrl);
+  if (endpoint.kind === "kernel") return alive(endpoint, kernel) && answers(endpoint) ? endpoint : undefined;
   if (endpoint.kind !== "vxlan") return undefined;
   const far = kernels.all.find(({ address }) => address === endpoint.remoteAddress);
   if (far === undefined || isCut(kernel.node, far.node)) return undefined;
   for (const { built: other } of far.held.values()) {
     if (other?.client.kind !== "vxlan" || other.client.vni !== endpoint.vni) continue;
     if (other.client.remoteAddress !== kernel.address || other.endpoint.kind !== "kernel") continue;
-    return alive(other.endpoint, far) ? other.endpoint : undefined;
+    return alive(other.endpoint, far) && answers(other.endpoint) ? other.endpoint : undefined;
   }
   return undefined;
 }

@@ -89,7 +89,8 @@ export function createNetwork(world: World): Network {
     const peer: Peer = from.node === to.process.node ? unix : { kind: "tcp", address: from.node };
     return {
       signal: live.controller.signal,
-      deadlineMs: options.deadlineMs,
+      // it travels as the time that is left
+      deadlineMs: options.deadlineMs && options.deadlineMs - from.clockOffsetMs + to.process.clockOffsetMs,
       peer,
       metadata: (name) => (Object.hasOwn(options.metadata ?? {}, name) ? [options.metadata?.[name] ?? ""] : []),
       reply: (name, value) => options.onHeader?.(name, value),

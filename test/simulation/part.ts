@@ -53,6 +53,8 @@ export interface DomainPlan {
   /** The registry keeps its entries over a restart, as with lmdb. */
   readonly durableRegistry: boolean;
   readonly tokenLifeMs: number;
+  /** Nothing but planned ends: no packet is lost, and nothing has to expire. */
+  readonly gentle: boolean;
   readonly log?: (process: string) => Log;
 }
 

@@ -32,14 +32,16 @@ export interface Playing {
 export const healedMs = 12_000;
 export const longestWaitMs = 60_000;
 const pollMs = 100;
+const longestPollMs = 1_000;
 /** A supervisor starts what has ended after so long. */
 export const restartMs = { least: 250, most: 2_500 };
 
 export async function untilNone(world: World, look: () => readonly string[], timeoutMs: number): Promise<boolean> {
   const endMs = world.nowMs() + timeoutMs;
-  while (look().length > 0) {
+  // what takes long may be noticed late
+  for (let pauseMs = pollMs; look().length > 0; pauseMs = Math.min(pauseMs * 1.2, longestPollMs)) {
     if (world.nowMs() > endMs) return false;
-    await world.sleep(pollMs);
+    await world.sleep(pauseMs);
   }
   return true;
 }

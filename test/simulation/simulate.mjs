@@ -2,10 +2,12 @@
 // npm run simulate [-- --schedules N --from SEED --mutants all|quick|none --workers N --json]
 // Plays many seeds of the simulation and checks that every planted mistake is caught. Exit code 0: no invariant was broken and
 // every mutant was caught.
+//   --record                        writes into mutants.json by which seed and by what each was caught
+//   simulate.mjs --twice SEED --schedules N   whether N seeds play the same a second time
 //   simulate.mjs --trace SEED       everything that happened, with virtual times
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -21,7 +23,9 @@ const { values } = parseArgs({
     mutants: { type: "string", default: "all" },
     workers: { type: "string", default: String(Math.min(4, cpus().length)) },
     trace: { type: "string" },
+    twice: { type: "string" },
     json: { type: "boolean", default: false },
+    record: { type: "boolean", default: false },
   },
 });
 const say = (text) => (values.json ? process.stderr : process.stdout).write(`${text}\n`);
@@ -40,6 +44,11 @@ await bundle(undefined, shipped);
 
 if (values.trace !== undefined) {
   const child = start(shipped, ["trace", values.trace], "inherit");
+  process.exit((await once(child, "exit"))[0] ?? 1);
+}
+
+if (values.twice !== undefined) {
+  const child = start(shipped, ["twice", values.twice, values.schedules], "inherit");
   process.exit((await once(child, "exit"))[0] ?? 1);
 }
 
@@ -74,6 +83,7 @@ await inParallel(mutants, async (mutant) => {
   const [caught] = found;
   verdicts.push({
     name: mutant.name,
+    kind: mutant.kind,
     breaks: mutant.breaks,
     caughtBySeed: caught?.seed,
     how: caught?.broken[0]?.split("\n")[0],
@@ -86,6 +96,14 @@ await inParallel(mutants, async (mutant) => {
   );
 });
 verdicts.sort((a, b) => mutants.findIndex(({ name }) => name === a.name) - mutants.findIndex(({ name }) => name === b.name));
+if (values.record) {
+  const caught = mutants.map((mutant, i) => ({
+    ...mutant,
+    seed: verdicts[i].caughtBySeed ?? mutant.seed,
+    caughtBy: verdicts[i].how,
+  }));
+  writeFileSync(here("mutants.json"), `${JSON.stringify(caught, null, 2)}\n`);
+}
 const escaped = verdicts.filter(({ caughtBySeed }) => caughtBySeed === undefined).length;
 const ok = broken.length === 0 && escaped === 0;
 const tookMs = Math.round(performance.now() - startedMs);
@@ -93,7 +111,7 @@ const summary = `${count} schedules, ${broken.length} broken; ${verdicts.length 
 say(summary);
 if (values.json)
   process.stdout.write(
-    `${JSON.stringify({ ok, summary, schedules: count, events, tookMs, schedulesMs: Math.round(schedulesMs), broken, mutants: verdicts })}\n`,
+    `${JSON.stringify({ ok, summary, workers: Number(values.workers), schedules: count, events, tookMs, schedulesMs: Math.round(schedulesMs), broken, mutants: verdicts })}\n`,
   );
 process.exit(ok ? 0 : 1);
 
@@ -114,6 +132,8 @@ async function play(file, seed, many, until = "all") {
 function start(file, argv, stdout) {
   const child = spawn(process.execPath, ["--max-semi-space-size=32", "--stack-trace-limit=0", file, ...argv], {
     stdio: ["ignore", stdout, "inherit"],
+    // what one leaves that is cut off goes with the folder
+    env: { ...process.env, TMPDIR: folder },
   });
   children.add(child);
   child.once("exit", () => children.delete(child));

@@ -4,6 +4,7 @@ import type { ClientConnection } from "../../sdk/client/connect.js";
 import { connect } from "../../sdk/client/connect.js";
 import type { LivenessCheck } from "../../sdk/client/liveness.js";
 import { serve } from "../../sdk/endpoint/serve.js";
+import { Code, statusError } from "../../sdk/status.js";
 import { pathFrom } from "./kernel.js";
 import { modelNetns } from "./model-netns.js";
 import { launch, nsmgrUrl, type Shared, type SimClient, type SimEndpoint, service } from "./part.js";
@@ -46,6 +47,7 @@ export function endpointPart(shared: Shared, node: string, index: number, again 
           listenOn: [`unix:///${node}/${pod}`],
           netns: netnsUrl,
           stateDir,
+          onConnection: () => welcome(shared),
           maxTokenLifetimeMs: shared.plan.tokenLifeMs,
           transport: shared.network.transportOf(process),
           log,
@@ -108,6 +110,12 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
     },
   };
   return part;
+}
+
+/** What the author of the endpoint does for each new client takes its time, and fails while the network is bad. */
+async function welcome({ world, network }: Shared): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, world.chance.between(0, 20)));
+  if (world.chance.next() < network.lossShare) throw statusError(Code.UNAVAILABLE, "the endpoint is not ready; try again");
 }
 
 /** Echoes answer at once while the path stands; else the verdict comes after the timeout. */
