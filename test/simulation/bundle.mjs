@@ -32,7 +32,7 @@ export async function bundle(mutant, outfile) {
     platform: "node",
     target: "node20",
     absWorkingDir: top,
-    logLevel: "warning",
+    logLevel: "silent",
     banner: { js: 'import { createRequire as nodeRequire } from "node:module"; const require = nodeRequire(import.meta.url);' },
     plugins: [atTheBorder, ...(mutant === undefined ? [] : [planted(mutant)])],
   });

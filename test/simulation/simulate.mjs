@@ -78,8 +78,13 @@ const mutants = values.mutants === "none" ? [] : JSON.parse(readFileSync(here("m
 const verdicts = [];
 await inParallel(mutants, async (mutant) => {
   const file = join(folder, `mutant-${mutants.indexOf(mutant)}.mjs`);
-  await bundle(mutant, file);
-  const { found, total } = await play(file, mutant.seed ?? 1, chances[values.mutants] ?? chances.all, "first");
+  // one that no longer fits the code is told as one that was not caught
+  const problem = await bundle(mutant, file).then(
+    () => undefined,
+    (error) => error.message.split("\n").at(-1),
+  );
+  const many = chances[values.mutants] ?? chances.all;
+  const { found, total } = problem === undefined ? await play(file, mutant.seed ?? 1, many, "first") : { found: [] };
   const [caught] = found;
   verdicts.push({
     name: mutant.name,
@@ -91,7 +96,7 @@ await inParallel(mutants, async (mutant) => {
   });
   say(
     caught === undefined
-      ? `  NOT CAUGHT: ${mutant.name}`
+      ? `  NOT CAUGHT: ${mutant.name}${problem === undefined ? "" : ` (${problem})`}`
       : `  caught by seed ${caught.seed}: ${mutant.name} (${caught.broken[0]})`,
   );
 });

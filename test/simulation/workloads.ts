@@ -38,6 +38,7 @@ export function endpointPart(shared: Shared, node: string, index: number, again 
     ended: false,
     start: () =>
       launch(shared, part, async (process, log) => {
+        part.serving = undefined;
         shared.kernels.pods.add(netnsUrl);
         const serving = await serve({
           name,
