@@ -34,7 +34,14 @@ test("a first request that its caller withdraws leaves nothing on the disk; a re
   assert.equal(readdirSync(folder).length, 1);
 });
 
-const asked = () => ({ connection: Connection.fromPartial({ id: "c-1" }), mechanism_preferences: [] });
+const path = {
+  index: 1,
+  path_segments: [
+    { name: "client", id: "c-0" },
+    { name: "endpoint", id: "c-1" },
+  ],
+};
+const asked = () => ({ connection: Connection.fromPartial({ id: "c-1", path }), mechanism_preferences: [] });
 
 function start(t: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), "weft-remember-"));
