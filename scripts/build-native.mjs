@@ -55,7 +55,15 @@ if (hasDpdk) {
   const [cflags = [], libs = []] = dpdk.map(({ stdout }) => stdout.trim().split(/\s+/));
   compile(driverTarget, [driver], [...cflags, "-DALLOW_EXPERIMENTAL_API", "-shared", "-Wl,-z,nodelete"], libs);
 } else say("without DPDK (apt-get install libdpdk-dev pkg-config gives its ports)");
-if (targets[2] !== undefined) compile(targets[2], [...sources.filter((name) => !programOnly.includes(name)), "fuzz.c"], []);
+if (targets[2] !== undefined) {
+  const library = sources.filter((name) => !programOnly.includes(name));
+  compile(targets[2], [...library, "fuzz.c", "fuzz-frames.c"], []);
+  // libFuzzer is clang's; where it is missing, weft-fuzz is all there is.
+  const names = [...library, "fuzz-frames.c"].map((name) => join(source, name));
+  const how = ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=undefined", "-DWEFT_LIBFUZZER"];
+  const made = spawnSync("clang", [...common, ...how, "-o", join(out, "weft-libfuzzer"), ...names], { stdio: "ignore" });
+  if (made.status !== 0) say("without libFuzzer (apt-get install clang libclang-rt-dev gives it): weft-fuzz alone");
+}
 
 function compile(target, names, extra, libraries = []) {
   const part = `${target}.${process.pid}`;
