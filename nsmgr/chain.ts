@@ -3,6 +3,7 @@ import type { ConnectionApi } from "../sdk/api.js";
 import { type ChainObserver, chain, type Handler } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import { admit } from "../sdk/elements/admit.js";
+import { admitPeers } from "../sdk/elements/admit-peers.js";
 import { type Announcements, announce } from "../sdk/elements/announce.js";
 import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
@@ -19,6 +20,7 @@ import { validateRequest } from "../sdk/elements/validate-request.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
 import { watchNeighbours } from "../sdk/monitor/neighbours.js";
+import type { Admission } from "../sdk/policies/admission.js";
 import type { Policies } from "../sdk/policies/policies.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Dialer } from "../sdk/transport/dial.js";
@@ -43,6 +45,8 @@ export interface NsmgrChainDeps {
   readonly identity?: Identity | undefined;
   /** Absent = whoever reaches a socket may. */
   readonly policies?: Pick<Policies, "connections" | "tenants"> | undefined;
+  /** What callers may have under way where none has an identity. */
+  readonly peers?: Pick<Admission, "enter"> | undefined;
   readonly serialize: Serialize;
   readonly expire: Expire;
   /** Told of every connection: monitor and metrics. */
@@ -75,6 +79,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(paceBuilding({ knows: (id) => deps.hub.get(id) !== undefined }))
       .use(deps.serialize)
       .use(admit(deps.policies?.tenants))
+      .use(admitPeers(deps.peers))
       .use(fenceClient())
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)

@@ -1,5 +1,7 @@
 /** What a manager demands of its callers and of the registry, and whose what is: started together, ended together. */
 import type { Phases } from "../sdk/config/phases.js";
+import { type Admission, createAdmission } from "../sdk/policies/admission.js";
+import { eventLoopUse } from "../sdk/policies/gate.js";
 import { type Policies, policiesFor } from "../sdk/policies/policies.js";
 import { limitsOf, masksOf } from "../sdk/policies/settings.js";
 import type { NsmgrConfig } from "./config.js";
@@ -9,6 +11,8 @@ import { followEntries, keepOwners, type OwnersDeps, pathIdsIn } from "./owners.
 export interface Rules {
   /** Absent = whoever reaches a socket may. */
   readonly policies: Policies | undefined;
+  /** What callers may have under way where none has an identity; absent = policies say it. */
+  readonly peers: Admission | undefined;
   /** Identities along the way of an entry of this node, by its name. */
   readonly pathIdsOf: (name: string) => readonly string[] | undefined;
 }
@@ -30,5 +34,17 @@ export async function startRules(
     () => policiesFor(deps.identity, masksOf(config), { limits: limitsOf(config), log, nowMs, env, owners }),
     (opened) => opened?.close(),
   );
-  return { policies, pathIdsOf: pathIdsIn(locals, owners) };
+  return {
+    policies,
+    peers: policies === undefined ? admissionOfPeers(config, nowMs) : undefined,
+    pathIdsOf: pathIdsIn(locals, owners),
+  };
+}
+
+/** One process may ask for all the connections of its node at once, as a test does. */
+const waiting = 1_000;
+
+/** No rate and no quota: nobody can be held to account. But each has its turn. */
+function admissionOfPeers(config: NsmgrConfig, nowMs: () => number): Admission {
+  return createAdmission({ ...limitsOf(config), ratePerS: 0, quota: 0, waiting }, nowMs, eventLoopUse());
 }

@@ -9,6 +9,7 @@ import { serialize } from "../sdk/elements/serialize.js";
 import type { NetworkService, NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
+import type { Admission } from "../sdk/policies/admission.js";
 import type { Policies } from "../sdk/policies/policies.js";
 import { mintFor } from "../sdk/registry/enter-path.js";
 import { guardFind } from "../sdk/registry/guard-find.js";
@@ -51,6 +52,8 @@ export interface Parts {
   readonly identity?: Identity | undefined;
   /** Absent = whoever reaches a socket may. */
   readonly policies?: Policies | undefined;
+  /** What callers may have under way where none has an identity. */
+  readonly peers?: Admission | undefined;
   readonly hub: MonitorHub;
   readonly journal: Journal;
   readonly health: Health;

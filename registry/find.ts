@@ -35,6 +35,8 @@ interface Watcher<T> {
   taken: number;
   failure: StatusError | undefined;
   wake: (() => void) | undefined;
+  /** Takes it out of the index. */
+  forget: () => void;
 }
 
 export function createFinder<T extends Entry>(table: Table<T>, kind: Kind<T>, options: FinderOptions = {}): Finder<T> {
@@ -78,7 +80,9 @@ export function createFinder<T extends Entry>(table: Table<T>, kind: Kind<T>, op
         Code.RESOURCE_EXHAUSTED,
         `this watch of ${kind.noun}s is too slow: ${maxWaiting} changes were waiting; find again, what you know may be out of date`,
       );
+      // it is told when it reads; until then nobody looks at it
       Object.assign(watcher, { waiting: [], taken: 0, list: [], sent: 0 });
+      watcher.forget();
     } else {
       watcher.waiting.push(found);
     }
@@ -94,8 +98,9 @@ export function createFinder<T extends Entry>(table: Table<T>, kind: Kind<T>, op
       taken: 0,
       failure: undefined,
       wake: undefined,
+      forget() {},
     };
-    const stop = watch(watcher);
+    watcher.forget = watch(watcher);
     const wake = (): void => watcher.wake?.();
     signal.addEventListener("abort", wake);
     try {
@@ -113,7 +118,7 @@ export function createFinder<T extends Entry>(table: Table<T>, kind: Kind<T>, op
       }
     } finally {
       signal.removeEventListener("abort", wake);
-      stop();
+      watcher.forget();
     }
   }
 

@@ -19,6 +19,8 @@ export interface AdmissionLimits {
   readonly total: number;
   /** Things that one tenant may have; 0 = no bound. */
   readonly quota: number;
+  /** Requests of one tenant that may wait; who is beyond hears at once that it is too much. Default 256. */
+  readonly waiting?: number | undefined;
 }
 
 export interface Entering {
@@ -54,8 +56,7 @@ type Waiting = () => void;
 type Line = Map<string, Waiting[]>;
 
 const knownCost = 0.25;
-/** Of one tenant; who is beyond hears at once that it is too much. */
-const maxWaiting = 256;
+const defaultWaiting = 256;
 /** A quota is not free again soon. */
 const quotaRetryMs = 10_000;
 const busyRetryMs = 1_000;
@@ -63,6 +64,7 @@ const busyRetryMs = 1_000;
 /** @param utilization  as of share.ts; default: the process always has time */
 export function createAdmission(limits: AdmissionLimits, nowMs: () => number, utilization = () => 0): Admission {
   const patience = createPatience(nowMs);
+  const maxWaiting = limits.waiting ?? defaultWaiting;
   const share = createShare({ nowMs, utilization, most: limits.perTenant });
   const tenants = new Map<string, Tenant>();
   const lines: readonly [known: Line, fresh: Line] = [new Map(), new Map()];

@@ -74,6 +74,11 @@ export interface Listener {
   drain(timeoutMs: number): Promise<void>;
 }
 
+/**
+ * Connections that may wait to be accepted; the kernel allows as many by default (net.core.somaxconn). With Node's 511, those
+ * who come back together after a restart are let wait a second by TCP, and are turned away by a unix socket.
+ */
+const backlog = 4_096;
 /** Time that aborted calls get to send their status before the connections are cut. */
 const farewellMs = 500;
 
@@ -159,7 +164,7 @@ async function openDoor(address: Address, accept: (socket: Socket) => void, maxC
   await new Promise<void>((resolve, reject) => {
     door.once("error", (error: NodeJS.ErrnoException) => reject(listenError(address, error)));
     const place = address.kind === "unix" ? { path: address.path } : { port: address.port, host: address.host || undefined };
-    door.listen(place as { port: number }, resolve);
+    door.listen({ ...(place as { port: number }), backlog }, resolve);
   });
   door.removeAllListeners("error");
   // An error of accept (no descriptor left) must not end the process; the connection is lost, the door stays open.

@@ -175,6 +175,7 @@ function receive(
       call.finished = true;
     },
     drained: () => call.onDrained?.(),
+    ...(!many && { stalled: () => fail(Code.DEADLINE_EXCEEDED, "the message of the call did not come in time") }),
   };
 }
 

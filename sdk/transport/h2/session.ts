@@ -37,6 +37,8 @@ export interface StreamEvents {
   broken(end: StreamEnd): void;
   /** What was written has left; more may be written. */
   drained(): void;
+  /** The other end has begun a call long ago and not said all of it; absent = it may take its time. */
+  readonly stalled?: (() => void) | undefined;
 }
 
 export interface Stream {
@@ -55,6 +57,8 @@ export interface Stream {
   localEnded: boolean;
   /** In the table of its session. */
   open: boolean;
+  /** Looks of silence.ts since it began with the other end still speaking. */
+  looks: number;
 }
 
 export interface SessionOptions {

@@ -1,8 +1,13 @@
-/** One timer for all connections: whoever has been silent for long is asked whether it is still there (PING). */
+/**
+ * One timer for all connections: whoever has been silent for long is asked whether it is still there (PING), and calls that
+ * were begun and not said to their end are given up, for each costs memory that no bound on calls counts.
+ */
 import { flush } from "./output.js";
 import { closeSession, type Session, sendPing } from "./session.js";
 
 const tickMs = 5_000;
+/** A caller has at least 30 s for its message, and at most a look more. */
+const looksForMessage = 7;
 const watched = new Set<Session>();
 let timer: ReturnType<typeof setInterval> | undefined;
 
@@ -28,9 +33,16 @@ function look(): void {
       sendPing(session, undefined);
       flush(session.output);
     }
+    if (session.server && !session.closed) endHalfOpen(session);
   }
   if (watched.size === 0) {
     clearInterval(timer);
     timer = undefined;
+  }
+}
+
+function endHalfOpen(session: Session): void {
+  for (const stream of [...session.streams.values()]) {
+    if (!stream.remoteEnded && stream.events.stalled !== undefined && ++stream.looks === looksForMessage) stream.events.stalled();
   }
 }

@@ -21,6 +21,7 @@ export function createStream(session: Session, id: number): Stream {
     remoteEnded: false,
     localEnded: false,
     open: true,
+    looks: 0,
   };
   session.streams.set(id, stream);
   return stream;
