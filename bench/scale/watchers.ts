@@ -1,23 +1,19 @@
 /** Five thousand watchers, some of which do not read: how long a change takes to the others, and what the slow ones hold. */
-import { connect, type Socket } from "node:net";
-import { NetworkServiceEndpoint, NetworkServiceEndpointQuery } from "../../sdk/gen/registry.js";
+import type { Socket } from "node:net";
+import { NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
 import { createDialer } from "../../sdk/transport/dial.js";
-import { openConnection } from "../../sdk/transport/h2/client.js";
-import { methods } from "../../sdk/transport/methods.js";
 import { cpuMs, percentile, residentMiB } from "../process-cost.js";
 import { call, type Endpoints, number } from "../registry-entries.js";
 import { type RegistryProcess, startRegistry, withFolder } from "../registry-process.js";
 import type { BenchOptions, BenchRow } from "../table.js";
+import { doNotRead, type Fast, watchAll } from "./watching.js";
 
-/** Watches on one connection. */
-const perConnection = 100;
-/** One in so many does not read: half of those leave the bytes in the socket, half give no window back. */
+/** One in so many does not read. */
 const oneSlowIn = 10;
 /** Changes that may wait for one watcher; small, for the default of 4,096 would take long to fill. */
 const buffer = 64;
 /** Of the entry that only the slow ones hear of, until its changes fill windows, sockets and buffers. */
 const bulk = { bytes: 16_000, changes: 600 };
-const patienceMs = 60_000;
 /** What slow watchers may hold in the registry, after a forced collection, in MiB. */
 const heldAtMost = 64;
 
@@ -33,12 +29,12 @@ export function watcherRows({ quick, progress }: BenchOptions): Promise<BenchRow
     try {
       const endpoints = dialer.endpointRegistry(registry.url);
       await endpoints.register(entry(watchedName, 0), call());
-      const fast = await watchAll(registry.url, count - count / oneSlowIn);
+      const fast = await watchAll(registry.url, count - count / oneSlowIn, watchedName);
       progress(`${number(fast.count)} watches are open`);
       for (let i = 0; i < 3; i++) await fast.told(() => endpoints.register(entry(watchedName, i + 1), call()));
       const beforeMiB = await registry.collected();
       const rows = await changeRows(`a change to ${number(fast.count)} watchers`, fast, endpoints, registry.pid, quick ? 10 : 30);
-      slow.push(...(await doNotRead(registry.url, count / oneSlowIn)));
+      slow.push(...(await doNotRead(registry.url, count / oneSlowIn, service)));
       for (let i = 0; i < bulk.changes; i++) await endpoints.register(entry("bulk", i, bulk.bytes), call());
       progress(`${number(count / oneSlowIn)} slow ones have more than they can hold`);
       const what = `a change to ${number(fast.count)} watchers, beside ${number(count / oneSlowIn)} that do not read`;
@@ -63,66 +59,6 @@ function entry(name: string, i: number, bytes = 0): NetworkServiceEndpoint {
   });
 }
 
-interface Fast {
-  readonly count: number;
-  /** Milliseconds from a change to its arrival at each watcher. */
-  readonly latenciesMs: number[];
-  /** Makes a change and waits until all have heard of it. */
-  told(change: () => Promise<unknown>): Promise<void>;
-  stop(): void;
-}
-
-async function watchAll(url: string, count: number): Promise<Fast> {
-  const ending = new AbortController();
-  const dialers = Array.from({ length: Math.ceil(count / perConnection) }, () => createDialer({ dialTimeoutMs: 5_000 }));
-  const latenciesMs: number[] = [];
-  let changedMs = performance.now();
-  let heard = 0;
-  let failure: unknown;
-  let wake = (): void => {};
-  const watch = async (endpoints: Endpoints): Promise<void> => {
-    const query = NetworkServiceEndpoint.fromPartial({ name: watchedName });
-    for await (const _found of endpoints.find(query, { watch: true, signal: ending.signal })) {
-      latenciesMs.push(performance.now() - changedMs);
-      if (++heard === count) wake();
-    }
-  };
-  const told = async (change: () => Promise<unknown>): Promise<void> => {
-    heard = 0;
-    changedMs = performance.now();
-    const all = new Promise<void>((resolve) => {
-      wake = resolve;
-    });
-    const late = setTimeout(() => {
-      failure ??= new Error(`only ${heard} of ${count} watchers heard of a change within ${patienceMs} ms`);
-      wake();
-    }, patienceMs);
-    await change();
-    await all;
-    clearTimeout(late);
-    if (failure !== undefined) throw failure;
-  };
-  await told(async () => {
-    for (let i = 0; i < count; i++) {
-      const dialer = dialers[Math.floor(i / perConnection)];
-      if (dialer !== undefined) {
-        watch(dialer.endpointRegistry(url)).catch((error: unknown) => {
-          if (!ending.signal.aborted) failure ??= error;
-        });
-      }
-    }
-  });
-  return {
-    count,
-    latenciesMs,
-    told,
-    stop() {
-      ending.abort();
-      for (const dialer of dialers) dialer.close();
-    },
-  };
-}
-
 async function changeRows(what: string, fast: Fast, endpoints: Endpoints, pid: number, changes: number): Promise<BenchRow[]> {
   fast.latenciesMs.length = 0;
   const startedCpuMs = cpuMs(pid);
@@ -133,44 +69,6 @@ async function changeRows(what: string, fast: Fast, endpoints: Endpoints, pid: n
     { what: `${what}, p99`, value: percentile(fast.latenciesMs, 0.99), unit: "ms" },
     { what: `${what}, CPU for each event delivered`, value: (usedMs * 1_000) / (changes * fast.count), unit: "µs" },
   ];
-}
-
-/** Opens watches of which nothing is read after the first answers. */
-async function doNotRead(url: string, count: number): Promise<Socket[]> {
-  const sockets: Socket[] = [];
-  const query = {
-    network_service_endpoint: NetworkServiceEndpoint.fromPartial({ network_service_names: [service] }),
-    watch: true,
-  };
-  const message = NetworkServiceEndpointQuery.encode(query).finish();
-  for (let opened = 0, deaf = false; opened < count; deaf = !deaf) {
-    const socket = connect(Number(url.slice(url.lastIndexOf(":") + 1)), "127.0.0.1");
-    sockets.push(socket);
-    await new Promise<void>((resolve) => {
-      const watches = Math.min(perConnection / 4, count - opened);
-      opened += watches;
-      let answered = 0;
-      const first = (): void => {
-        if (++answered !== watches) return;
-        if (deaf) socket.pause();
-        resolve();
-      };
-      const connection = openConnection({
-        socket,
-        secure: false,
-        authority: "registry",
-        maxMessageBytes: 4 << 20,
-        onReady() {
-          for (let i = 0; i < watches; i++) {
-            const start = { path: methods.findEndpoints.path, fields: [], message, deadlineMs: undefined, paced: true };
-            connection.call(start, { message: first, end() {} });
-          }
-        },
-        onGone() {},
-      });
-    });
-  }
-  return sockets;
 }
 
 async function slowRows(registry: RegistryProcess, count: number, beforeMiB: number): Promise<BenchRow[]> {

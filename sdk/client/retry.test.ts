@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { manualClock } from "../clock.js";
 import { Code, statusError } from "../status.js";
+import { withRetryHint } from "../transport/edge-status.js";
 import { defaultBackoff } from "./backoff.js";
 import { retry } from "./retry.js";
 
@@ -21,6 +22,20 @@ test("it asks again after growing pauses until it works", async () => {
   assert.equal(pauses.length, 4);
   assert.ok(pauses[0] !== undefined && pauses[0] >= 35 && pauses[0] <= 65);
   assert.ok(pauses[3] !== undefined && pauses[3] >= 280 && pauses[3] <= 520);
+});
+
+test("it does not ask before who refused it wants to be asked", async () => {
+  const clock = manualClock();
+  const pauses: number[] = [];
+  let tries = 0;
+  await retry(
+    async () => {
+      tries += 1;
+      if (tries === 1) throw withRetryHint(statusError(Code.RESOURCE_EXHAUSTED, "too much at once"), 7_000);
+    },
+    { ...options(clock), onRefused: (_error, pauseMs) => advanceSoon(clock, pauses, pauseMs) },
+  );
+  assert.deepEqual(pauses, [7_000]);
 });
 
 for (const code of [Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED]) {

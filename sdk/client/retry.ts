@@ -1,6 +1,7 @@
-/** Asks again until it works, with pauses that grow. */
+/** Asks again until it works, with pauses that grow, and not before who refused it wants to be asked again. */
 import type { Clock } from "../clock.js";
 import { Code, codeName, type StatusError, statusError, toStatusError } from "../status.js";
+import { retryAfterMs } from "../transport/retry-hint.js";
 import { type Backoff, backoffMs } from "./backoff.js";
 
 export interface RetryOptions {
@@ -27,7 +28,7 @@ export async function retry<T>(attempt: () => Promise<T>, options: RetryOptions)
       options.signal.throwIfAborted();
       const error = toStatusError(thrown);
       if (finalCodes.includes(error.code)) throw error;
-      const pauseMs = backoffMs(options.backoff, failures, Math.random());
+      const pauseMs = Math.max(backoffMs(options.backoff, failures, Math.random()), retryAfterMs(error) ?? 0);
       const { deadlineMs } = options;
       if (deadlineMs !== undefined && options.clock.nowMs() + pauseMs >= deadlineMs) {
         const last = `${codeName(error.code)}: ${error.details}`;

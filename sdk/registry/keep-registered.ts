@@ -9,6 +9,7 @@ import { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
 import { Code, isStatusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { timestampMs } from "../timestamp.js";
+import { retryAfterMs } from "../transport/retry-hint.js";
 import { createBackOff, pause, tryFor } from "./pause.js";
 
 export interface KeepOptions {
@@ -90,7 +91,7 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
           return false;
         }
         log.warn(`cannot register ${entry.name}; trying again`, { error });
-        if (!(await pause(clock, backOff.nextMs(), signal))) return false;
+        if (!(await pause(clock, Math.max(backOff.nextMs(), retryAfterMs(error) ?? 0), signal))) return false;
       }
     }
   };

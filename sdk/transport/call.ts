@@ -9,6 +9,7 @@ import { type Passage, passFiles } from "./descriptors/client-calls.js";
 import type { CallStatus, ClientCall } from "./h2/client.js";
 import type { Fields } from "./h2/header-decoder.js";
 import { encodeMessage, type Method } from "./methods.js";
+import { hintedBy } from "./retry-hint.js";
 import { createAnswers } from "./stream-answers.js";
 
 export interface CallOptions {
@@ -252,11 +253,11 @@ function endOf({ code }: CallStatus): CallEnd {
 }
 
 /** What the caller is told: the reason of its own abort, else the status of the other end with its address. */
-function failure({ code, details, unseen: unlooked }: CallStatus, address: Address, signal: AbortSignal): StatusError {
+function failure({ code, details, fields, unseen: unlooked }: CallStatus, address: Address, signal: AbortSignal): StatusError {
   if (signal.aborted) return toStatusError(signal.reason);
-  if (code !== Code.UNAVAILABLE && code !== Code.DEADLINE_EXCEEDED) return statusError(code as Code, details);
+  if (code !== Code.UNAVAILABLE && code !== Code.DEADLINE_EXCEEDED) return hintedBy(statusError(code as Code, details), fields);
   const url = formatAddress(address);
   const status = statusError(code, details.includes(url) ? details : `${url}: ${details}`);
   if (unlooked) unseen.add(status);
-  return status;
+  return hintedBy(status, fields);
 }

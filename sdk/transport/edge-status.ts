@@ -6,6 +6,7 @@ import { callFields } from "../telemetry/call-fields.js";
 import type { Log } from "../telemetry/log.js";
 import type { WireStatus } from "./h2/answer.js";
 import type { Fields } from "./h2/header-decoder.js";
+import { hinted } from "./retry-hint.js";
 
 /** A details text in a trailer is percent-encoded, up to nine bytes a character, and a header block holds 64 KiB. */
 const maxDetails = 4096;
@@ -32,13 +33,9 @@ export function wireStatus(error: unknown): WireStatus {
   return { code, details: text, fields };
 }
 
-/**
- * gRPC's pushback (grpc/proposal A6): when a refused caller may try again.
- * @param afterMs  default: half a second to one and a half, so that many do not come back at once
- */
+/** @param afterMs  default: half a second to one and a half, so that many do not come back at once */
 export function withRetryHint(status: StatusError, afterMs = 500 + Math.floor(Math.random() * 1000)): StatusError {
-  const fields: Fields = ["grpc-retry-pushback-ms", String(afterMs)];
-  return Object.assign(statusError(status.code, status.details, status.cause), { fields });
+  return hinted(statusError(status.code, status.details, status.cause), afterMs);
 }
 
 export function logFailure(log: Log, method: string, status: StatusError, context: CallContext, input: unknown): void {

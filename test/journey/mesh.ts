@@ -23,6 +23,8 @@ import type { Shape } from "./shapes.js";
 import { until } from "./until.js";
 
 export interface Part {
+  /** Of its process; undefined in a mesh that is in this process, and while it is not running. */
+  readonly pid?: number | undefined;
   start(): Promise<void>;
   stop(): Promise<unknown>;
   /** Only in a mesh of processes. */
