@@ -76,10 +76,11 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(enterPath(config.name))
       .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
       .use(authorize(deps.policies?.connections))
-      .use(paceBuilding({ knows: (id) => deps.hub.get(id) !== undefined }))
       .use(deps.serialize)
       .use(admit(deps.policies?.tenants))
       .use(admitPeers(deps.peers))
+      // after each has had its turn: its line knows no tenants
+      .use(paceBuilding({ knows: (id) => deps.hub.get(id) !== undefined }))
       .use(fenceClient())
       // Keep it alive, let it go, tell who watches.
       .use(deps.expire)

@@ -78,6 +78,16 @@ test("a tenant at its bound keeps nobody else out, and a caller that leaves give
   (await next)();
 });
 
+test("new requests that never end leave room for those that heal", async () => {
+  const { enter } = start({ total: 8, perTenant: 8 });
+  for (let i = 0; i < 6; i++) await enter("a");
+  const late = enter("a");
+  await enter("a", { isKnown: true, held: undefined });
+  (await enter("a", { isKnown: true, held: undefined }))();
+  await Promise.resolve();
+  assert.equal(await Promise.race([late.then(() => "in"), Promise.resolve("waits")]), "waits");
+});
+
 test("the line of one tenant is bounded", async () => {
   const { enter } = start({ total: 1 });
   await enter("a");

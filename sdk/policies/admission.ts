@@ -61,6 +61,9 @@ const defaultWaiting = 256;
 const quotaRetryMs = 10_000;
 const busyRetryMs = 1_000;
 
+/** What new requests may take of a number of places: new ones that wait for something dead leave room for those that heal. */
+const withoutReserve = (places: number): number => places - Math.floor(places / 4);
+
 /** @param utilization  as of share.ts; default: the process always has time */
 export function createAdmission(limits: AdmissionLimits, nowMs: () => number, utilization = () => 0): Admission {
   const patience = createPatience(nowMs);
@@ -111,8 +114,9 @@ export function createAdmission(limits: AdmissionLimits, nowMs: () => number, ut
 
   const hasRoom = (name: string, tenant: Tenant, isKnown: boolean): boolean => {
     // asked in any case: whoever heals is here as well
-    const most = share.most(name);
-    return underWay < limits.total && tenant.underWay < (isKnown ? limits.perTenant : most);
+    const most = Math.min(share.most(name), withoutReserve(limits.perTenant));
+    if (isKnown) return underWay < limits.total && tenant.underWay < limits.perTenant;
+    return underWay < withoutReserve(limits.total) && tenant.underWay < most;
   };
 
   function letIn(tenant: Tenant): void {
