@@ -1,12 +1,18 @@
 /** A million endpoints in one registry: what a Find costs, what they weigh, how long they take to come back, what is left. */
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import { cpuMs, residentMiB } from "../process-cost.js";
 import { call, type Endpoints, entry, find, inParallel, number, queries, warmUp } from "../registry-entries.js";
 import { type RegistryProcess, startRegistry, withFolder } from "../registry-process.js";
 import type { BenchOptions, BenchRow } from "../table.js";
 
-/** Many, so that writes of the store are put together: a million is to come to its end. */
+const filler = fileURLToPath(new URL("fill-store.ts", import.meta.url));
+/** Many, so that writes of the store are put together. */
 const loaders = 256;
+/** Registered over the wire on top of those that were there at the start. */
+const more = 5_000;
 const workers = 8;
 const rounds = 3;
 /** Above what the empty registry took, both after a forced collection, in MiB. */
@@ -16,8 +22,6 @@ interface Filled {
   readonly size: number;
   readonly pid: number;
   readonly endpoints: Endpoints;
-  readonly emptyMiB: number;
-  readonly rows: readonly BenchRow[];
 }
 
 export function endpointRows({ quick, progress }: BenchOptions): Promise<BenchRow[]> {
@@ -31,15 +35,21 @@ export function endpointRows({ quick, progress }: BenchOptions): Promise<BenchRo
   };
   return withFolder(async (folder) => {
     try {
-      const small = await fill(await start(`${folder}/small`), dialer, fewer, progress);
+      const small = await start(`${folder}/small`);
+      await warmUp(dialer.endpointRegistry(small.url));
+      const emptyMiB = await small.collected();
+      const few = await fill(small, dialer, fewer, progress);
+      progress(`writing a store of ${number(many)} endpoints`);
+      await promisify(execFile)(process.execPath, ["--import", "tsx", filler, `${folder}/large`, String(many)]);
       const registry = await start(`${folder}/large`);
-      const large = await fill(registry, dialer, many, progress);
-      const rows = [...small.rows, ...large.rows, ...(await findRows([small, large], quick ? 240 : 2_400, progress))];
-      await registry.kill();
-      const again = await start(`${folder}/large`);
-      progress(`killed and started again: ${(again.startMs / 1000).toFixed(1)} s`);
-      rows.push(...(await backRows(again, dialer, many)), ...(await emptied(again, dialer, large, progress)));
-      return rows;
+      progress(`started with them: ${(registry.startMs / 1000).toFixed(1)} s`);
+      const large = { size: many, pid: registry.pid, endpoints: dialer.endpointRegistry(registry.url) };
+      return [
+        ...few.rows,
+        ...(await loadedRows(registry, large)),
+        ...(await findRows([few, large], quick ? 240 : 2_400, progress)),
+        ...(await emptied(registry, large, emptyMiB, progress)),
+      ];
     } finally {
       dialer.close();
       for (const registry of running) await registry.stop();
@@ -47,23 +57,37 @@ export function endpointRows({ quick, progress }: BenchOptions): Promise<BenchRo
   });
 }
 
-async function fill(registry: RegistryProcess, dialer: Dialer, size: number, progress: (text: string) => void): Promise<Filled> {
+/** Registers over the wire. */
+async function fill(registry: RegistryProcess, dialer: Dialer, size: number, progress: (text: string) => void) {
   const { pid } = registry;
   const endpoints = dialer.endpointRegistry(registry.url);
-  await warmUp(endpoints);
-  const emptyMiB = await registry.collected();
   progress(`registering ${number(size)} endpoints`);
   const [startedMs, startedCpuMs] = [performance.now(), cpuMs(pid)];
   await inParallel(size, loaders, (i) => endpoints.register(entry(i), call()));
   const perSecond = (size * 1000) / (performance.now() - startedMs);
   const what = `${number(size)} endpoints`;
-  const rows = [
+  const rows: BenchRow[] = [
     { what: `${what}: Register, ${loaders} at once, CPU`, value: (cpuMs(pid) - startedCpuMs) / size, unit: "ms" },
     { what: `${what}: Register, ${loaders} at once, rate`, value: perSecond, unit: "/s" },
-    { what: `${what}: resident memory`, value: residentMiB(pid), unit: "MiB" },
     { what: `${what}: resident memory after a forced collection`, value: await registry.collected(), unit: "MiB" },
   ];
-  return { size, pid, endpoints, emptyMiB, rows };
+  return { size, pid, endpoints, rows };
+}
+
+/** Of a registry that was started with many, and what one more costs it. */
+async function loadedRows(registry: RegistryProcess, { size, endpoints }: Filled): Promise<BenchRow[]> {
+  const { pid, startMs } = registry;
+  const what = `${number(size)} endpoints`;
+  const rows: BenchRow[] = [
+    { what: `${what}: from start until it answers`, value: startMs / 1000, unit: "s" },
+    { what: `${what}: resident memory after the start`, value: residentMiB(pid), unit: "MiB" },
+    { what: `${what}: resident memory after a forced collection`, value: await registry.collected(), unit: "MiB" },
+  ];
+  await warmUp(endpoints);
+  const startedCpuMs = cpuMs(pid);
+  await inParallel(more, loaders, (i) => endpoints.register(entry(size + i), call()));
+  const cost = (cpuMs(pid) - startedCpuMs) / more;
+  return [...rows, { what: `${what}: Register, ${loaders} at once, CPU`, value: cost, unit: "ms" }];
 }
 
 /** Both sizes in turn (A B A B), so that whatever else the machine does falls on both. */
@@ -89,30 +113,19 @@ async function findRows(filled: readonly Filled[], finds: number, progress: (tex
   return rows;
 }
 
-async function backRows({ pid, url, startMs }: RegistryProcess, dialer: Dialer, size: number): Promise<BenchRow[]> {
-  await find(dialer.endpointRegistry(url), queries[0][1](size - 1));
-  const what = `${number(size)} endpoints, killed -9 and started again`;
-  return [
-    { what: `${what}: until it answers`, value: startMs / 1000, unit: "s" },
-    { what: `${what}: resident memory`, value: residentMiB(pid), unit: "MiB" },
-  ];
-}
-
 async function emptied(
   registry: RegistryProcess,
-  dialer: Dialer,
-  { size, emptyMiB }: Filled,
+  { size, pid, endpoints }: Filled,
+  emptyMiB: number,
   progress: (text: string) => void,
 ): Promise<BenchRow[]> {
-  const { pid, url } = registry;
-  const endpoints = dialer.endpointRegistry(url);
   progress(`unregistering ${number(size)} endpoints`);
   const startedCpuMs = cpuMs(pid);
-  await inParallel(size, loaders, (i) => endpoints.unregister(entry(i), call()));
+  await inParallel(size + more, loaders, (i) => endpoints.unregister(entry(i), call()));
   const what = `${number(size)} endpoints`;
   const left = (await registry.collected()) - emptyMiB;
   return [
-    { what: `${what}: Unregister, ${loaders} at once, CPU`, value: (cpuMs(pid) - startedCpuMs) / size, unit: "ms" },
+    { what: `${what}: Unregister, ${loaders} at once, CPU`, value: (cpuMs(pid) - startedCpuMs) / (size + more), unit: "ms" },
     {
       what: `${what}, all unregistered: memory above that of an empty registry, both after a forced collection`,
       value: left,

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { inParallel } from "../../bench/registry-entries.js";
 import type { Connection } from "../../sdk/gen/connection.js";
+import { startOtlpCollector } from "../../sdk/testing/otlp-collector.js";
 import { startMesh } from "../journey/mesh.js";
 import { until } from "../journey/until.js";
 import { collectable, isBack, partsOf, residentMiB, type State, stateOf } from "./process-state.js";
@@ -10,10 +11,12 @@ import { collectable, isBack, partsOf, residentMiB, type State, stateOf } from "
 /** Limits of upstream's charts, in MiB (row 11.3). */
 const limits: Readonly<Record<string, number>> = { registry: 260, nsmgr: 400, forwarder: 500 };
 
-test("row 11.2 and row 11.3: 50 (100 at the peak), then 80 (160) clients on one node, and 2,000 connections: nothing is left of them", {
+test("rows 11.2, 11.3, 11.4: 50 (100 at the peak), then 80 (160) clients on one node, and 2,000 connections: nothing is left of them", {
   timeout: 200_000,
 }, async (t) => {
-  const mesh = await startMesh(t, { processes: true, env: { ...collectable, NSM_LOG_LEVEL: "warn", PROMETHEUS: "false" } });
+  const collector = await startOtlpCollector();
+  t.after(() => collector.stop());
+  const mesh = await startMesh(t, { processes: true, env: { ...collectable, ...observed(collector.endpoint) } });
   const endpoint = await mesh.node("n1").serve({ name: "nse", cidrs: ["10.0.0.0/8"] });
   const parts = partsOf(mesh);
   const live = async (): Promise<number> => (await mesh.node("n1").connections()).length;
@@ -62,7 +65,10 @@ test("row 11.2 and row 11.3: 50 (100 at the peak), then 80 (160) clients on one 
     await until("all have gone", async () => (await live()) === 0);
     assert.equal(endpoint.connections.length, 0);
   });
-  await t.test("memory and descriptors are back", back);
+  await t.test("row 11.4: with metrics and traces on, memory and descriptors are back", async () => {
+    assert.ok(collector.spans.length > 0 && collector.metricNames.size > 0, "nothing was traced or measured");
+    await back();
+  });
 
   /** What a monitor tells of in its first messages. */
   async function all(url: string): Promise<Set<string>> {
@@ -79,3 +85,9 @@ test("row 11.2 and row 11.3: 50 (100 at the peak), then 80 (160) clients on one 
     return ids;
   }
 });
+
+/** Everything that watches a component. */
+function observed(collector: string): Record<string, string> {
+  const metrics = { PROMETHEUS: "true", PROMETHEUS_LISTEN_ON: "127.0.0.1:0" };
+  return { ...metrics, TELEMETRY: "true", NSM_OPEN_TELEMETRY_ENDPOINT: collector, NSM_LOG_LEVEL: "warn" };
+}

@@ -70,6 +70,7 @@ test("a node and its registry stand every storm", { timeout: 240_000 }, async (t
     await stand("reconnects", mesh.node("n1").url, 5_000);
   });
   await t.test("memory and descriptors are back, and everybody is served", async () => {
+    await storm.end();
     for (const [name, pid] of parts) await isBack(name, pid, before.get(name) ?? assert.fail());
     await mesh.request("n1", { service: "service" });
   });
@@ -98,6 +99,12 @@ async function startStorm(t: TestContext) {
       const { value, done } = await lines.next();
       assert.ok(!done, "the storm has ended early");
       return JSON.parse(value) as Told;
+    },
+    /** It goes, and its connections with it. */
+    async end(): Promise<void> {
+      const gone = new Promise((resolve) => child.once("exit", resolve));
+      child.stdin.end();
+      await gone;
     },
   };
 }
