@@ -19,13 +19,8 @@ export interface Fast {
   stop(): void;
 }
 
-const asIs = (endpoints: Endpoints): Endpoints => endpoints;
-
-/**
- * Opens watches of one name, and waits until each has heard of it.
- * @param as  the registry as its server wants to be asked
- */
-export async function watchAll(url: string, count: number, name: string, as = asIs): Promise<Fast> {
+/** Opens watches of one name, and waits until each has heard of it. */
+export async function watchAll(url: string, count: number, name: string): Promise<Fast> {
   const ending = new AbortController();
   const dialers = Array.from({ length: Math.ceil(count / perConnection) }, () => createDialer({ dialTimeoutMs: 5_000 }));
   const latenciesMs: number[] = [];
@@ -59,7 +54,7 @@ export async function watchAll(url: string, count: number, name: string, as = as
     for (let i = 0; i < count; i++) {
       const dialer = dialers[Math.floor(i / perConnection)];
       if (dialer !== undefined) {
-        watch(as(dialer.endpointRegistry(url))).catch((error: unknown) => {
+        watch(dialer.endpointRegistry(url)).catch((error: unknown) => {
           if (!ending.signal.aborted) failure ??= error;
         });
       }
