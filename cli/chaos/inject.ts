@@ -2,9 +2,11 @@
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import type { DrainAnswer } from "../../sdk/gen/inspect.js";
 import { getLink, setLink } from "../../sdk/linux/netlink/links.js";
 import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
 import { openNetns } from "../../sdk/linux/netns.js";
+import { Code, statusError } from "../../sdk/status.js";
 import { podNetns } from "../mesh/plan.js";
 import { dropTraffic } from "./drop-traffic.js";
 import { stateFolder } from "./place.js";
@@ -20,7 +22,10 @@ export async function inject(stage: Stage, fault: Fault): Promise<void> {
     case "everything":
       return strike(stage, targets, "SIGKILL");
     case "restart":
+    case "retire":
       return strike(stage, targets, "SIGTERM");
+    case "drain":
+      return drainAndReplace(stage, targets);
     case "freeze":
       return hold(
         fault.holdMs,
@@ -72,6 +77,8 @@ export async function inject(stage: Stage, fault: Fault): Promise<void> {
 
 /** What a node calls its end of the cable (cli/mesh/underlay.ts). */
 const nodeLink = "eth0";
+/** As `weft drain` waits unless it is told otherwise. */
+const drainWaitMs = 30_000;
 /** The registry gets a twentieth of the time. */
 const slowMs = { stopped: 190, running: 10 };
 
@@ -100,6 +107,24 @@ async function nodeDown(stage: Stage, targets: readonly string[], holdMs: number
   await pause(holdMs);
   setLinkIn(node.netns, nodeLink, true);
   for (const pod of pods) stage.addEndpoint(pod);
+}
+
+/** As an operator would: drained, taken down, and started anew. */
+async function drainAndReplace(stage: Stage, pods: readonly string[]): Promise<void> {
+  for (const pod of pods) {
+    const at = stage.topology.endpoints.find((endpoint) => endpoint.pod === pod)?.node;
+    const manager = stage.mesh.state.nodes.find(({ name }) => name === at)?.nsmgr.socketUrl ?? "";
+    const ask = (undo: boolean): Promise<DrainAnswer> => {
+      const signal = AbortSignal.any([stage.signal, AbortSignal.timeout(drainWaitMs + 5_000)]);
+      return stage.dialer.inspect(manager).drain({ endpoint: pod, undo, wait_ms: drainWaitMs }, { signal });
+    };
+    const { connections_left: left } = await ask(false);
+    if (left > 0) throw statusError(Code.UNAVAILABLE, `${left} connections of ${pod} found no other place in ${drainWaitMs} ms`);
+    await stage.removePod(pod, { kill: false });
+    stage.addEndpoint(pod);
+    await stage.registered(pod);
+    await ask(true);
+  }
 }
 
 function setClocks(stage: Stage, targets: readonly string[], offsetMs: number): void {

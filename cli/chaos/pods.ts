@@ -1,4 +1,5 @@
 /** The topology as pods of the mesh and as streams of the prober (pure). */
+import { generateInterfaceName } from "../../sdk/mechanisms/interface-name.js";
 import type { PodSpec } from "../mesh/mesh.js";
 import { netnsPrefix, podNetns } from "../mesh/plan.js";
 import type { ProbePlan } from "./prober.js";
@@ -17,7 +18,7 @@ export const controlStream = "outside the mesh";
 const ordinaryPerSecond = 20;
 const fastPerSecond = 1000;
 
-export function endpointPod({ pod, node, service }: EndpointPod, index: number): PodSpec {
+export function endpointPod({ pod, node, service, leaves = false }: EndpointPod, index: number): PodSpec {
   return {
     name: pod,
     node,
@@ -28,6 +29,7 @@ export function endpointPod({ pod, node, service }: EndpointPod, index: number):
       NSM_CIDR_PREFIX: `[${poolOf(index).v4}],[${poolOf(index).v6}]`,
       NSM_LABELS: "app:chaos",
       NSM_REGISTER_SERVICE: "false",
+      NSM_UNREGISTER_ITSELF: String(leaves),
     },
     restart: true,
   };
@@ -69,11 +71,19 @@ export function probePlan(topology: Topology): ProbePlan {
       ([4, 6] as const).map((family) => ({
         name: `${client.pod}/${interfaceName} IPv${family}`,
         interfaceName,
+        // what it has while it moves (sdk/client/beside.ts)
+        otherNames: [`${client.pod}-${index}`, `${client.pod}-${index}-b`].map((id) => generateInterfaceName("move", id)),
         family,
         perSecond: first === 0 && index === 0 && family === 4 ? fastPerSecond : ordinaryPerSecond,
       })),
     ),
   }));
-  const control = { name: controlStream, interfaceName: controlLink, family: 4 as const, perSecond: fastPerSecond / 10 };
+  const control = {
+    name: controlStream,
+    interfaceName: controlLink,
+    otherNames: [],
+    family: 4 as const,
+    perSecond: fastPerSecond / 10,
+  };
   return { pods: [...pods, { netns: controlNames[0], streams: [control] }] };
 }

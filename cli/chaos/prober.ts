@@ -18,6 +18,8 @@ export interface ProbePlan {
     readonly streams: readonly {
       readonly name: string;
       readonly interfaceName: string;
+      /** Names that this connection's interface may have for a while. */
+      readonly otherNames: readonly string[];
       readonly family: 4 | 6;
       readonly perSecond: number;
     }[];
@@ -49,7 +51,10 @@ export interface StreamReport {
 export const answerTimeMs = 1_000;
 const tickMs = 4;
 const reportMs = 100;
-const lookMs = 250;
+/** Twice and more while a client leaves its old path standing (`lingerMs`, 500 ms). */
+const lookMs = 200;
+/** Of packets that are not counted. */
+const trialSequence = 0xffffffff;
 /** After a pause of this process no more than so much is made up for: a burst would overrun queues, and prove nothing. */
 const catchUpMs = 20;
 
@@ -58,10 +63,13 @@ interface Stream {
   readonly number: number;
   readonly name: string;
   readonly perMs: number;
-  readonly key: string;
+  /** In far-ends.ts, of each name that its interface may have. */
+  readonly keys: readonly string[];
   readonly tally: Tally;
   readonly socket: ProbeSocket;
   end: FarEnd | undefined;
+  /** The way of a second interface: taken when an answer has come by it. */
+  next: FarEnd | undefined;
   startMs: number | undefined;
 }
 interface Pod {
@@ -108,16 +116,16 @@ function openPod({ netns, streams }: ProbePlan["pods"][number], all: Stream[]): 
   const sockets = { 4: openProbeSocket(handle, AF_INET), 6: openProbeSocket(handle, AF_INET6) };
   const netlink = openNetlinkSocket(handle);
   handle.close();
-  const own = streams.map(({ name, interfaceName, family, perSecond }, index): Stream => {
-    const key = `${interfaceName}/${family}`;
+  const own = streams.map(({ name, interfaceName, otherNames, family, perSecond }, index): Stream => {
     return {
       number: all.length + index,
       name,
       perMs: perSecond / 1000,
-      key,
+      keys: [interfaceName, ...otherNames].map((each) => `${each}/${family}`),
       tally: createTally(answerTimeMs),
       socket: sockets[family],
       end: undefined,
+      next: undefined,
       startMs: undefined,
     };
   });
@@ -139,7 +147,17 @@ function work(pod: Pod, all: readonly Stream[], nowMs: number): void {
 }
 
 function read(pod: Pod, all: readonly Stream[]): void {
-  for (const socket of pod.sockets) socket.read((stream, sequence) => all[stream]?.tally.answer(sequence));
+  for (const socket of pod.sockets) {
+    socket.read((number, sequence) => {
+      const stream = all[number];
+      if (stream === undefined) return;
+      if (sequence !== trialSequence) stream.tally.answer(sequence);
+      else if (stream.next !== undefined) {
+        stream.end = stream.next;
+        stream.next = undefined;
+      }
+    });
+  }
 }
 
 /** Refused by the kernel: the way may have changed, so it is looked up and tried once more, as a program would. */
@@ -155,10 +173,26 @@ function look(pod: Pod, nowMs: number): void {
   pod.lookedAtMs = nowMs;
   const found = farEnds(pod.netlink);
   for (const stream of pod.streams) {
-    stream.end = found.get(stream.key);
+    follow(
+      stream,
+      stream.keys.map((key) => found.get(key)).filter((end) => end !== undefined),
+    );
     // it counts from the first moment at which there was a way
     if (stream.end !== undefined) stream.startMs ??= nowMs;
   }
+}
+
+/** A planned move has a second interface beside the first one for a while: as a workload would, it changes when packets pass. */
+function follow(stream: Stream, ends: readonly FarEnd[]): void {
+  const isCurrent = ({ far }: FarEnd): boolean =>
+    stream.end !== undefined && formatAddress(far) === formatAddress(stream.end.far);
+  if (!ends.some(isCurrent)) {
+    [stream.end] = ends;
+    stream.next = undefined;
+    return;
+  }
+  stream.next = ends.find((end) => !isCurrent(end));
+  if (stream.next !== undefined) stream.socket.send(stream.number, trialSequence, stream.next.far);
 }
 
 function reportOf({ name, tally, end, perMs }: Stream, atMs: number): StreamReport {

@@ -28,6 +28,8 @@ export function promiseOf(fault: Fault, topology: Topology): Promised {
   switch (fault.kind) {
     case "kill":
     case "restart":
+    case "retire":
+    case "drain":
     case "freeze":
     case "half-open":
     case "clock":

@@ -7,6 +7,10 @@ export type Fault =
   | { readonly kind: "kill"; readonly targets: readonly string[] }
   /** SIGTERM of a component or of an endpoint that stays in its pod, as in an upgrade; it is started again. */
   | { readonly kind: "restart"; readonly targets: readonly string[] }
+  /** SIGTERM of endpoints that have their connections moved before they end; they are started again. */
+  | { readonly kind: "retire"; readonly targets: readonly string[] }
+  /** `weft drain endpoint`, then the pod goes; a new one of the name comes. */
+  | { readonly kind: "drain"; readonly targets: readonly string[] }
   /** SIGSTOP, and SIGCONT after a while. */
   | { readonly kind: "freeze"; readonly targets: readonly string[]; readonly holdMs: number }
   /** An endpoint's process and network namespace go at once; a new pod of the name comes back later. */
@@ -74,6 +78,8 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
   const replaceable = topology.endpoints.filter(({ pod, service }) =>
     topology.endpoints.some((other) => other.service === service && other.pod !== pod),
   );
+  const leaving = new Set(topology.endpoints.filter(({ leaves }) => leaves === true).map(({ pod }) => pod));
+  const retirable = replaceable.map(({ pod }) => pod).filter((pod) => leaving.has(pod));
   const one = (from: readonly string[]): string[] => [chance.pick(from)];
   const hold = (firstMs: number, lastMs: number): number => chance.between(firstMs / 100, lastMs / 100) * 100;
   const ofNodes: Record<string, () => Fault> =
@@ -97,7 +103,9 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
     kill: () => ({ kind: "kill", targets: one(components) }),
     "kill-workload": () => ({ kind: "kill", targets: one([...endpoints, ...clients]) }),
     "kill-two": () => ({ kind: "kill", targets: chance.shuffle(processes).slice(0, 2).sort() }),
-    restart: () => ({ kind: "restart", targets: one([...components, ...endpoints]) }),
+    restart: () => ({ kind: "restart", targets: one([...components, ...endpoints.filter((pod) => !leaving.has(pod))]) }),
+    ...(retirable.length === 0 ? {} : { retire: (): Fault => ({ kind: "retire", targets: one(retirable) }) }),
+    drain: () => ({ kind: "drain", targets: one(replaceable.map(({ pod }) => pod)) }),
     freeze: () => ({ kind: "freeze", targets: one(processes), holdMs: hold(300, 5_000) }),
     "pod-gone": () => ({ kind: "pod-gone", targets: one(replaceable.map(({ pod }) => pod)), holdMs: hold(1_000, 4_000) }),
     "interface-down": () => {

@@ -32,6 +32,8 @@ export interface Stage {
   /** Why not everything is well, in a few words; undefined = all is well. */
   unwell(): Promise<string | undefined>;
   addEndpoint(pod: string): void;
+  /** Resolves when the endpoint is in the registry. */
+  registered(pod: string): Promise<void>;
   removePod(pod: string, options: { kill: boolean }): Promise<void>;
   /** What the clock of a process shows more than the machine's. */
   setClock(name: string, offsetMs: number): void;
@@ -94,7 +96,14 @@ export async function openStage(
       await untilConnected(clients, signal);
       await start(waiting);
     }
-    const stage = stageOf({ topology, mesh, dialer, clients, prober, signal, self, addEndpoint });
+    const registered = (pod: string): Promise<void> =>
+      untilRegistered(
+        mesh,
+        dialer,
+        topology.endpoints.filter((endpoint) => endpoint.pod === pod),
+        signal,
+      );
+    const stage = stageOf({ registered, topology, mesh, dialer, clients, prober, signal, self, addEndpoint });
     await untilWell(stage, startTimeoutMs);
     onStep(`${[...connections.values()].flat().length} connections carry packets in IPv4 and IPv6`);
     return stage;
@@ -110,7 +119,10 @@ function idsOf(pod: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${pod}-${index}`);
 }
 
-type Parts = Pick<Stage, "topology" | "mesh" | "dialer" | "clients" | "prober" | "signal" | "self" | "addEndpoint">;
+type Parts = Pick<
+  Stage,
+  "topology" | "mesh" | "dialer" | "clients" | "prober" | "signal" | "self" | "addEndpoint" | "registered"
+>;
 
 function stageOf(parts: Parts): Stage {
   const { mesh, dialer, prober } = parts;

@@ -16,6 +16,8 @@ export interface EndpointPod {
   readonly service: string;
   /** Starts when all clients are connected: nobody leads there before the first fault. */
   readonly standby?: boolean;
+  /** Leaves the registry at its end, after its connections have been moved. */
+  readonly leaves?: boolean;
 }
 export interface ClientPod {
   readonly pod: string;
@@ -41,11 +43,11 @@ export function defaultTopology(nodes: number, connections: number, encrypted: b
     services: [...ethernet, ...(encrypted ? [{ name: "vault", payload: "IP" as const }] : [])],
     endpoints: [
       { pod: "east-a", node: second, service: "east" },
-      { pod: "east-b", node: last, service: "east" },
+      { pod: "east-b", node: last, service: "east", leaves: true },
       { pod: "west-a", node: "node-1", service: "west" },
-      { pod: "west-b", node: "node-1", service: "west" },
+      { pod: "west-b", node: "node-1", service: "west", leaves: true },
       { pod: "home-a", node: "node-1", service: "home" },
-      { pod: "home-b", node: last, service: "home" },
+      { pod: "home-b", node: last, service: "home", leaves: true },
       ...(encrypted ? [{ pod: "vault-a", node: second, service: "vault" }] : []),
     ],
     clients: [
@@ -81,8 +83,9 @@ export function readTopology(path: string): Topology {
   const podsOf = (key: "endpoints" | "clients") =>
     list(root[key], `${path}: ${key}`).map((entry, index) => {
       const where = `${path}: ${key}[${index}]`;
-      const { pod, node, service, connections = 1, standby = false } = record(entry, where);
+      const { pod, node, service, connections = 1, standby = false, leaves = false } = record(entry, where);
       if (typeof standby !== "boolean") throw wrong(`${where}.standby is true or false`);
+      if (typeof leaves !== "boolean") throw wrong(`${where}.leaves is true or false`);
       const wanted = text(service, `${where}.service`);
       if (!services.some(({ name }) => name === wanted)) throw wrong(`${where}.service: "${wanted}" is not under services`);
       return {
@@ -91,6 +94,7 @@ export function readTopology(path: string): Topology {
         service: wanted,
         connections: count(connections, `${where}.connections`, 200),
         standby,
+        leaves,
       };
     });
   return { nodes, services, endpoints: podsOf("endpoints"), clients: podsOf("clients") };
