@@ -49,6 +49,7 @@ function parts() {
   const faults = (seed, kinds, few, many) => ["--seed", String(seed), "--only", kinds, "--faults", some(few, many)];
   return [
     ...times(3, (seed) => chaos(`planned-${seed}`, ...faults(seed, "restart", 4, 34))),
+    ...times(2, (seed) => chaos(`drain-${seed}`, ...faults(seed, "retire,drain", 4, 25))),
     ...times(2, (seed) => chaos(`kill-${seed}`, ...faults(seed, "kill", 4, 20))),
     chaos("workloads", ...faults(1, "kill-workload", 2, 10)),
     chaos("endpoint-same-node", ...faults(2, "pod-gone", 2, 16), "--nodes", "1", "--connections", "20", ...probes),
@@ -162,6 +163,11 @@ function rowsOf(entries, churns) {
       "planned restart (SIGTERM) of the registry, a manager, a forwarder or an endpoint",
       of("restart"),
       "0 lost, 100 of 100",
+    ),
+    lossRow(
+      "planned drain of an endpoint (`weft drain endpoint`, or SIGTERM with its own drain)",
+      of("drain", "retire"),
+      "0 lost",
     ),
     lossRow("kill -9 of a manager or the registry", aimed(of("kill"), /^(nsmgr-|registry)/), "0 lost"),
     lossRow("kill -9 of a forwarder (VXLAN and WireGuard)", aimed(of("kill"), /^forwarder-/), "0 lost"),

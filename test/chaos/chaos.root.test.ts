@@ -29,6 +29,21 @@ test("rows 7.1, 7.2, 7.4, 7.5, 7.8, 7.12: components killed, restarted and froze
   assert.deepEqual(unwell, [], told);
 });
 
+test("rows 7.3, 7.15: endpoints are drained, by the operator and by themselves, and come back, under traffic: no packet lost", async (t) => {
+  const { result, told } = await chaos("--seed", "2", "--connections", "16", "--faults", "4", "--only", "retire,drain");
+  t.diagnostic(told);
+  assert.equal(result.void, false, "the machine lost packets outside the mesh");
+  assert.deepEqual(result.timeline.map(({ fault }) => fault.kind).toSorted(), ["drain", "drain", "retire", "retire"]);
+  assert.ok(
+    result.timeline.some(({ moved }) => moved > 0),
+    told,
+  );
+  assert.equal(result.lost, 0, told);
+  assert.deepEqual(result.orphans, []);
+  const unwell = result.timeline.flatMap(({ broken }) => broken.filter((why) => why.startsWith("not well")));
+  assert.deepEqual(unwell, [], told);
+});
+
 test("rows 7.3, 7.6, 7.7: an endpoint's pod goes, an interface goes down, everything is killed at once: every connection carries packets again", async (t) => {
   const kinds = "pod-gone,interface-down,everything";
   const { result, told } = await chaos("--seed", "21", "--connections", "12", "--faults", "3", "--only", kinds);
