@@ -8,7 +8,6 @@
  *         between nodes, ports or address families that do not fit, an answer that makes no sense); else as the data
  *         plane says: ALREADY_EXISTS, NOT_FOUND, …
  */
-import { setTimeout as delay } from "node:timers/promises";
 import { type ConnectionApi, MechanismType } from "../sdk/api.js";
 import type { CallContext, Detachable, Element, Rest } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
@@ -32,6 +31,7 @@ import { defaultMtuBytes, lowestMtuBytes, maxMtuBytes, minMtuBytes, withMtu } fr
 import { withPortMetrics } from "./path-metrics.js";
 import { type TrafficRules, trafficOf } from "./traffic.js";
 import type { VniPool } from "./vni.js";
+import { createCloseWait } from "./wait-for-close.js";
 
 export interface CrossConnectOptions {
   readonly dataPlane: DataPlane;
@@ -53,15 +53,15 @@ type Onward = Rest<ConnectionApi> & Detachable<ConnectionApi, object>;
 
 const step = "cross-connect";
 
-/** Bound of the Close at the next hop, and how long ours waits for it once everything here is gone, in milliseconds. */
+/** Bound of the Close at the next hop, in milliseconds; how long ours waits for it: wait-for-close.ts. */
 const closeTimeoutMs = 5_000;
-const waitForNextHopMs = 150;
 
 /** How often a connection is negotiated when its VNI turns out to be taken. */
 const maxTries = 4;
 
 export function crossConnect(options: CrossConnectOptions): Element<ConnectionApi, Needs> {
   const { dataPlane, kinds, connections, log } = options;
+  const waitForClose = createCloseWait(options.clock);
   return {
     name: step,
     steps: {
@@ -77,7 +77,7 @@ export function crossConnect(options: CrossConnectOptions): Element<ConnectionAp
         return negotiate(options, { connection, asker, nextHop, context, rest, tell });
       },
       async close(connection, { signal, traceparent }, rest) {
-        const downstream = connections.get(connection.id)?.downstream;
+        const { downstream, nextHop } = connections.get(connection.id) ?? {};
         const { mechanism, context } = downstream ?? connection;
         const told = withinTime(closeTimeoutMs, (until, deadlineMs) =>
           rest.detach({ signal: until, deadlineMs, traceparent }).close({ ...connection, mechanism, context }),
@@ -88,7 +88,7 @@ export function crossConnect(options: CrossConnectOptions): Element<ConnectionAp
           await forget(connection.id, signal);
         } finally {
           // A next hop that hangs, as that of a dead node does, must not keep who asks from going elsewhere.
-          await Promise.race([told, delay(waitForNextHopMs, undefined, { ref: false })]);
+          await waitForClose(nextHop?.url ?? "", told);
         }
       },
     },

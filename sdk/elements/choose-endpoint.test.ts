@@ -37,6 +37,50 @@ test("an endpoint that hangs costs its share of the time and no more", async () 
   assert.equal(answer.network_service_endpoint_name, "b");
 });
 
+test("one that did not answer a moment ago leaves nearly all the time to the one that does", async () => {
+  const mesh = start(["a", "b"]);
+  mesh.failing.set("a", statusError(Code.UNAVAILABLE, "nobody answers"));
+  await assert.rejects(mesh.ask({ network_service_endpoint_name: "a", payload: "IP" }));
+  mesh.tried.length = 0;
+  const limitMs = 60_000;
+  const answer = await mesh.ask({}, undefined, Date.now() + limitMs);
+  assert.equal(answer.network_service_endpoint_name, "b");
+  assert.deepEqual(mesh.tried, ["b"]);
+  assert.ok((mesh.shareMs ?? 0) > 0.75 * limitMs, `${mesh.shareMs} of ${limitMs} ms`);
+  assert.ok((mesh.shareMs ?? 0) < 0.9 * limitMs, "and a little is left for the other one");
+});
+
+test("an endpoint that answers others while one waits in vain is slow, not silent", async () => {
+  const mesh = start(["a", "b"]);
+  const caller = new AbortController();
+  mesh.hanging = "a";
+  const waiting = mesh.ask({ network_service_endpoint_name: "a", payload: "IP" }, caller.signal);
+  mesh.hanging = "";
+  await mesh.ask({ network_service_endpoint_name: "a", payload: "IP" });
+  caller.abort(statusError(Code.DEADLINE_EXCEEDED, "too late"));
+  await assert.rejects(waiting);
+  assert.equal((await mesh.ask()).network_service_endpoint_name, "a");
+});
+
+test("an endpoint that has gone is avoided, though it answered somebody meanwhile", async () => {
+  const mesh = start(["a", "b"]);
+  await mesh.ask({ network_service_endpoint_name: "a", payload: "IP" });
+  mesh.failing.set("a", statusError(Code.UNAVAILABLE, "nobody answers"));
+  await assert.rejects(mesh.ask({ network_service_endpoint_name: "a", payload: "IP" }));
+  assert.equal((await mesh.ask()).network_service_endpoint_name, "b");
+});
+
+test("of two that did not answer the one whose silence is longer ago comes first", async () => {
+  const mesh = start(["a", "b"]);
+  for (const name of ["b", "a"]) {
+    mesh.failing.set(name, statusError(Code.UNAVAILABLE, "nobody answers"));
+    await assert.rejects(mesh.ask({ network_service_endpoint_name: name, payload: "IP" }));
+    mesh.failing.delete(name);
+    mesh.nowMs += 1;
+  }
+  assert.equal((await mesh.ask()).network_service_endpoint_name, "b");
+});
+
 test("when all fail the error names each", async () => {
   const mesh = start(["a", "b"]);
   mesh.failing.set("a", statusError(Code.UNAVAILABLE, "nobody answers"));
@@ -102,6 +146,8 @@ function start(names: string[]) {
     journal,
     failing: new Map<string, Error>(),
     tried: [] as string[],
+    shareMs: undefined as number | undefined,
+    nowMs: Date.now(),
     onTry: () => {},
     hanging: "",
     ask(change: Partial<Connection> = {}, signal = new AbortController().signal, deadlineMs?: number): Promise<Connection> {
@@ -110,10 +156,11 @@ function start(names: string[]) {
     },
   };
   const handler = chain<ConnectionApi>("hop", ["request", "close"])
-    .use(chooseEndpoint({ services, endpoints, journal }))
+    .use(chooseEndpoint({ services, endpoints, journal, nowMs: () => mesh.nowMs }))
     .end({
-      async request({ connection }, { signal }) {
+      async request({ connection }, { signal, deadlineMs }) {
         const name = connection?.network_service_endpoint_name ?? "";
+        mesh.shareMs = deadlineMs === undefined ? undefined : deadlineMs - Date.now();
         mesh.tried.push(name);
         mesh.onTry();
         if (name === mesh.hanging)

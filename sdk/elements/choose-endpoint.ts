@@ -3,7 +3,8 @@
  * Does:   nothing when the request names its endpoint (a refresh does). Else asks the registries for the service and its
  *         endpoints, keeps those that the service's `matches` allow, starts at the next one in turn, and goes on to the
  *         next when one fails or uses up its share of the time. One that did not answer, whoever named it, is tried last for a
- *         while: it may be dead, and its entry in the registry not know it. Takes the payload from the service.
+ *         while, and those before it leave it little time: it may be dead, and its entry in the registry not know it. One that
+ *         answered somebody else meanwhile is only slow. Takes the payload from the service.
  * Fails:  NOT_FOUND no such service, or no endpoint that may serve; as the endpoint says when there was only one;
  *         UNAVAILABLE naming each failure when all of several failed
  * Order:  before `undo`, so that what a failed try has built is taken back before the next
@@ -29,31 +30,16 @@ const step = "choose-endpoint";
 /** How long an endpoint that did not answer is tried last, in milliseconds. */
 const avoidMs = 10_000;
 const maxAvoided = 1_000;
+/**
+ * What one that answers leaves to those that did not, as a part of its own share. With an equal share a mesh that is busy healing
+ * would give up what is nearly built, to ask a dead node for as long.
+ */
+const shareOfAvoided = 0.2;
 
 export function chooseEndpoint(options: ChooseEndpointOptions): Element<ConnectionApi> {
   const { journal, nowMs = Date.now } = options;
   const nextTurn = takeTurns();
-  /** Until when, by name. */
-  const avoided = new Map<string, number>();
-
-  function isAvoided(name: string): boolean {
-    return (avoided.get(name) ?? 0) > nowMs();
-  }
-
-  /** Runs a try at an endpoint and remembers one that did not answer. */
-  async function trying(name: string, attempt: Promise<Connection>): Promise<Connection> {
-    try {
-      const answer = await attempt;
-      avoided.delete(name);
-      return answer;
-    } catch (error) {
-      if (isSilence(error)) {
-        if (avoided.size >= maxAvoided) avoided.clear();
-        avoided.set(name, nowMs() + avoidMs);
-      }
-      throw error;
-    }
-  }
+  const silences = rememberSilence(nowMs);
 
   async function candidatesFor(connection: Connection, service: NetworkService, signal: AbortSignal): Promise<string[]> {
     const query = NetworkServiceEndpoint.fromPartial({ network_service_names: [service.name] });
@@ -75,7 +61,7 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
     }
     const start = nextTurn(service.name) % allowed.length;
     const names = [...new Set([...allowed.slice(start), ...allowed.slice(0, start)].map(({ name }) => name))];
-    return [...names.filter((name) => !isAvoided(name)), ...names.filter(isAvoided)];
+    return [...names.filter((name) => !silences.isAvoided(name)), ...silences.longestFirst(names)];
   }
 
   return {
@@ -84,20 +70,23 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
       async request(request, { signal, deadlineMs, traceparent }, rest) {
         const connection = request.connection ?? Connection.fromPartial({});
         const named = connection.network_service_endpoint_name;
-        if (named !== "" && connection.payload !== "") return trying(named, rest.request(request));
+        if (named !== "" && connection.payload !== "") return silences.run(named, () => rest.request(request));
         const service = await findService(options.services, connection, signal);
         const payload = service.payload || connection.payload;
-        if (named !== "") return trying(named, rest.request({ ...request, connection: { ...connection, payload } }));
+        if (named !== "") return silences.run(named, () => rest.request({ ...request, connection: { ...connection, payload } }));
         const names = await candidatesFor(connection, service, signal);
+        const answering = names.filter((name) => !silences.isAvoided(name)).length;
         const failures: { name: string; error: unknown }[] = [];
         for (const [index, name] of names.entries()) {
           const chosen = { ...request, connection: { ...connection, payload, network_service_endpoint_name: name } };
           const left = names.length - index;
-          try {
-            const attempt = withShareOfTime({ signal, deadlineMs }, left, (share) =>
+          const tries = index < answering ? answering - index + shareOfAvoided * Math.sign(names.length - answering) : left;
+          const attempt = (): Promise<Connection> =>
+            withShareOfTime({ signal, deadlineMs }, tries, (share) =>
               left === 1 ? rest.request(chosen) : rest.detach({ ...share, traceparent }).request(chosen),
             );
-            const answer = await trying(name, attempt);
+          try {
+            const answer = await silences.run(name, attempt);
             const rule = names.length === 1 ? "the only endpoint that may serve" : `its turn among ${names.length}`;
             journal.note(connection.id, step, name, "CHOSEN", failures.length > 0 ? "the first that answered" : rule);
             return answer;
@@ -110,6 +99,39 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
         }
         throw allFailed(service.name, failures);
       },
+    },
+  };
+}
+
+/** Which endpoints left somebody without an answer lately. */
+function rememberSilence(nowMs: () => number) {
+  /** Until when, and when it last answered, by name. */
+  const avoided = new Map<string, number>();
+  const answered = new Map<string, number>();
+  const note = (map: Map<string, number>, name: string, timeMs: number): void => {
+    if (map.size >= maxAvoided) map.clear();
+    map.set(name, timeMs);
+  };
+  const isAvoided = (name: string): boolean => (avoided.get(name) ?? 0) > nowMs();
+  return {
+    isAvoided,
+    /** Of these, those to avoid; first the one whose silence is the longest ago. */
+    longestFirst: (names: readonly string[]): string[] =>
+      names.filter(isAvoided).sort((a, b) => (avoided.get(a) ?? 0) - (avoided.get(b) ?? 0)),
+    /** Runs a try at an endpoint and remembers one that did not answer, nor anybody else since the try began. */
+    async run(name: string, attempt: () => Promise<Connection>): Promise<Connection> {
+      const begunMs = nowMs();
+      try {
+        const answer = await attempt();
+        avoided.delete(name);
+        note(answered, name, nowMs());
+        return answer;
+      } catch (error) {
+        const isAway = toStatusError(error).code === Code.UNAVAILABLE;
+        const isSlow = !isAway && (answered.get(name) ?? Number.NEGATIVE_INFINITY) >= begunMs;
+        if (isSilence(error) && !isSlow) note(avoided, name, nowMs() + avoidMs);
+        throw error;
+      }
     },
   };
 }
