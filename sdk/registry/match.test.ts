@@ -156,6 +156,13 @@ test("row 2.5: labels a forwarder must have", () => {
   assert.deepEqual(forwarderLabelsFor(service({ matches: steps }), {}), [{ x: "1" }, { p2p: "true" }]);
 });
 
+test("row 2.5: the request's own label names the forwarder where the service's metadata has a template", () => {
+  const byLabel = service({ matches: [{ metadata: { labels: { plane: "{{.plane}}" } }, fallthrough: true }, {}] });
+  assert.deepEqual(forwarderLabelsFor(byLabel, { plane: "fast" }), [{ plane: "fast" }, { p2p: "true" }]);
+  const [absent] = forwarderLabelsFor(byLabel, {});
+  assert.notEqual(absent?.["plane"], "");
+});
+
 test("a query made of parts of an entry finds it; candidates are a selection of what was given", () => {
   const labels = fc.dictionary(fc.string(), fc.string(), { maxKeys: 4 });
   const anyEndpoint = fc

@@ -122,16 +122,18 @@ const pointToPoint: Labels = { p2p: "true" };
 
 /**
  * The labels a forwarder must have for a connection: sets to try in order, the next one only when no forwarder
- * satisfies the one before. Empty: the service's matches allow none. `[{}]`: any forwarder.
- * @param labels  the connection's labels; also the values of templates (see `satisfies`)
+ * satisfies the one before. Empty: the service's matches allow none. `[{}]`: any forwarder. Templates in them are replaced, so
+ * that `{plane: "{{.plane}}"}` lets a request name its forwarder by its own label.
+ * @param labels  the connection's labels; also the values of templates
  */
 export function forwarderLabelsFor(service: NetworkService, labels: Labels): Labels[] {
   if (service.matches.length === 0) return [{}];
   const sets: Labels[] = [];
   for (const match of service.matches) {
     if (!satisfies(labels, match.source_selector, labels)) continue;
-    const wanted = match.metadata?.labels ?? {};
-    sets.push(Object.keys(wanted).length === 0 ? pointToPoint : wanted);
+    const wanted = Object.entries(match.metadata?.labels ?? {});
+    const rendered = Object.fromEntries(wanted.map(([key, value]) => [key, renderTemplate(value, labels)]));
+    sets.push(wanted.length === 0 ? pointToPoint : rendered);
     if (!match.fallthrough) break;
   }
   return sets;
