@@ -151,4 +151,4 @@ const method = `The same four processes, beside the same made of the Go SDK's ch
 bundles that the images ship, the registry with lmdb (Go: in memory); the goal of 60 MB is 57.2 MiB. Growth: resident memory with 1,000
 connections less that before; ours both times after a forced collection and when 1,000 others have been made and closed before, Go's as
 they are. Refresh: each connection in turn at a steady pace (1,000 connections of two minutes' life, each refreshed after its 119
-seconds), when each has been refreshed once; ours and Go's in turn, 15 seconds each (A B A B). Where the time goes: docs/decisions/0023-idle-and-refresh.md.`;
+seconds), when each has been refreshed once; ours and Go's in turn, 15 seconds each (A B A B). Where the time goes: docs/decisions/0022-idle-and-refresh.md.`;
