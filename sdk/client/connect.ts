@@ -258,6 +258,7 @@ function keepOptionsOf(options: ConnectOptions, wish: Wish, { dialer, manager, a
     rules: {
       backoff: options.backoff ?? defaultBackoff,
       verifyMs: 2 * livenessTimeoutMs,
+      verdictMs: Math.min(livenessTimeoutMs, 300),
       settleMs: 5_000,
       giveUpAfterMs: options.giveUpAfterMs,
     },

@@ -15,6 +15,8 @@ export interface HealRules {
   readonly backoff: Backoff;
   /** How long a granted connection may take until the probe sees packets. */
   readonly verifyMs: number;
+  /** How long the probe may take, told to hurry, to say whether a connection that is reported as down is so. */
+  readonly verdictMs: number;
   /** A fault this soon after the last healing counts as the same trouble: it is not answered without a pause. */
   readonly settleMs: number;
   /** Time without a living data path after which healing ends; undefined = never. */

@@ -12,8 +12,9 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import { defaultBackoff } from "./backoff.js";
-import { type HealState, heal, startHealing, wakeAtMs } from "./heal.js";
+import { heal, wakeAtMs } from "./heal.js";
 import type { HealAction, HealEvent, HealRules } from "./heal-events.js";
+import { type HealState, startHealing } from "./heal-state.js";
 
 const folder = fileURLToPath(new URL("scenarios/", import.meta.url));
 const lifeMs = 600_000;
@@ -36,6 +37,7 @@ test("whatever happens, at most one Request is under way and healing ends with t
         beside,
         backoff: defaultBackoff,
         verifyMs: 1_000,
+        verdictMs: 300,
         settleMs: 5_000,
         giveUpAfterMs: 20_000,
       };
@@ -79,6 +81,7 @@ test("row 7.8: no sequence of control-plane faults makes it reselect while packe
         beside: true,
         backoff: defaultBackoff,
         verifyMs: 1_000,
+        verdictMs: 300,
         settleMs: 0,
         giveUpAfterMs: 5_000,
       };
@@ -127,6 +130,7 @@ function play(text: string): string {
     beside: options.get("beside") === "yes",
     backoff: defaultBackoff,
     verifyMs: 1_200,
+    verdictMs: 300,
     settleMs: 5_000,
     giveUpAfterMs: giveUp === undefined ? undefined : Number(giveUp),
   };

@@ -6,60 +6,17 @@
  * - A dead data path: the same endpoint first, then any. What was granted counts only when the probe sees packets.
  * - When the control plane wants it elsewhere while packets flow, the new path is made beside the old one.
  * - Without a probe a DOWN or DELETE from the monitor stands for a dead data path; a lost monitor stream does not.
+ * - A report that the connection is down makes the probe look again; the first try apart, nothing is asked for until it has.
  * - Tries back off with jitter; after `giveUpAfterMs` without a living data path it ends and says so.
  * Dialogues that show each rule: scenarios/*.txt.
  */
 import { backoffMs } from "./backoff.js";
 import type { Ask, HealAction, HealEvent, HealRules } from "./heal-events.js";
-
-type Cause = "control" | "data" | "report" | "refresh" | "order";
-
-interface Trouble {
-  readonly cause: Cause;
-  readonly reason: string;
-  readonly sinceMs: number;
-  /** Since when no data path is known to live; counts towards giving up. */
-  readonly lostSinceMs: number;
-  /** The last thing asked for in this trouble. */
-  readonly asked: Ask | undefined;
-  /** A reselect has been asked for: what we had before no longer exists. */
-  readonly released: boolean;
-  /** Granted, waiting until this time for the probe to see packets. */
-  readonly verifyByMs: number | undefined;
-  /** Next try; undefined while one is under way or verified. */
-  readonly askAtMs: number | undefined;
-}
-
-export interface HealState {
-  readonly ended: boolean;
-  readonly control: "watched" | "lost";
-  readonly data: "unknown" | "alive" | "dead";
-  readonly asking: Ask | undefined;
-  readonly failures: number;
-  readonly trouble: Trouble | undefined;
-  readonly refreshAtMs: number;
-  readonly expiresAtMs: number;
-  readonly healedAtMs: number;
-}
+import { type Cause, type HealState, newTrouble, type Trouble } from "./heal-state.js";
 
 export interface HealStep {
   readonly state: HealState;
   readonly actions: readonly HealAction[];
-}
-
-/** The state after the first granted Request. */
-export function startHealing(granted: { refreshAtMs: number; expiresAtMs: number }): HealState {
-  return {
-    ended: false,
-    control: "watched",
-    data: "unknown",
-    asking: undefined,
-    failures: 0,
-    trouble: undefined,
-    refreshAtMs: granted.refreshAtMs,
-    expiresAtMs: granted.expiresAtMs,
-    healedAtMs: Number.NEGATIVE_INFINITY,
-  };
 }
 
 /** When the machine wants a `wake`, in epoch milliseconds; Infinity = not at all. */
@@ -132,7 +89,7 @@ function granted(before: HealState, at: At): HealStep {
 function refused(before: HealState, reason: string, at: At): HealStep {
   const state: HealState = { ...before, asking: undefined };
   if (state.trouble !== undefined) return tryNext(state, at);
-  const trouble = newTrouble("refresh", `refresh refused: ${reason}`, at, "same");
+  const trouble = newTrouble("refresh", `refresh refused: ${reason}`, at.nowMs, "same");
   const next = tryNext({ ...state, trouble }, at);
   return { state: next.state, actions: [{ kind: "trouble", reason: trouble.reason }, ...next.actions] };
 }
@@ -143,7 +100,9 @@ function tryNext(state: HealState, at: At): HealStep {
   if (trouble === undefined) return stay(state);
   const failures = state.failures + 1;
   if (trouble.asked !== "reselect" && choose(state, at) === "reselect") return ask({ ...state, failures }, "reselect");
-  const askAtMs = at.nowMs + backoffMs(at.rules.backoff, failures, at.random);
+  const pauseMs = backoffMs(at.rules.backoff, failures, at.random);
+  // Another Request for the same would be under way when the verdict comes, and what that asks for would wait for it.
+  const askAtMs = at.nowMs + (at.rules.checked && trouble.doubted ? Math.max(pauseMs, at.rules.verdictMs) : pauseMs);
   return stay({ ...state, failures, trouble: { ...trouble, askAtMs, verifyByMs: undefined } });
 }
 
@@ -173,7 +132,7 @@ function deleted(state: HealState, at: At): HealStep {
 /** The control plane asks for another endpoint: the one case in which a living data path is left. */
 function ordered(state: HealState, reason: string, at: At): HealStep {
   if (state.trouble?.released === true || state.trouble?.cause === "order") return stay(state);
-  const trouble: Trouble = { ...(state.trouble ?? newTrouble("order", reason, at)), cause: "order" };
+  const trouble: Trouble = { ...(state.trouble ?? newTrouble("order", reason, at.nowMs)), cause: "order" };
   const tell: HealAction[] = state.trouble === undefined ? [{ kind: "trouble", reason }] : [];
   if (state.asking !== undefined) return { state: { ...state, trouble }, actions: tell };
   const asked: HealState = { ...state, trouble };
@@ -186,7 +145,7 @@ function controlLost(state: HealState, at: At): HealStep {
   const reason = "the node manager is out of reach";
   const askAtMs = at.nowMs + backoffMs(at.rules.backoff, 1, at.random);
   return {
-    state: { ...state, trouble: { ...newTrouble("control", reason, at), askAtMs } },
+    state: { ...state, trouble: { ...newTrouble("control", reason, at.nowMs), askAtMs } },
     actions: [{ kind: "trouble", reason }],
   };
 }
@@ -204,11 +163,19 @@ function controlBack(state: HealState, known: boolean, at: At): HealStep {
   return ask(fresh, choose(fresh, at));
 }
 
-function alive(state: HealState, at: At): HealStep {
+function alive(before: HealState, at: At): HealStep {
+  const state = before.trouble?.doubted === true ? trusted(before, before.trouble, at) : before;
   const trouble = state.trouble;
   if (trouble === undefined || state.asking !== undefined) return stay(state);
   if (trouble.verifyByMs !== undefined) return healed(state, trouble.asked ?? "same", at);
   return trouble.cause === "data" && !trouble.released ? healed(state, "itself", at) : stay(state);
+}
+
+/** Packets pass in spite of the report: a try need not wait for the verdict any longer. */
+function trusted(state: HealState, trouble: Trouble, at: At): HealState {
+  const pausedMs = at.nowMs + backoffMs(at.rules.backoff, state.failures, at.random);
+  const askAtMs = trouble.askAtMs && Math.min(trouble.askAtMs, pausedMs);
+  return { ...state, trouble: { ...trouble, doubted: false, askAtMs } };
 }
 
 function dead(before: HealState, at: At): HealStep {
@@ -249,12 +216,12 @@ function mayRefresh({ cause, released, asked }: Trouble): boolean {
 function begin(before: HealState, cause: Cause, reason: string, at: At): HealStep {
   const again = at.nowMs - before.healedAtMs < at.rules.settleMs;
   const failures = again ? before.failures + 1 : 0;
-  const state: HealState = { ...before, failures, trouble: newTrouble(cause, reason, at, before.asking) };
+  const state: HealState = { ...before, failures, trouble: newTrouble(cause, reason, at.nowMs, before.asking) };
   const tell: HealAction = { kind: "trouble", reason };
   if (state.asking !== undefined) return { state, actions: [tell] };
   if (again) {
     const askAtMs = at.nowMs + backoffMs(at.rules.backoff, failures, at.random);
-    return { state: { ...state, trouble: { ...newTrouble(cause, reason, at), askAtMs } }, actions: [tell] };
+    return { state: { ...state, trouble: { ...newTrouble(cause, reason, at.nowMs), askAtMs } }, actions: [tell] };
   }
   const next = ask(state, "same");
   return { state: next.state, actions: [tell, ...next.actions] };
@@ -273,19 +240,6 @@ function healed(state: HealState, how: Ask | "itself", at: At): HealStep {
   return {
     state: { ...state, data, trouble: undefined, healedAtMs: at.nowMs },
     actions: [{ kind: "healed", how, tookMs }],
-  };
-}
-
-function newTrouble(cause: Cause, reason: string, at: At, asked?: Ask): Trouble {
-  return {
-    cause,
-    reason,
-    sinceMs: at.nowMs,
-    lostSinceMs: at.nowMs,
-    asked,
-    released: false,
-    verifyByMs: undefined,
-    askAtMs: undefined,
   };
 }
 
