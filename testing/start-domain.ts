@@ -22,8 +22,8 @@ import { type Component, forwarderComponent, nsmgrComponent, registryComponent }
 export interface DomainOptions {
   /** Default 1. */
   readonly nodes?: number;
-  /** Default none: every mechanism is negotiated, nothing is built. `kernel` needs root. */
-  readonly dataplane?: "none" | "kernel";
+  /** Default none: every mechanism is negotiated, nothing is built. `kernel` needs root; `fast` is memif, by the packet core. */
+  readonly dataplane?: "none" | "kernel" | "fast";
   /** Life of a connection without a refresh, in milliseconds. Default ten minutes. */
   readonly maxTokenLifetimeMs?: number;
   /** Further settings of every component, by environment name. */
@@ -139,7 +139,7 @@ interface Parts {
   readonly nsmgr: Component;
   readonly forwarder: Component;
   readonly dialer: Dialer;
-  readonly dataplane: "none" | "kernel";
+  readonly dataplane: NonNullable<DomainOptions["dataplane"]>;
   readonly log: Log;
   readonly stops: (() => Promise<void> | void)[];
   readonly identityOf: (name: string) => Promise<Identity | undefined>;

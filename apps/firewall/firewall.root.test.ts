@@ -210,7 +210,7 @@ async function build(context: TestContext): Promise<World> {
   t.after(() => wires.stop());
   const closed = new AbortController();
   const connection = Connection.fromPartial({ id: "c1" });
-  const wire = { inInterface: "in0", outInterface: "out0", connection, closed: closed.signal };
+  const wire = { inInterface: "in0", outInterface: "out0", inSocket: "", outSocket: "", connection, closed: closed.signal };
   return { client, firewall, server, nft, filter, wires, closed, join: () => wires.join(wire) };
 }
 

@@ -17,6 +17,7 @@
 #include "link.h"
 
 #define RETRY_MS 20
+#define MAX_WAITED 8
 
 struct side { struct memif_ring *ring; uint16_t index, first; uint32_t size; uint64_t buffers; int fd; };
 
@@ -148,24 +149,49 @@ static uint16_t waiting(struct wm *m) {
   return 0;
 }
 
-int wm_wait(struct wm *m, int timeout_ms) {
-  struct pollfd fds[2] = {{m->link.fd >= 0 ? m->link.fd : m->listener, POLLIN, 0}, {-1, POLLIN, 0}};
-  if (m->up) {
-    __atomic_fetch_and(&m->in.ring->flags, (uint16_t)~MEMIF_MASK_INTERRUPT, __ATOMIC_SEQ_CST);
-    if (waiting(m) > 0) return 1;
-    if (!m->up) return 0;
-    fds[1].fd = m->in.fd;
-  }
-  bool dialling = m->role == WM_CLIENT && m->link.fd < 0;
-  int n = poll(fds, 2, dialling && (timeout_ms < 0 || timeout_ms > RETRY_MS) ? RETRY_MS : timeout_ms);
-  if (n < 0 && errno != EINTR) return -errno;
+static bool dialling(const struct wm *m) { return m->role == WM_CLIENT && m->link.fd < 0; }
+
+/* Asks for an interrupt and says what to sleep on; true: there is something to receive already. */
+static bool arm(struct wm *m, struct pollfd fds[2]) {
+  fds[0] = (struct pollfd){m->link.fd >= 0 ? m->link.fd : m->listener, POLLIN, 0};
+  fds[1] = (struct pollfd){-1, POLLIN, 0};
+  if (!m->up) return false;
+  __atomic_fetch_and(&m->in.ring->flags, (uint16_t)~MEMIF_MASK_INTERRUPT, __ATOMIC_SEQ_CST);
+  if (waiting(m) > 0) return true;
+  if (m->up) fds[1].fd = m->in.fd;
+  return false;
+}
+
+/* After the sleep; true: there is something to receive. */
+static bool woken(struct wm *m, const struct pollfd fds[2]) {
   if (m->up && (fds[1].revents & POLLIN)) {
     uint64_t count;
     if (read(m->in.fd, &count, sizeof count) < 0) { /* somebody was quicker */ }
   }
-  if (fds[0].revents || dialling) wm_tick(m);
+  if (fds[0].revents || dialling(m)) wm_tick(m);
   return m->up && waiting(m) > 0;
 }
+
+int wm_wait_any(struct wm *const *all, uint32_t count, int timeout_ms) {
+  struct pollfd fds[2 * MAX_WAITED];
+  if (count > MAX_WAITED) return -EINVAL;
+  bool ready = false, retry = false, ended = false;
+  for (uint32_t i = 0; i < count; i++) {
+    bool was_up = all[i]->up;
+    ready |= arm(all[i], fds + 2 * i);
+    retry |= dialling(all[i]);
+    ended |= was_up && !all[i]->up;
+  }
+  if (ready) return 1;
+  if (ended) return 0;
+  int n = poll(fds, 2 * count, retry && (timeout_ms < 0 || timeout_ms > RETRY_MS) ? RETRY_MS : timeout_ms);
+  if (n < 0 && errno != EINTR) return -errno;
+  if (n < 0) for (uint32_t i = 0; i < 2 * count; i++) fds[i].revents = 0;
+  for (uint32_t i = 0; i < count; i++) ready |= woken(all[i], fds + 2 * i);
+  return ready;
+}
+
+int wm_wait(struct wm *m, int timeout_ms) { return wm_wait_any(&m, 1, timeout_ms); }
 
 uint32_t wm_receive(struct wm *m, struct wm_packet *packets, uint32_t room) {
   if (!m->up) return 0;

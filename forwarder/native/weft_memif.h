@@ -43,6 +43,8 @@ void wm_close(struct wm *m);
 int wm_is_up(const struct wm *m);
 /* Sleeps until there are packets or the link has changed; milliseconds, -1 = for ever. 1: something to receive, 0: not, -errno. */
 int wm_wait(struct wm *m, int timeout_ms);
+/* The same for up to 8 interfaces at once, for a function that stands between them. 1: one of them has something to receive. */
+int wm_wait_any(struct wm *const *all, uint32_t count, int timeout_ms);
 /* Does what the link needs (handshake, reconnect) without sleeping. wm_wait does it too. */
 void wm_tick(struct wm *m);
 /* Packets that have come, at most `room`. They are valid until wm_release. Chained ones are dropped. */

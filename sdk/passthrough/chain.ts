@@ -1,5 +1,5 @@
 /** What a function in the middle of a chain does with a request, in order. Read this first. */
-import { type ConnectionApi, MechanismType, type Payload } from "../api.js";
+import type { ConnectionApi, MechanismType, Payload } from "../api.js";
 import { type ChainObserver, chain, type Element, type Handler } from "../chain.js";
 import { admit } from "../elements/admit.js";
 import { type Announcements, announce } from "../elements/announce.js";
@@ -34,6 +34,8 @@ export interface PassthroughDeps {
   readonly tokens: ExchangeTokensOptions;
   /** Absent = whoever reaches the socket may. */
   readonly policies: Pick<Policies, "connections" | "tenants"> | undefined;
+  /** By which the function is reached, and reaches the next one. */
+  readonly mechanisms: readonly MechanismType[];
   /** Namespace that gets both interfaces. */
   readonly netnsUrl: string;
   readonly wires: Wires;
@@ -57,11 +59,11 @@ export function passthroughChain(deps: PassthroughDeps): Handler<ConnectionApi> 
       .use(announce(deps.hub))
       .use(deps.drain)
       .use(undo({ log: deps.log }))
-      // The interface towards the client: one end of a wire, without addresses.
+      // The interface towards the client: one end of a wire, without addresses; or rings.
       .use(checkService(deps.name, deps.services, deps.payload))
       .use(
         chooseMechanism({
-          types: [MechanismType.KERNEL],
+          types: deps.mechanisms,
           netnsUrl: deps.netnsUrl,
           kernelParameters: { [kernelParameter.unnumbered]: "true" },
         }),

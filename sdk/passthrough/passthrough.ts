@@ -1,11 +1,11 @@
 /**
  * passthrough — a function in the middle of a chain: an endpoint towards the client, a client towards the next function.
- * It gives no addresses: its two interfaces are the ends of a wire, and what happens between them is the author's.
+ * It gives no addresses: its two interfaces (or memif sockets) are the ends of a wire, and what happens between them is the author's.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Payload } from "../api.js";
+import { MechanismType, Payload } from "../api.js";
 import type { ChainObserver } from "../chain.js";
 import { defaultNodeManagerUrl } from "../client/connect.js";
 import { type Clock, systemClock } from "../clock.js";
@@ -54,6 +54,8 @@ export interface PassthroughOptions {
   readonly netns?: string;
   /** Default ETHERNET. */
   readonly payload?: Payload;
+  /** How the function is reached: KERNEL (default), MEMIF, or both. It reaches the next function by the same one. */
+  readonly mechanisms?: readonly MechanismType[];
   /** Enters the services into the registry where they are missing; default true. */
   readonly registerService?: boolean;
   /** Takes the function out of the registry at the end; default true. */
@@ -204,6 +206,7 @@ function answer(options: PassthroughOptions, trust: Policies | undefined, dialer
     name,
     services: options.services,
     payload: options.payload ?? Payload.ETHERNET,
+    mechanisms: options.mechanisms ?? [MechanismType.KERNEL],
     log,
     observer: options.observer,
     serialize: serializer,

@@ -6,7 +6,7 @@ import { enterPath } from "../elements/enter-path.js";
 import type { HasNextHop } from "../elements/forward.js";
 import { serialize } from "../elements/serialize.js";
 import { undo } from "../elements/undo.js";
-import { Connection, State } from "../gen/connection.js";
+import { Connection, type Mechanism, State } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import { makeMechanism } from "../mechanisms/parameters.js";
 import { withSegment } from "../path.js";
@@ -96,6 +96,25 @@ test("row 2.9: an author who refuses, and a next function that refuses, refuse t
   assert.deepEqual(failing.wires(), []);
 });
 
+test("rows 1.6, 2.9: a function that is reached by memif asks the next one for memif, and its author hears of both sockets", async () => {
+  const heard: Wire[] = [];
+  const { handler, asked } = start({ onWire: (wire) => void heard.push(wire) });
+  const memif = makeMechanism("LOCAL", MechanismType.MEMIF, { socketfile: "@in", inodeURL: "inode://4/1" });
+  const { connection } = request();
+  const first = await handler.request(
+    NetworkServiceRequest.fromPartial({ connection: { ...connection, mechanism: memif } }),
+    call,
+  );
+  assert.deepEqual(asked[0]?.mechanism_preferences[0]?.parameters, { inodeURL: "inode://4/2" });
+  assert.deepEqual(
+    heard.map(({ inSocket, outSocket, inInterface, outInterface }) => [inSocket, outSocket, inInterface, outInterface]),
+    [["@in", "@out", "", ""]],
+  );
+  await handler.request(request({ ...first, mechanism: memif }), call);
+  assert.equal(asked[1]?.connection?.mechanism?.parameters["socketfile"], "@out");
+  assert.equal(heard.length, 1, "a refresh changes nothing");
+});
+
 interface Options {
   readonly service?: string;
   readonly onWire?: (wire: Wire) => void | Promise<void>;
@@ -135,10 +154,16 @@ function grantByNext({ connection, mechanism_preferences }: NetworkServiceReques
   return Connection.fromPartial({
     ...asked,
     network_service_endpoint_name: "nse-1",
-    mechanism: asked.mechanism ?? mechanism_preferences[0],
+    mechanism: asked.mechanism ?? listening(mechanism_preferences[0]),
     context: { ip_context: { src_ip_addrs: ["10.0.0.1/32"] } },
     path: { ...path, path_segments: [...path.path_segments.slice(0, path.index + 1), ...later] },
   });
+}
+
+/** The forwarder says where it listens. */
+function listening(mechanism: Mechanism | undefined): Mechanism | undefined {
+  if (mechanism?.type !== MechanismType.MEMIF) return mechanism;
+  return { ...mechanism, parameters: { ...mechanism.parameters, socketfile: "@out" } };
 }
 
 function request(granted?: Connection): NetworkServiceRequest {

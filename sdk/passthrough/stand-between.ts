@@ -5,13 +5,14 @@
  * Does:   towards the next function: its service and labels, our own mechanism, any endpoint; towards the client: what it
  *         asked for and the addresses that the last endpoint gave
  */
-import type { ConnectionApi } from "../api.js";
+import { type ConnectionApi, MechanismType } from "../api.js";
 import type { Element } from "../chain.js";
 import type { HasNextHop } from "../elements/forward.js";
 import type { HasConnection } from "../elements/serialize.js";
 import { Connection, type Mechanism, State } from "../gen/connection.js";
 import { generateInterfaceName } from "../mechanisms/interface-name.js";
 import { kernelMechanism } from "../mechanisms/kernel.js";
+import { memifMechanism, memifParameter } from "../mechanisms/memif.js";
 import { nextSegment } from "../path.js";
 
 export interface NextFunction {
@@ -27,6 +28,8 @@ export interface NextFunction {
 export interface StandBetween extends Element<ConnectionApi, HasConnection, HasNextHop> {
   /** The interface towards the next function. */
   outInterface(connectionId: string): string;
+  /** The memif socket towards the next function; empty: it is no memif. */
+  outSocket(connectionId: string): string;
   /** Changes whenever the second interface may have been made anew. */
   generation(connectionId: string): number;
 }
@@ -61,6 +64,7 @@ export function standBetween(next: NextFunction): StandBetween {
   return {
     name: "stand-between",
     outInterface: (id) => outName(id),
+    outSocket: (id) => socketOf(granted.get(id)?.mechanism),
     generation: (id) => granted.get(id)?.generation ?? 0,
     steps: {
       async request(request, { previous }, rest) {
@@ -68,10 +72,12 @@ export function standBetween(next: NextFunction): StandBetween {
         // First, or closed before a reselect: nothing of an older grant holds.
         if (previous === undefined) granted.delete(asked.id);
         const connection = outward(asked);
-        const out = kernelMechanism({ interfaceName: outName(asked.id), netnsUrl: next.netnsUrl, unnumbered: true });
+        const out = outMechanism(asked, next.netnsUrl);
         const answer = await rest.request({ connection, mechanism_preferences: [out] }, nextHop(asked));
         const before = granted.get(asked.id);
-        const sameEndpoint = before?.endpointName === answer.network_service_endpoint_name;
+        const sameEndpoint =
+          before?.endpointName === answer.network_service_endpoint_name &&
+          socketOf(before.mechanism) === socketOf(answer.mechanism);
         granted.set(asked.id, {
           mechanism: answer.mechanism,
           endpointName: answer.network_service_endpoint_name,
@@ -95,6 +101,16 @@ export function standBetween(next: NextFunction): StandBetween {
       },
     },
   };
+}
+
+/** The kind that reaches us reaches the next function as well. */
+function outMechanism(asked: Connection, netnsUrl: string): Mechanism {
+  if (asked.mechanism?.type === MechanismType.MEMIF) return memifMechanism({ netnsUrl });
+  return kernelMechanism({ interfaceName: outName(asked.id), netnsUrl, unnumbered: true });
+}
+
+function socketOf(mechanism: Mechanism | undefined): string {
+  return mechanism?.type === MechanismType.MEMIF ? (mechanism.parameters[memifParameter.socketFile] ?? "") : "";
 }
 
 /** The same for the same connection, so that a restarted function asks for the interface it has. */

@@ -5,20 +5,25 @@
  *         made anew; aborts `closed` when the pair ends
  * Fails:  with whatever the callback throws; a new connection is then refused
  */
-import type { ConnectionApi } from "../api.js";
+import { type ConnectionApi, MechanismType } from "../api.js";
 import type { Element } from "../chain.js";
 import type { HasConnection } from "../elements/serialize.js";
 import type { HasUndo } from "../elements/undo.js";
 import type { Connection } from "../gen/connection.js";
 import { kernelParameter } from "../mechanisms/kernel.js";
+import { memifParameter } from "../mechanisms/memif.js";
 import type { StandBetween } from "./stand-between.js";
 
-/** Two interfaces of one connection; what comes in at one is to go out at the other, or not. */
+/** Two interfaces of one connection, of the kernel or both memif; what comes in at one is to go out at the other, or not. */
 export interface Wire {
-  /** Towards the client. The mesh makes it after our answer, so it may appear a moment later. */
+  /** Towards the client; empty with memif. The mesh makes it after our answer, so it may appear a moment later. */
   readonly inInterface: string;
-  /** Towards the next function; it is there already. */
+  /** Towards the next function; empty with memif. It is there already. */
   readonly outInterface: string;
+  /** memif towards the client: the socket on which the function listens. Empty with interfaces of the kernel. */
+  readonly inSocket: string;
+  /** memif towards the next function: the socket to which the function connects. Empty with interfaces of the kernel. */
+  readonly outSocket: string;
   /** As the client has it; do not change it. */
   readonly connection: Connection;
   /** Aborts when the pair is gone. */
@@ -61,9 +66,13 @@ export function tellOwnerOfWire(standBetween: StandBetween, onWire: OnWire): Wir
           }
           left(id);
           const end = new AbortController();
+          const isMemif = connection.mechanism?.type === MechanismType.MEMIF;
+          const parameters = connection.mechanism?.parameters ?? {};
           const wire: Wire = {
-            inInterface: connection.mechanism?.parameters[kernelParameter.interfaceName] ?? "",
-            outInterface: standBetween.outInterface(id),
+            inInterface: isMemif ? "" : (parameters[kernelParameter.interfaceName] ?? ""),
+            outInterface: isMemif ? "" : standBetween.outInterface(id),
+            inSocket: isMemif ? (parameters[memifParameter.socketFile] ?? "") : "",
+            outSocket: standBetween.outSocket(id),
             connection,
             closed: end.signal,
           };
