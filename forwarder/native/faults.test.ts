@@ -1,9 +1,8 @@
 /** What peers, machines and programs do to the core that they should not: others lose nothing, and nothing stays behind. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { createConnection } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -11,6 +10,7 @@ import type { PacketCore } from "./core.js";
 import { openInProcessCore } from "./in-process.js";
 import { coreProgram, openKeeperCore } from "./keeper-client.js";
 import { notBuilt, runTool, socketName } from "./testing/tool.js";
+import { pair, runTraffic, temporary } from "./testing/traffic.js";
 
 const skip = notBuilt() ?? false;
 
@@ -142,42 +142,4 @@ async function keeper(t: TestContext): Promise<PacketCore> {
   const core = await openKeeperCore({ socketPath: join(temporary(t), "keeper"), ephemeral: true });
   t.after(() => core.end());
   return core;
-}
-
-function temporary(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), "wf-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-interface Pair {
-  readonly a: string;
-  readonly b: string;
-  readonly connect: number;
-}
-
-async function pair(core: PacketCore, name: string): Promise<Pair> {
-  const [a, b] = [socketName(`${name}-a`), socketName(`${name}-b`)];
-  const memif = { kind: "memif", mode: "ethernet", role: "server" } as const;
-  const portA = await core.addPort({ ...memif, name: `${name}.a`, path: a });
-  const portB = await core.addPort({ ...memif, name: `${name}.b`, path: b });
-  return { a, b, connect: await core.setConnect({ name, portA, portB, mtuBytes: 1500 }) };
-}
-
-/** Numbered packets from a to b until it is asked whether any was lost. */
-async function runTraffic(t: TestContext, { a, b }: Pair) {
-  const sink = runTool(t, ["sink", "--socket", b, "--interval", "0.05"]);
-  await sink.until(({ up }) => up);
-  const blast = runTool(t, ["blast", "--socket", a, "--rate", "20000", "--interval", "0.05"]);
-  await blast.until(({ sent }) => sent > 100);
-  return {
-    async lostNothing(core: PacketCore, { connect }: Pair): Promise<void> {
-      const { sent } = await blast.stop();
-      const counted = () => core.board.direction(connect, "ab");
-      await sink.until(
-        ({ received }) => BigInt(received) === counted().packets && counted().packets + counted().dropFull === BigInt(sent),
-      );
-      assert.equal((await sink.stop()).doubled, 0);
-    },
-  };
 }

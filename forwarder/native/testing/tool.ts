@@ -28,9 +28,16 @@ export interface RunningTool {
   stop(): Promise<Totals>;
 }
 
-/** @param t  ends it with the test */
-export function runTool(t: { after(action: () => unknown): void }, args: readonly string[]): RunningTool {
-  const child = spawn(coreProgram(), args, { stdio: ["ignore", "pipe", "pipe"] });
+/**
+ * @param t    ends it with the test
+ * @param env  default: ours
+ */
+export function runTool(
+  t: { after(action: () => unknown): void },
+  args: readonly string[],
+  env?: NodeJS.ProcessEnv,
+): RunningTool {
+  const child = spawn(coreProgram(), args, { stdio: ["ignore", "pipe", "pipe"], env });
   const lines: Totals[] = [];
   const watchers = new Set<() => void>();
   let rest = "";
