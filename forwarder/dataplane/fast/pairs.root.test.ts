@@ -26,7 +26,7 @@ for (const payload of payloads) {
   for (const [client, endpoint] of pairs(ends, ends)) {
     for (const direct of client === "memif" && endpoint === "memif" ? [true, false] : [true]) {
       const way = direct ? "" : ", through the core";
-      test(`rows 1.6, 1.7, 1.11: ${client} to ${endpoint} on one node, payload ${payload}${way}`, { skip }, async (t) => {
+      test(`rows 1.6, 1.7, 1.10, 1.11: ${client} to ${endpoint} on one node, payload ${payload}${way}`, { skip }, async (t) => {
         const world = createWorld(t, payload);
         const plane = openPlane(t, "auto", "thread", direct);
         await plane.ensure(
