@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { freePort, keep, type Process, type Servers } from "./control-plane-processes.js";
 
 /** Its element-by-element tracing and its log cost more than its work. */
-const quiet = { INTEROP_TRACING: "off", INTEROP_LOG_LEVEL: "fatal" };
+export const withoutTraces = { INTEROP_TRACING: "off", INTEROP_LOG_LEVEL: "fatal" };
 const module = fileURLToPath(new URL("../test/interop/go", import.meta.url));
 const buildTimeoutMs = 300_000;
 const startTimeoutMs = 30_000;
@@ -44,7 +44,7 @@ export async function startGoMesh(
     const name = kind + suffix;
     const security = identitySocket === undefined ? [] : ["--mtls", "--policies"];
     const child = spawn(program, [kind, `--name=go-${name}`, "--dial-timeout=5s", ...flags, ...security], {
-      env: { ...process.env, NSM_NAME: `go-${name}`, SPIFFE_ENDPOINT_SOCKET: identitySocket, ...quiet },
+      env: { ...process.env, NSM_NAME: `go-${name}`, SPIFFE_ENDPOINT_SOCKET: identitySocket, ...withoutTraces },
       // it ends when its standard input does
       stdio: ["pipe", "pipe", "ignore"],
     });
@@ -76,8 +76,8 @@ export async function startGoMesh(
   return { url: managers[0] ?? "", servers };
 }
 
-/** What a Go server demands of a call without an identity. */
-export const plainTokenHeaders = (): Readonly<Record<string, string>> => ({
+/** What a Go server demands of a call without an identity. What is registered lives no longer than the token. */
+export const plainTokenHeaders = (lifeMs = tokenLifeMs): Readonly<Record<string, string>> => ({
   "nsm-client-token": "bench",
-  "nsm-client-token-expires": new Date(Date.now() + tokenLifeMs).toISOString(),
+  "nsm-client-token-expires": new Date(Date.now() + lifeMs).toISOString(),
 });

@@ -2,30 +2,27 @@
  * What the registry costs: Register, Find by name, service and url, and a change told to many watchers. The registry is
  * a process of its own on loopback TCP, the generator is this process.
  */
-import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
-import { createDialer, type Dialer } from "../sdk/transport/dial.js";
-import { cpuMs, percentile, residentMiB } from "./process-cost.js";
+import { createDialer } from "../sdk/transport/dial.js";
+import { cpuMs, residentMiB } from "./process-cost.js";
 import {
   call,
   type Endpoints,
   entry,
   find,
   inParallel,
-  nameOf,
   number,
   perService,
   perUrl,
   queries,
   warmUp,
 } from "./registry-entries.js";
+import { goRows } from "./registry-go.js";
 import { type RegistryProcess, startRegistry, withFolder } from "./registry-process.js";
 import type { Bench, BenchRow } from "./table.js";
 
 const workers = 8;
 /** Into which the Finds of each kind are divided. */
 const rounds = 4;
-/** Of the watchers; divides their numbers. */
-const connections = 10;
 
 interface Filled {
   readonly registry: RegistryProcess;
@@ -41,15 +38,13 @@ interface Cost {
 export const bench: Bench = {
   name: "registry",
   missing: async () => undefined,
-  async run({ quick, progress }) {
+  async run(options) {
+    const { quick, progress } = options;
     const sizes = quick ? [1_000, 5_000] : [1_000, 100_000];
     const finds = quick ? 400 : 4_000;
     const rows: BenchRow[] = [];
     for (const store of ["memory", "lmdb"] as const) rows.push(...(await lookUps(store, sizes, finds, progress)));
-    for (const watchers of quick ? [100] : [100, 1_000]) {
-      progress(`a change to ${watchers} watchers`);
-      rows.push(...(await fanOut(watchers, quick ? 10 : 40)));
-    }
+    rows.push(...(await goRows(options)));
     return { name: "registry", title: "Registry", method, rows };
   },
 };
@@ -58,7 +53,8 @@ const method = `The registry as a process of its own on loopback TCP, ${workers}
 per service and ${perUrl} per url. CPU is the user and system time of the registry's process, from /proc, divided by the
 operations. Registries of both sizes run side by side and are asked in turn (A B A B); the
 ratio of a Find is that to the same Find in the small one. lmdb is the default store: a Register is answered when
-it is on the disk. A change is one Register of an endpoint that all watchers (each a stream, on ${connections} connections) watch by name.`;
+it is on the disk. A change is one Register of an endpoint that all watchers (each a stream, 100 on a connection) watch by name.
+The registry of the Go SDK (its public chain, store memory) stands beside one of ours that holds the same, and is asked in turn with it.`;
 
 /** Registries of each size side by side, so that whatever else the machine does falls on all of them (A B A B). */
 async function lookUps(
@@ -133,55 +129,6 @@ function costRows(what: string, { cpuMs, perSecond }: Cost, first?: Cost, firstS
     },
     { what: `${what}, rate`, value: perSecond, unit: "/s" },
   ];
-}
-
-async function fanOut(count: number, changes: number): Promise<BenchRow[]> {
-  return withRegistry("memory", async (registry, endpoints) => {
-    const dialers = Array.from({ length: connections }, () => createDialer({ dialTimeoutMs: 5_000 }));
-    const ending = new AbortController();
-    const latenciesMs: number[] = [];
-    let changedMs = 0;
-    let heard = 0;
-    let wake = (): void => {};
-    const watch = async (dialer: Dialer): Promise<void> => {
-      const query = NetworkServiceEndpoint.fromPartial({ name: nameOf(0) });
-      for await (const _found of dialer.endpointRegistry(registry.url).find(query, { watch: true, signal: ending.signal })) {
-        latenciesMs.push(performance.now() - changedMs);
-        if (++heard === count) wake();
-      }
-    };
-    const change = async (i: number): Promise<void> => {
-      heard = 0;
-      const allHeard = new Promise<void>((resolve) => {
-        wake = resolve;
-      });
-      changedMs = performance.now();
-      await endpoints.register({ ...entry(0), url: `tcp://10.0.0.1:${i}` }, call());
-      await allHeard;
-    };
-    const open = new Promise<void>((resolve) => {
-      wake = resolve;
-    });
-    await endpoints.register(entry(0), call());
-    const watching = dialers.flatMap((dialer) =>
-      Array.from({ length: count / dialers.length }, () => watch(dialer).catch(() => {})),
-    );
-    await open;
-    for (let i = 0; i < 5; i++) await change(i);
-    latenciesMs.length = 0;
-    const startedCpuMs = cpuMs(registry.pid);
-    for (let i = 0; i < changes; i++) await change(i);
-    const usedMs = cpuMs(registry.pid) - startedCpuMs;
-    ending.abort();
-    await Promise.all(watching);
-    for (const dialer of dialers) dialer.close();
-    const what = `a change to ${number(count)} watchers`;
-    return [
-      { what: `${what}, p50`, value: percentile(latenciesMs, 0.5), unit: "ms" },
-      { what: `${what}, p99`, value: percentile(latenciesMs, 0.99), unit: "ms" },
-      { what: `${what}, CPU for each event delivered`, value: (usedMs * 1_000) / (changes * count), unit: "µs" },
-    ];
-  });
 }
 
 function withRegistry<T>(

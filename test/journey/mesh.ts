@@ -11,6 +11,7 @@ import { Connection } from "../../sdk/gen/connection.js";
 import { NetworkServiceRequest } from "../../sdk/gen/networkservice.js";
 import type { NetworkService } from "../../sdk/gen/registry.js";
 import { NetworkService as NetworkServiceMessage } from "../../sdk/gen/registry.js";
+import type { Identity } from "../../sdk/identity/identity.js";
 import { ownInodeUrl } from "../../sdk/linux/netns.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
 import { createLog } from "../../sdk/telemetry/log.js";
@@ -87,6 +88,8 @@ export interface MeshOptions {
   readonly names?: Readonly<Record<string, string>>;
   /** Further settings of every component. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Of clients and endpoints of the test; where the components get theirs says `env`. Default: none, and plain text. */
+  readonly identity?: Identity | undefined;
 }
 
 let ids = 0;
@@ -95,7 +98,7 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
   const folder = mkdtempSync(join(tmpdir(), "weft-j-"));
   const stopping = new AbortController();
   const { signal } = stopping;
-  const dialer = createDialer({ dialTimeoutMs: 2_000 });
+  const dialer = createDialer({ dialTimeoutMs: 2_000, identity: options.identity });
   const stops: (() => unknown)[] = [];
   t.after(async () => {
     for (const stop of stops.splice(0).reverse()) await stop();
@@ -120,6 +123,7 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
       name,
       await startNode({
         name,
+        identity: options.identity,
         joined: options.shape === "joined",
         managerName: options.names?.[name] ?? `nsmgr-${name}`,
         folder,
@@ -163,6 +167,7 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
 type Kind = "registry" | "nsmgr" | "forwarder" | "node";
 interface NodeParts {
   readonly name: string;
+  readonly identity: Identity | undefined;
   readonly joined: boolean;
   readonly managerName: string;
   readonly folder: string;
@@ -227,7 +232,7 @@ async function startNode(parts: NodeParts): Promise<MeshNode> {
     addForwarder,
     async serve(options) {
       // closed, it is gone without a word, as one that was killed
-      const quiet = { unregisterItself: false };
+      const quiet = { unregisterItself: false, identity: parts.identity };
       const serving = await serve({ services: ["service"], cidrs: ["172.16.0.0/24"], nsmgr: url, signal, ...quiet, ...options });
       stops.push(() => serving.close());
       return serving;

@@ -53,6 +53,7 @@ func runNsmgr(ctx context.Context, args []string, _ <-chan string) error {
 // runRegistry is the registry in memory, made as cmd-registry-memory is.
 func runRegistry(ctx context.Context, args []string, _ <-chan string) error {
 	s := newSettings("registry")
+	expirePeriod := s.Duration("expire-period", time.Minute, "life of an endpoint without a refresh, less the time that a Register may take")
 	if err := s.Parse(args); err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func runRegistry(ctx context.Context, args []string, _ <-chan string) error {
 	}
 	r := newRules(*s.policies)
 	server := memory.NewServer(ctx, sec.tokens,
-		memory.WithDefaultExpiration(time.Minute),
+		memory.WithDefaultExpiration(*expirePeriod),
 		memory.WithDialOptions(sec.dial...),
 		memory.WithAuthorizeNSRegistryServer(r.nsServer),
 		memory.WithAuthorizeNSERegistryServer(r.nseServer),
