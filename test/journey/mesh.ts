@@ -74,6 +74,8 @@ export interface Asked {
   readonly excludedPrefixes?: string[];
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
+  /** Of a client with an identity of its own. */
+  readonly dialer?: Dialer;
 }
 
 export interface MeshOptions {
@@ -149,7 +151,7 @@ export async function startMesh(t: TestContext, options: MeshOptions = {}): Prom
     node,
     atEnd: (stop) => void stops.push(stop),
     request: (name, asked) =>
-      dialer.connections(node(name).url).request(requestOf(asked), {
+      (asked.dialer ?? dialer).connections(node(name).url).request(requestOf(asked), {
         signal: asked.signal ?? signal,
         deadlineMs: asked.deadlineMs ?? Date.now() + 15_000,
       }),

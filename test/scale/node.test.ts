@@ -13,6 +13,7 @@ import { serveWorkloadApi } from "../../sdk/identity/workload-api-server.js";
 import { silentLog } from "../../sdk/telemetry/log.js";
 import { hourMs, testIdentity } from "../../sdk/testing/identities.js";
 import { startOtlpCollector } from "../../sdk/testing/otlp-collector.js";
+import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import { startMesh } from "../journey/mesh.js";
 import { until } from "../journey/until.js";
 import { collectable, isBack, partsOf, residentMiB, type State, stateOf } from "./process-state.js";
@@ -20,6 +21,8 @@ import { collectable, isBack, partsOf, residentMiB, type State, stateOf } from "
 const many = 2_000;
 /** Fewer than one identity may have under way: nobody is refused. */
 const atOnce = 32;
+/** Enough for all who leave to be there at once. */
+const briefMs = 5_000;
 /** Limits of upstream's charts, in MiB (row 11.3). */
 const limits: Readonly<Record<string, number>> = { registry: 260, nsmgr: 400, forwarder: 500 };
 
@@ -28,20 +31,22 @@ test("rows 11.2, 11.3, 11.4: 2,000 connections on one node with policies, metric
 }, async (t) => {
   const collector = await startOtlpCollector();
   t.after(() => collector.stop());
-  const { identity, socket } = await startIdentities(t);
+  const { identity, brief, socket } = await startIdentities(t);
   const env = { ...collectable, ...trusted(socket), ...observed(collector.endpoint) };
   const mesh = await startMesh(t, { processes: true, identity, env });
   const node = mesh.node("n1");
   const endpoint = await node.serve({ name: "nse", cidrs: ["10.0.0.0/8"] });
   const parts = partsOf(mesh);
   const live = async (): Promise<number> => (await node.connections()).length;
-  const open = async (count: number, lifetimeMs = 600_000): Promise<Connection[]> => {
+  const open = async (count: number, dialer = mesh.dialer): Promise<Connection[]> => {
     const made: Connection[] = [];
     await inParallel(count, atOnce, async (i) => {
-      made.push(await mesh.request("n1", { service: "service", client: `client-${i}`, lifetimeMs }));
+      made.push(await mesh.request("n1", { service: "service", client: `client-${i}`, dialer }));
     });
     return made;
   };
+  const leaving = createDialer({ dialTimeoutMs: 2_000, identity: brief });
+  t.after(() => leaving.close());
   const close = (made: readonly Connection[]): Promise<void> =>
     inParallel(made.length, atOnce, async (i) => mesh.close("n1", made[i] ?? assert.fail()));
   // compilers and heaps get their size
@@ -54,7 +59,7 @@ test("rows 11.2, 11.3, 11.4: 2,000 connections on one node with policies, metric
       `row 11.2: ${lasting} clients, ${2 * lasting} at the peak: all connect, those that do not refresh go`,
       async () => {
         const stay = await open(lasting);
-        const leave = await open(lasting, 4_000);
+        const leave = await open(lasting, leaving);
         assert.equal(new Set([...stay, ...leave].map(({ id }) => id)).size, 2 * lasting);
         await until("those that time out have gone", async () => (await live()) === lasting);
         await close(stay);
@@ -67,7 +72,7 @@ test("rows 11.2, 11.3, 11.4: 2,000 connections on one node with policies, metric
     "rows 11.2, 11.3: 2,000 connections: a monitor tells of all, each part stays below the limits of NSM's charts",
     async () => {
       const made = await open(many);
-      await until("a monitor tells of all", async () => (await live()) === many);
+      assert.equal(await told(mesh.dialer, node.url, many), many, "a monitor tells of all");
       for (const [name, pid] of parts) assert.ok(residentMiB(pid) < (limits[name] ?? 0), `${name}: ${residentMiB(pid)} MiB`);
       await close(made);
       await until("all have gone", async () => (await live()) === 0);
@@ -80,8 +85,35 @@ test("rows 11.2, 11.3, 11.4: 2,000 connections on one node with policies, metric
   });
 });
 
-/** A Workload API that knows every component by the name it was started with, and an identity for the test's own clients. */
-async function startIdentities(t: TestContext): Promise<{ readonly identity: Identity; readonly socket: string }> {
+/** How many connections a monitor tells of, which it does in several messages; at most so many are waited for. */
+async function told(dialer: Dialer, url: string, count: number): Promise<number> {
+  const ids = new Set<string>();
+  const leave = new AbortController();
+  const late = setTimeout(() => leave.abort(), 20_000);
+  try {
+    for await (const { connections } of dialer.monitor(url, { path_segments: [], network_services: [] }, leave.signal)) {
+      for (const id of Object.keys(connections)) ids.add(id);
+      if (ids.size >= count) break;
+    }
+  } catch (error) {
+    if (!leave.signal.aborted) throw error;
+  } finally {
+    clearTimeout(late);
+    leave.abort();
+  }
+  return ids.size;
+}
+
+interface Identities {
+  /** Of the test's own clients. */
+  readonly identity: Identity;
+  /** The same with tokens that end soon: so does what is not refreshed. */
+  readonly brief: Identity;
+  readonly socket: string;
+}
+
+/** A Workload API that knows every component by the name it was started with. */
+async function startIdentities(t: TestContext): Promise<Identities> {
   const authority = await createAuthority("weft.test", { lifetimeMs: hourMs });
   const folder = await mkdtemp(join(tmpdir(), "weft-s-"));
   const ending = new AbortController();
@@ -98,16 +130,20 @@ async function startIdentities(t: TestContext): Promise<{ readonly identity: Ide
     await agent.close();
     await rm(folder, { recursive: true, force: true });
   });
-  return { identity: await testIdentity(authority, "/clients"), socket: agent.url };
+  return {
+    identity: await testIdentity(authority, "/clients"),
+    brief: await testIdentity(authority, "/clients", { maxTokenLifetimeMs: briefMs }),
+    socket: agent.url,
+  };
 }
 
 function nameOf(pid: number): string {
   return /(?:^|\0)NSM_NAME=([^\0]+)/.exec(readFileSync(`/proc/${pid}/environ`, "utf8"))?.[1] ?? "registry";
 }
 
-/** Mutual TLS, tokens and the policies that come with them. */
+/** Mutual TLS, tokens and the policies that come with them. The clients also ask when the node is ready, as operators may. */
 function trusted(socket: string): Record<string, string> {
-  return { WEFT_INSECURE: "false", SPIFFE_ENDPOINT_SOCKET: socket };
+  return { WEFT_INSECURE: "false", SPIFFE_ENDPOINT_SOCKET: socket, WEFT_OPERATORS: "spiffe://weft.test/clients" };
 }
 
 /** Everything that watches a component. */
