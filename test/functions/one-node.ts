@@ -20,11 +20,10 @@ export interface OneNode {
   start(kind: WorkloadKind, name: string, netns: TestNetns, env: Readonly<Record<string, string>>): Promise<RunningWorkload>;
 }
 
-/** @param env  further settings of the node's components */
-export async function startOneNode(t: CleanUp, env: Readonly<Record<string, string>> = {}): Promise<OneNode> {
+export async function startOneNode(t: CleanUp): Promise<OneNode> {
   const folder = mkdtempSync(join(tmpdir(), "wt-fn-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const domain = await startDomain({ dataplane: "kernel", env });
+  const domain = await startDomain({ dataplane: "kernel" });
   t.after(() => domain.stop());
   const common = { NSM_CONNECT_TO: domain.nodes[0].url, WEFT_INSECURE: "true", NSM_LOG_LEVEL: "error" };
   return {
