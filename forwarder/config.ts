@@ -80,7 +80,7 @@ export const forwarderSettings = {
     "WEFT_PATH_MTU_INTERVAL",
     durationMs,
     "how often the largest packet that reaches each other node is measured; 0s = never, only the MTU of the own link counts",
-    { default: "10s" },
+    { default: "2s" },
   ),
   mechanismPriority: setting(
     "NSM_MECHANISM_PRIORITY",

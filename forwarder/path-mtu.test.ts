@@ -46,3 +46,46 @@ test("row 1.24: a path that has changed refreshes its connections and no others;
   assert.deepEqual(asked(), []);
   following.stop();
 });
+
+test("row 1.24: a link that changes is measured at once: what was built for a larger one is refreshed, also where nobody answers echoes", async () => {
+  const hub = createMonitorHub();
+  const show = (MTU: number): void => hub.publish(Connection.fromPartial({ id: "c2", context: { MTU } }));
+  const asked = (): boolean => hub.get("c2")?.state === State.REFRESH_REQUESTED;
+  let linkMtuBytes = 1500;
+  let answered: number | undefined = 1500;
+  let measurements = 0;
+  const port = { kind: "vxlan", vni: 1, udpPort: 4789, localAddress: "10.0.0.1", remoteAddress: "10.0.0.2" };
+  const list = [{ id: "c2", client: { kind: "noop", mechanism: "NOOP" }, endpoint: port }] as unknown as CrossConnect[];
+  const following = followPathMtus({
+    dataPlane: { list: () => list, underlayMtuBytes: async () => linkMtuBytes },
+    measure: async () => {
+      measurements += 1;
+      return answered;
+    },
+    hub,
+    clock: manualClock(),
+    intervalMs: 2_000,
+    log: silentLog,
+  });
+  show(1450);
+  // before it was ever measured
+  linkMtuBytes = answered = 1400;
+  await following.linkChanged();
+  assert.ok(asked(), "built for 1500");
+  show(1350);
+  await following.linkChanged();
+  assert.equal(measurements, 1, "another link has changed");
+  assert.ok(!asked());
+  linkMtuBytes = 1300;
+  answered = undefined;
+  await following.linkChanged();
+  assert.ok(asked());
+  assert.equal(following.of("10.0.0.2"), 1300);
+  show(1250);
+  await following.measure();
+  assert.ok(!asked());
+  assert.equal(following.of("10.0.0.2"), 1300, "no answer says nothing new");
+  following.stop();
+  await following.measure();
+  assert.equal(measurements, 3);
+});

@@ -23,10 +23,11 @@ import { forwarderChain } from "./chain.js";
 import type { ForwarderConfig } from "./config.js";
 import { type Connections, createConnections } from "./connections.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
+import { followPaths } from "./follow-paths.js";
 import { mechanismKinds } from "./mechanism-kinds.js";
 import type { KeyRotation } from "./mechanisms/wireguard-rotation.js";
 import { openDataPlane } from "./open-data-plane.js";
-import { type FollowPathMtus, followPathMtus, type PathMtus } from "./path-mtu.js";
+import type { PathMtus } from "./path-mtu.js";
 import { capabilityTable, inspectForwarder } from "./report.js";
 import { restoreConnections } from "./restore.js";
 import { tunnelAddressOf } from "./tunnel-address.js";
@@ -233,24 +234,6 @@ async function createHandler(
     });
   }
   return handler;
-}
-
-/** How long an echo of another node may take. */
-const pathTimeoutMs = 500;
-
-function followPaths(
-  parts: Pick<Parts, "dataPlane" | "hub" | "clock" | "log">,
-  intervalMs: number,
-  signal: AbortSignal,
-): FollowPathMtus | undefined {
-  // A path is measured through the kernel: not where tunnels do not pass it.
-  const { name, tunnelAddress } = parts.dataPlane;
-  if (intervalMs === 0 || name === "none" || tunnelAddress !== undefined) return undefined;
-  const measure: Parameters<typeof followPathMtus>[0]["measure"] = async (path) => {
-    const { measurePathMtu } = await import("../sdk/linux/path-mtu.js");
-    return await measurePathMtu({ ...path, timeoutMs: pathTimeoutMs, signal });
-  };
-  return followPathMtus({ ...parts, measure, intervalMs });
 }
 
 /** Registers in the background: the manager may come up after us. */

@@ -28,7 +28,7 @@ export function ownTunnelMtu(
   };
   return async (remoteAddress) => {
     const path = remoteAddress === undefined ? undefined : pathMtus?.of(remoteAddress);
-    const link = await ofLink();
-    return path === undefined ? link : Math.min(link, tunnelMtuBytes(type, path, tunnelAddress));
+    // measured through the link as it is: newer than what is remembered of that
+    return path === undefined ? await ofLink() : tunnelMtuBytes(type, path, tunnelAddress);
   };
 }

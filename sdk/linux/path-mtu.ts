@@ -40,6 +40,12 @@ export async function measurePathMtu(options: PathMtuOptions): Promise<number | 
     undefined;
   // As a rule nothing has changed: then one packet is enough.
   if (await passes(linkMtuBytes)) return linkMtuBytes;
-  const answers = await Promise.all(tried.map(passes));
-  return tried.find((_, index) => answers[index]);
+  const largest = async (candidates: readonly number[]): Promise<number | undefined> => {
+    const answers = await Promise.all(candidates.map(passes));
+    return candidates.find((_, index) => answers[index]);
+  };
+  const found = await largest(tried);
+  // A single packet may be lost for other reasons: what is larger has one more chance.
+  const larger = tried.filter((size) => size > (found ?? Number.POSITIVE_INFINITY));
+  return (await largest(larger)) ?? found;
 }
