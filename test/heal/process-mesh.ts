@@ -8,16 +8,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type ClientConnection, type ConnectOptions, connect } from "../../sdk/client/connect.js";
-import { addAddress } from "../../sdk/linux/netlink/addresses.js";
-import { parsePrefix } from "../../sdk/linux/netlink/ip-address.js";
-import { createVeth, getLink, setLink } from "../../sdk/linux/netlink/links.js";
-import { randomMac } from "../../sdk/linux/netlink/mac-address.js";
-import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
-import { createNamedNetns, deleteNamedNetns, openNetns } from "../../sdk/linux/netns.js";
+import { createNamedNetns, deleteNamedNetns } from "../../sdk/linux/netns.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
 import { until } from "../../sdk/testing/until.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import { type ComponentProcess, componentProcess } from "./processes.js";
+import { giveUnderlay, setUpLoopback, tunnelAddress } from "./underlay.js";
 
 export interface MeshNode {
   readonly name: string;
@@ -32,6 +28,8 @@ export interface ProcessMesh {
   readonly dialer: Dialer;
   /** Namespaces of the nodes. */
   readonly hosts: readonly string[];
+  /** Namespace of the switch between them: a port for each node, "port1" …. Empty: there is none. */
+  readonly switchNetns: string;
   /** An endpoint in a pod of its own (a namespace with the kernel data plane), started. */
   endpoint(
     node: number,
@@ -60,12 +58,18 @@ export interface MeshOptions {
   readonly program?: string;
   /** Manager and forwarder of each node are one process, `weft node`: `nsmgr` and `forwarder` are the same then. */
   readonly joined?: boolean;
+  /** IP version of the tunnels' addresses; default 4. */
+  readonly tunnels?: 4 | 6;
+  /** The nodes' cables end in a switch. */
+  readonly switched?: boolean;
+  /** Of forwarders; default 500ms. */
+  readonly pathMtuInterval?: string;
 }
 
 let count = 0;
 
 export async function startProcessMesh(t: TestContext, options: MeshOptions): Promise<ProcessMesh> {
-  const { nodes: nodeCount, dataplane, program, joined = false } = options;
+  const { nodes: nodeCount, dataplane, program, joined = false, tunnels = 4, pathMtuInterval = "500ms" } = options;
   const label = `wt-heal-${process.pid}-${++count}`;
   const folder = mkdtempSync(join(tmpdir(), "wt-heal-"));
   const dialer = createDialer({ dialTimeoutMs: 2_000 });
@@ -105,10 +109,22 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
     }),
   );
   const hosts = Array.from({ length: nodeCount }, (_, index) => netnsOf(`n${index + 1}`));
-  if (dataplane === "kernel") giveUnderlay(hosts);
+  const switchNetns = options.switched === true ? netnsOf("switch") : "";
+  if (dataplane === "kernel") giveUnderlay(hosts, switchNetns);
   const nodes: MeshNode[] = [];
   for (const [index, host] of hosts.entries()) {
-    const node = await nodeProcesses({ index, netns: host, dataplane, folder, registryUrl, dialer, program, joined });
+    const node = await nodeProcesses({
+      index,
+      netns: host,
+      dataplane,
+      folder,
+      registryUrl,
+      dialer,
+      program,
+      joined,
+      tunnels,
+      pathMtuInterval,
+    });
     await started(node.nsmgr);
     if (!joined) await started(node.forwarder);
     const serves = async (): Promise<boolean> =>
@@ -126,6 +142,7 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
     nodes,
     dialer,
     hosts,
+    switchNetns,
     async endpoint(node, name, service, cidrs, labels = {}, place = name) {
       const netns = netnsOf(place);
       const listenOn = `unix://${folder}/${place}.sock`;
@@ -157,7 +174,14 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
     },
     async anotherForwarder(node) {
       const { name, url: managerUrl } = nodeAt(node);
-      const place = { netns: hosts[node] ?? "", underlay: `198.18.77.${node + 1}`, folder, dataplane, dialer };
+      const place = {
+        netns: hosts[node] ?? "",
+        underlay: tunnelAddress(node, tunnels),
+        folder,
+        pathMtuInterval,
+        dataplane,
+        dialer,
+      };
       return await started(forwarderProcess({ ...place, name: `forwarder-${node + 1}b`, node: name, managerUrl }));
     },
     removePod(netns) {
@@ -176,6 +200,8 @@ interface NodeParts {
   readonly dialer: Dialer;
   readonly program: string | undefined;
   readonly joined: boolean;
+  readonly tunnels: 4 | 6;
+  readonly pathMtuInterval: string;
 }
 
 interface ForwarderParts {
@@ -183,6 +209,7 @@ interface ForwarderParts {
   readonly node: string;
   readonly managerUrl: string;
   readonly underlay: string;
+  readonly pathMtuInterval: string;
   readonly dataplane: "none" | "kernel";
   readonly netns: string;
   readonly folder: string;
@@ -190,7 +217,15 @@ interface ForwarderParts {
   readonly program?: string | undefined;
 }
 
-function forwarderProcess({ name, node, managerUrl, underlay, dataplane, ...place }: ForwarderParts): ComponentProcess {
+function forwarderProcess({
+  name,
+  node,
+  managerUrl,
+  underlay,
+  pathMtuInterval,
+  dataplane,
+  ...place
+}: ForwarderParts): ComponentProcess {
   const { netns, folder, dialer, program } = place;
   return componentProcess({
     name,
@@ -200,7 +235,7 @@ function forwarderProcess({ name, node, managerUrl, underlay, dataplane, ...plac
       NSM_CONNECT_TO: managerUrl,
       NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
       WEFT_DATAPLANE: dataplane,
-      WEFT_PATH_MTU_INTERVAL: "500ms",
+      WEFT_PATH_MTU_INTERVAL: pathMtuInterval,
       WEFT_STATE_DIR: `${folder}/${name}`,
       NODE_NAME: node,
     },
@@ -211,11 +246,11 @@ function forwarderProcess({ name, node, managerUrl, underlay, dataplane, ...plac
 }
 
 async function nodeProcesses(parts: NodeParts): Promise<MeshNode> {
-  const { index, netns, dataplane, folder, registryUrl, dialer, program, joined } = parts;
+  const { index, netns, dataplane, folder, registryUrl, dialer, program, joined, tunnels, pathMtuInterval } = parts;
   const name = `node-${index + 1}`;
   const url = `unix://${folder}/${name}.sock`;
-  const underlay = `198.18.77.${index + 1}`;
-  const address = dataplane === "kernel" ? `${underlay}:5001` : `127.0.0.1:${await freePort()}`;
+  const underlay = tunnelAddress(index, tunnels);
+  const address = dataplane === "kernel" ? `${tunnelAddress(index, 4)}:5001` : `127.0.0.1:${await freePort()}`;
   const forwarderName = `forwarder-${index + 1}`;
   const ofForwarder = {
     WEFT_FORWARDER_NAME: forwarderName,
@@ -240,6 +275,7 @@ async function nodeProcesses(parts: NodeParts): Promise<MeshNode> {
     node: name,
     managerUrl: url,
     underlay,
+    pathMtuInterval,
     dataplane,
     netns,
     folder,
@@ -247,39 +283,6 @@ async function nodeProcesses(parts: NodeParts): Promise<MeshNode> {
     program,
   });
   return { name, url, nsmgr, forwarder };
-}
-
-function setUpLoopback(netns: string): void {
-  withSocket(netns, (socket) => socket.perform([setLink(1, { up: true })]));
-}
-
-/** Each node has eth0 with an underlay address: two nodes are joined by one cable, a single node has both its ends. */
-function giveUnderlay(hosts: readonly string[]): void {
-  const [one = "", other = one] = hosts;
-  const end = (netns: string, name: string) => ({ netns: openNetns(netns), name, macAddress: randomMac(), mtuBytes: 1_500 });
-  const ends = [end(one, "eth0"), end(other, one === other ? "eth0-peer" : "eth0")] as const;
-  withSocket(one, (socket) => socket.perform([createVeth(...ends)]));
-  for (const { netns } of ends) netns.close();
-  for (const [index, netns] of hosts.entries()) {
-    withSocket(netns, (socket) => {
-      const link = getLink(socket, "eth0");
-      if (link === undefined) throw new Error(`no eth0 in ${netns}`);
-      socket.perform([addAddress(link.index, parsePrefix(`198.18.77.${index + 1}/24`)), setLink(link.index, { up: true })]);
-      const peer = getLink(socket, "eth0-peer");
-      if (peer !== undefined) socket.perform([setLink(peer.index, { up: true })]);
-    });
-  }
-}
-
-function withSocket(netns: string, run: (socket: ReturnType<typeof openNetlinkSocket>) => void): void {
-  const handle = openNetns(netns);
-  const socket = openNetlinkSocket(handle);
-  try {
-    run(socket);
-  } finally {
-    socket.close();
-    handle.close();
-  }
 }
 
 /** A port nobody listens on just now. */
