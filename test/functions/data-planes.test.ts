@@ -46,8 +46,8 @@ test("row 1.6, row 2.6: memif goes to the forwarder that can build it, also afte
   });
   assert.equal(forwarderOf(connection), "forwarder-fast-node-1");
   await connection.close();
-  assert.equal(echo.connections.length, 0);
-  assert.deepEqual(await held(fast), []);
+  await until("the endpoint to let go", () => echo.connections.length === 0);
+  await until("the forwarder to hold nothing", async () => (await held(fast)).length === 0);
 });
 
 test("row 2.5: a label of the request names the forwarder; without it the first that fits builds an interface", async (context) => {
@@ -104,9 +104,9 @@ test("row 2.6: a forwarder that cannot keep a limit says so after the endpoint h
     assert.deepEqual(interfaces(client), ["nsm-1"]);
     assert.deepEqual(await held(kernel), []);
     await connection.close();
-    assert.equal(endpoint.connections.length, 0);
+    await until("the endpoint to let go", () => endpoint.connections.length === 0);
     for (const netns of [client, server]) await until(`${netns.name} to be empty`, () => interfaces(netns).length === 0);
-    assert.deepEqual(await held(fast), []);
+    await until("the forwarder to hold nothing", async () => (await held(fast)).length === 0);
   }
 });
 
@@ -131,8 +131,9 @@ test("rows 1.8, 2.6: between nodes each manager finds the forwarder that fits; t
   for (const kernel of [near.forwarder, far.forwarder]) assert.deepEqual(await heldBy(domain.dialer, kernel), []);
   for (const fast of [nearFast, farFast]) assert.notDeepEqual(await heldBy(domain.dialer, fast), []);
   await connection.close();
-  assert.equal(echo.connections.length, 0);
-  for (const fast of [nearFast, farFast]) assert.deepEqual(await heldBy(domain.dialer, fast), []);
+  await until("the endpoint to let go", () => echo.connections.length === 0);
+  for (const fast of [nearFast, farFast])
+    await until(`${fast.name} to hold nothing`, async () => (await heldBy(domain.dialer, fast)).length === 0);
 });
 
 /** What a forwarder holds: its connections and what it has made for them. */

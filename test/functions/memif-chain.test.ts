@@ -10,6 +10,7 @@ import { addressesOf, socketArgs } from "../../cli/fast/workloads.js";
 import { notBuilt, runTool } from "../../forwarder/native/testing/tool.js";
 import { MechanismType } from "../../sdk/api.js";
 import type { ClientConnection } from "../../sdk/client/connect.js";
+import type { Serving } from "../../sdk/endpoint/serve.js";
 import { NetworkService } from "../../sdk/gen/registry.js";
 import type { Passthrough, Wire } from "../../sdk/passthrough/passthrough.js";
 import { type CleanUp, cleanUp } from "../../sdk/testing/cleanup.js";
@@ -59,7 +60,8 @@ for (const direct of [true, false]) {
     assert.equal(wires.length, names.length);
     await connection.close();
     await until("every wire to end", () => wires.every(({ closed }) => closed.aborted));
-    assert.equal(endpoint.connections.length + functions.flatMap((each) => each.wires).length, 0);
+    await until("the endpoint to let go", () => endpoint.connections.length === 0);
+    assert.equal(functions.flatMap((each) => each.wires).length, 0);
   });
 }
 
@@ -89,6 +91,41 @@ test("row 1.7: a memif function between memif or an interface and an endpoint wi
   await until("the same from an interface", () => netnsPings(client, own, other));
   await plain.close();
   for (const netns of [client, server]) await until(`${netns.name} to be empty`, () => interfaces(netns).length === 0);
+});
+
+test("rows 1.6, 2.9: the endpoint behind a memif function leaves: the function stays, and frames pass to the other endpoint", {
+  skip,
+}, async (context) => {
+  const t = cleanUp(context);
+  const program = buildWire(t);
+  const domain = await startDomain({ dataplane: "fast", env: { WEFT_CORE_HOST: "thread" } });
+  t.after(() => domain.stop());
+  const [node] = domain.nodes;
+  const signal = new AbortController().signal;
+  await domain.dialer.serviceRegistry(node.url).register(chainOf(["first", "echo"]), { signal });
+  const mechanisms = [MechanismType.MEMIF];
+  const hop = await node.passthrough({
+    ...{ name: "first", services: ["chain"], labels: { app: "first" }, mechanisms, signal },
+    onConnection: (wire) => runWire(t, program, wire),
+  });
+  const endpoints = new Map<string, Serving>();
+  for (const name of ["echo-1", "echo-2"]) {
+    const endpoint = await node.serve({
+      ...{ name, services: ["chain"], labels: { app: "echo" }, cidrs: [["172.16.9.0/28"]], mechanisms, signal },
+      onConnection: ({ connection }) => void runTool(t, ["echo", "--server", ...socketArgs(connection)]),
+    });
+    endpoints.set(name, endpoint);
+  }
+  const connection = await node.connect({ url: "memif://chain", liveness: false, connectTimeoutMs: 30_000, signal });
+  const lastHop = (): string => connection.connection.path?.path_segments.at(-1)?.name ?? "";
+  await until("frames to pass", () => pings(t, connection));
+  const before = lastHop();
+  await endpoints.get(before)?.close();
+  await until("the connection to go to the other endpoint", () => lastHop() !== before && lastHop().startsWith("echo-"));
+  await until("frames to pass again", () => pings(t, connection));
+  assert.equal(hop.wires.length, 1);
+  await connection.close();
+  await until("the function to let go", () => hop.wires.length === 0);
 });
 
 async function pings(t: CleanUp, { connection }: ClientConnection, ...more: string[]): Promise<boolean> {
@@ -127,8 +164,19 @@ function buildWire(t: CleanUp): string {
   return program;
 }
 
-function runWire(t: CleanUp, program: string, { inSocket, outSocket, closed }: Wire): void {
+/** Starts it again when it ends before its wire: the one before it may still hold the socket. */
+function runWire(t: CleanUp, program: string, wire: Wire): void {
+  const { inSocket, outSocket, closed } = wire;
   const child = spawn(program, [inSocket, outSocket], { stdio: "ignore" });
-  closed.addEventListener("abort", () => child.kill());
-  t.after(() => child.kill());
+  const end = (): void => void child.kill();
+  let over = false;
+  child.once("exit", () => {
+    closed.removeEventListener("abort", end);
+    if (!closed.aborted && !over) runWire(t, program, wire);
+  });
+  closed.addEventListener("abort", end);
+  t.after(() => {
+    over = true;
+    end();
+  });
 }
