@@ -27,8 +27,8 @@ export interface PaceOptions {
  * together, and what is not finished when its caller leaves was built in vain. New ones that wait for a dead one leave room for
  * those that heal.
  */
-const defaultMaxUnderWay = 16;
-const defaultMaxNew = 8;
+const defaultMaxUnderWay = 24;
+const defaultMaxNew = 12;
 /** How much the last building says about the next one; none is taken to need longer than the most, in milliseconds. */
 const weightOfLast = 0.2;
 const mostMs = 2_000;
