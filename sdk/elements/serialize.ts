@@ -146,6 +146,7 @@ export function serialize(options: SerializeOptions): Serialize {
     const { stored, onward } = entry;
     if (stored === undefined || onward === undefined) return;
     log.info(`closing the connection: ${reason}`, { connectionId: entry.id });
+    entry.owner = undefined;
     await closeStored(entry, stored, onward, undefined);
   }
 
