@@ -24,7 +24,10 @@ const eagerMs = 10;
 const calmMs = 200;
 const eagerForMs = 5_000;
 
-/** Resolves when the wire has closed, or with the signal. Never rejects. Call it without waiting: the client's interface is made after our answer. */
+/**
+ * For interfaces of the kernel: links of memif come up again by themselves. Resolves when the wire has closed, or with the signal.
+ * Never rejects. Call it without waiting: the client's interface is made after our answer.
+ */
 export async function followWire(wire: Wire, options: FollowWireOptions): Promise<void> {
   const signal = options.signal === undefined ? wire.closed : AbortSignal.any([options.signal, wire.closed]);
   const own = options.netns === undefined ? openOwnNetns() : undefined;
