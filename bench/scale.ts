@@ -20,7 +20,8 @@ before; growth is resident memory less that before, both after a forced collecti
     endpointRows,
     `Two registries (store lmdb, on loopback TCP) are asked in turn (A B A B), 8 at once: one with 100,000 endpoints, registered over the
 wire, and one that was started with a store of 1,000,000, of 10 per service and 100 per url. In the end everything is
-unregistered over the wire; an empty registry has had the same warm-up.`,
+unregistered over the wire; an empty registry has had the same warm-up. Own memory is without the pages of mapped files: lmdb keeps its
+file as large as it was, for new entries, and the kernel takes its pages back when it wants their room.`,
   ),
   part(
     "managers",
