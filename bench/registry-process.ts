@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { residentMiB } from "./process-cost.js";
+import { cpuMs, residentMiB } from "./process-cost.js";
 
 export interface RegistryProcess {
   readonly pid: number;
@@ -33,8 +33,11 @@ export interface RegistryOptions {
 
 const weft = fileURLToPath(new URL("../scripts/weft.mjs", import.meta.url));
 const collect = fileURLToPath(new URL("collect-on-signal.mjs", import.meta.url));
-/** Time for a collection of a large heap. */
+/** Time for a collection; that of a large heap takes several. */
 const collectionMs = 2_000;
+const mostCollections = 20;
+/** CPU time of a process with nothing to do, in that time. */
+const idleMs = 100;
 
 export async function startRegistry(options: RegistryOptions): Promise<RegistryProcess> {
   const { store, folder, listenOn = "tcp://127.0.0.1:0", expirePeriod = "1h", env = {} } = options;
@@ -64,7 +67,7 @@ export async function startRegistry(options: RegistryOptions): Promise<RegistryP
       async collected() {
         for (let round = 0; round < 2; round++) {
           process.kill(pid, "SIGHUP");
-          await new Promise((resolve) => setTimeout(resolve, collectionMs));
+          await isQuiet(pid);
         }
         return residentMiB(pid);
       },
@@ -73,6 +76,15 @@ export async function startRegistry(options: RegistryOptions): Promise<RegistryP
     };
   }
   throw new Error(`the registry did not start:\n${lines.join("\n")}`);
+}
+
+/** Waits until a process has done its work. */
+async function isQuiet(pid: number): Promise<void> {
+  for (let i = 0; i < mostCollections; i++) {
+    const usedMs = cpuMs(pid);
+    await new Promise((resolve) => setTimeout(resolve, collectionMs));
+    if (cpuMs(pid) - usedMs <= idleMs) return;
+  }
 }
 
 /** A folder for the time of some work. */

@@ -9,6 +9,8 @@ import { type RegistryProcess, startRegistry, withFolder } from "../registry-pro
 import type { BenchOptions, BenchRow } from "../table.js";
 
 const filler = fileURLToPath(new URL("fill-store.ts", import.meta.url));
+/** A forced collection of so many entries takes seconds on a busy machine, and nothing is answered meanwhile. */
+const dialTimeoutMs = 60_000;
 /** Many, so that writes of the store are put together. */
 const loaders = 256;
 /** Registered over the wire on top of those that were there at the start. */
@@ -26,7 +28,7 @@ interface Filled {
 
 export function endpointRows({ quick, progress }: BenchOptions): Promise<BenchRow[]> {
   const [fewer, many] = quick ? [1_000, 10_000] : [100_000, 1_000_000];
-  const dialer = createDialer({ dialTimeoutMs: 5_000 });
+  const dialer = createDialer({ dialTimeoutMs });
   const running: RegistryProcess[] = [];
   const start = async (folder: string): Promise<RegistryProcess> => {
     const registry = await startRegistry({ store: "lmdb", folder });
@@ -144,6 +146,6 @@ async function emptied(
 
 /** A large heap is given back in steps. */
 async function ownMiB(registry: RegistryProcess): Promise<number> {
-  for (let round = 0; round < 3; round++) await registry.collected();
+  for (let round = 0; round < 2; round++) await registry.collected();
   return anonymousMiB(registry.pid);
 }
