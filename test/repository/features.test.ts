@@ -65,6 +65,7 @@ const rows: Record<string, string> = {
   "7.6": "whole system restart",
   "7.7": "data path cut",
   "7.8": "control plane lost, data path alive",
+  "7.12": "repeated restarts",
   "7.13": "VPP dies",
   "7.14": "liveness check of the user",
   "7.15": "reselect only when needed",
@@ -73,6 +74,9 @@ const rows: Record<string, string> = {
   "10.3": "Prometheus scrape",
   "10.6": "log level while running",
   "10.8": "health",
+  "11.1": "soak",
+  "11.2": "many clients on one node",
+  "11.3": "footprints",
   "11.4": "no leaks",
 };
 
