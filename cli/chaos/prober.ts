@@ -70,6 +70,8 @@ interface Stream {
   end: FarEnd | undefined;
   /** The way of a second interface: taken when an answer has come by it. */
   next: FarEnd | undefined;
+  /** The way it has left: it stands for a while, and is not gone back to. */
+  left: FarEnd["far"] | undefined;
   startMs: number | undefined;
 }
 interface Pod {
@@ -126,6 +128,7 @@ function openPod({ netns, streams }: ProbePlan["pods"][number], all: Stream[]): 
       socket: sockets[family],
       end: undefined,
       next: undefined,
+      left: undefined,
       startMs: undefined,
     };
   });
@@ -153,6 +156,7 @@ function read(pod: Pod, all: readonly Stream[]): void {
       if (stream === undefined) return;
       if (sequence !== trialSequence) stream.tally.answer(sequence);
       else if (stream.next !== undefined) {
+        stream.left = stream.end?.far;
         stream.end = stream.next;
         stream.next = undefined;
       }
@@ -189,9 +193,12 @@ function follow(stream: Stream, ends: readonly FarEnd[]): void {
   if (!ends.some(isCurrent)) {
     [stream.end] = ends;
     stream.next = undefined;
+    stream.left = undefined;
     return;
   }
-  stream.next = ends.find((end) => !isCurrent(end));
+  const wasLeft = ({ far }: FarEnd): boolean => stream.left !== undefined && formatAddress(far) === formatAddress(stream.left);
+  if (!ends.some(wasLeft)) stream.left = undefined;
+  stream.next = ends.find((end) => !isCurrent(end) && !wasLeft(end));
   if (stream.next !== undefined) stream.socket.send(stream.number, trialSequence, stream.next.far);
 }
 
