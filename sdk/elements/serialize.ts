@@ -2,8 +2,8 @@
  * serialize — one thing at a time for each connection, and the memory of what it was last.
  * Adds:   context.previous (the connection as last answered; undefined on a first request) and context.events, by which
  *         anything in this process closes or changes the connection, in the same queue
- * Does:   a failed first request leaves nothing, nor does one whose answer nobody took; a failed refresh keeps what was; Close uses the last stored connection,
- *         outlives its caller and is bounded in time; a reselect first closes what it replaces
+ * Does:   a failed first request leaves nothing, nor does one whose answer nobody took; a failed refresh keeps what was; Close
+ *         uses the last stored connection, outlives its caller and is bounded in time; a reselect first closes what it replaces
  * Fails:  RESOURCE_EXHAUSTED when too many calls wait for one connection; the caller's abort reason when it leaves the queue;
  *         what the ownership says, when the connection is somebody else's: such a call neither waits nor changes anything
  */
@@ -18,6 +18,7 @@ import type { Log } from "../telemetry/log.js";
 import { timestampMs } from "../timestamp.js";
 import { createCallerIds } from "./caller-ids.js";
 import { withinTime } from "./time-limit.js";
+import { withTokensOf } from "./with-tokens-of.js";
 
 export interface HasConnection {
   /** The connection in our own terms as it was after the last success; undefined on a first request. */
@@ -73,8 +74,8 @@ interface Entry {
   owner: string | undefined;
   /** The way onward, free of the call it came with; undefined for a restored connection nobody has asked for yet. */
   onward: Onward | undefined;
-  /** How often it was requested with success. */
-  answers: number;
+  /** Number of the newest answer of ours, over all connections. */
+  answer: number;
   busy: boolean;
   /** Of a former run, for the case that the call under way fails. */
   spare: (() => void) | undefined;
@@ -89,6 +90,7 @@ export function serialize(options: SerializeOptions): Serialize {
   const { log, closeTimeoutMs = 15_000, ownership } = options;
   const entries = new Map<string, Entry>();
   const callerIds = createCallerIds();
+  let answers = 0;
   for (const connection of options.restored ?? []) restore(connection);
 
   function restore(connection: Connection, onLater: () => void = () => {}): boolean {
@@ -154,12 +156,18 @@ export function serialize(options: SerializeOptions): Serialize {
   function closeLater(entry: Entry, reason: string, answer?: number): void {
     if (entry.stored === undefined) return;
     const close = async (): Promise<void> => {
-      if (answer === undefined || entry.answers === answer) await closeFromInside(entry, reason);
+      if (answer === undefined || entry.answer === answer) await closeFromInside(entry, reason);
     };
     turn(entry, undefined, close).catch((error) => {
       log.warn(`close after "${reason}" failed`, { connectionId: entry.id, error });
     });
   }
+
+  /** Holds on to nothing of the call, for the transport keeps it long after. */
+  const closeUntaken = (id: string, answer: number) => (): void => {
+    const entry = entries.get(id);
+    if (entry !== undefined) closeLater(entry, "its caller did not take the answer", answer);
+  };
 
   /** Whatever becomes of the close: the connection is gone here, and later hops let theirs expire. */
   async function closeStored(entry: Entry, stored: Connection, onward: Onward, traceparent: string | undefined): Promise<void> {
@@ -205,8 +213,8 @@ export function serialize(options: SerializeOptions): Serialize {
       entry.stored = answer.state === State.UP ? answer : { ...answer, state: State.UP };
       entry.onward = rest.detach({ signal: never, metadata: noMetadata, peer: { kind: "self" } });
       if (entry.owner) ownership?.book?.set(entry.id, entry.owner, endOf(connection));
-      const answered = ++entry.answers;
-      if (isFirst) context.whenUntaken?.(() => closeLater(entry, "its caller did not take the answer", answered));
+      entry.answer = ++answers;
+      if (isFirst) context.whenUntaken?.(closeUntaken(entry.id, answers));
       closeUnknown(entries, [abandoned, callerIds.ownIdFor(connection) === entry.id ? undefined : entry.id]);
       return entry.stored;
     });
@@ -248,7 +256,7 @@ function newEntry(id: string, events: ConnectionEvents): Entry {
     stored: undefined,
     owner: undefined,
     onward: undefined,
-    answers: 0,
+    answer: 0,
     busy: false,
     spare: undefined,
     queue: [],
@@ -284,16 +292,4 @@ function standInLine({ id, queue }: Entry, signal: AbortSignal | undefined): Pro
     queue.push(start);
     signal?.addEventListener("abort", leave, { once: true });
   });
-}
-
-/** The stored connection with the tokens that the caller has shown now: the next hop checks them again. */
-function withTokensOf(asked: Connection, stored: Connection): Connection {
-  const path = stored.path;
-  const shown = asked.path?.path_segments.slice(0, asked.path.index + 1) ?? [];
-  if (path === undefined || shown.some(({ id }, i) => id !== path.path_segments[i]?.id)) return stored;
-  const path_segments = path.path_segments.map((segment, i) => {
-    const { token = segment.token, expires = segment.expires } = shown[i] ?? {};
-    return { ...segment, token, expires };
-  });
-  return { ...stored, path: { ...path, path_segments } };
 }

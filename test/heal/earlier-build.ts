@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 
-/** The last commit of the base, before connections were moved, marked and fenced. Its transport is grpc-js. */
+/** The last commit of the base, before connections were moved, marked and fenced. Its transport is grpc-js, its log pino: dev dependencies. */
 const commit = "2f13c1c";
 const top = fileURLToPath(new URL("../..", import.meta.url));
 
