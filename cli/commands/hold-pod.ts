@@ -30,6 +30,8 @@ export async function holdPod(
     return "";
   };
   const ended = follow().finally(() => gone.abort());
+  // a refusal is thrown where it is awaited, which may be a moment later
+  ended.catch(() => {});
   try {
     // a detached pod's events end at once: then only the time is a bound
     const limit = spec.detach ? signal : AbortSignal.any([signal, gone.signal]);

@@ -64,6 +64,8 @@ test("row 9.8: up, serve, connect, get, describe, why, exec, log-level, down", {
     (await place.weft("connect", "hello", "--node", "node-9", "-d")).err,
     /no node "node-9"; there are node-1, node-2/,
   );
+  // held, not detached: one line, no trace
+  assert.match((await place.weft("serve", "web", "--node", "2")).err, /^weft: no node "2"; there are node-1, node-2\n$/);
   assert.match((await place.weft("connect", "kernel://he llo")).err, /character 12.*\n {2}kernel:\/\/he llo\n/);
   const connected = await place.weft("connect", "hello", "--detach");
   assert.equal(connected.code, 0, connected.err);
