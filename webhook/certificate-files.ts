@@ -1,6 +1,7 @@
 /** A certificate that somebody else makes (cert-manager, SPIRE's helper) and renews, as files. */
 import { X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { pause } from "../sdk/pause.js";
 import { toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Certificate } from "./certificates.js";
@@ -56,16 +57,4 @@ function tellIfEnded({ certificatePem }: Certificate, { certFile }: CertificateF
   if (Date.parse(validTo) > Date.now()) return;
   const remedy = "the API server refuses it, and with failurePolicy Fail no pod can be made; put a new one there";
   log.error(`the webhook's certificate has ended: ${remedy}`, { file: certFile, ended: validTo });
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

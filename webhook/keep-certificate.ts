@@ -5,8 +5,9 @@
  * that an upgrade wrote anew or two replicas at once all end in the same state.
  */
 import type { KubernetesApi } from "../sdk/kubernetes/api.js";
-import { isApiError } from "../sdk/kubernetes/api-error.js";
+import { isApiError, orAbsent } from "../sdk/kubernetes/api-error.js";
 import { pathOf, type Resource, secrets } from "../sdk/kubernetes/resource.js";
+import { pause } from "../sdk/pause.js";
 import { toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import { type CertificateSet, dueOf, makeCertificates, renewCertificate } from "./certificates.js";
@@ -137,25 +138,4 @@ function secretOf(
       "tls.key": base64(set.keyPem),
     },
   };
-}
-
-async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (isApiError(error) && error.httpStatus === 404) return undefined;
-    throw error;
-  }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

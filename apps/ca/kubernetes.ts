@@ -8,7 +8,7 @@ import { tenYearsMs } from "../../sdk/identity/authority-store.js";
 import { certificateNames } from "../../sdk/identity/certificate.js";
 import { fingerprintOf } from "../../sdk/identity/join-token.js";
 import type { KubernetesApi } from "../../sdk/kubernetes/api.js";
-import { isApiError } from "../../sdk/kubernetes/api-error.js";
+import { isApiError, orAbsent } from "../../sdk/kubernetes/api-error.js";
 import { configMaps, pathOf, secrets } from "../../sdk/kubernetes/resource.js";
 import { Code, statusError } from "../../sdk/status.js";
 
@@ -134,13 +134,4 @@ const partOf = { "app.kubernetes.io/part-of": "weft" };
 
 function base64(text: string): string {
   return Buffer.from(text).toString("base64");
-}
-
-async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (isApiError(error) && error.httpStatus === 404) return undefined;
-    throw error;
-  }
 }

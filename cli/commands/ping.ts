@@ -7,6 +7,7 @@ import { addressBits, formatAddress } from "../../sdk/linux/netlink/ip-address.j
 import { listLinks } from "../../sdk/linux/netlink/links.js";
 import { listRoutes } from "../../sdk/linux/netlink/routes.js";
 import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
+import { pause } from "../../sdk/pause.js";
 import { Code, statusError } from "../../sdk/status.js";
 import type { CliContext } from "../context.js";
 
@@ -77,16 +78,4 @@ function otherEnd(interfaceName: string): string | undefined {
   } finally {
     socket.close();
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }

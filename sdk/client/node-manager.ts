@@ -4,6 +4,7 @@
  */
 import { systemClock } from "../clock.js";
 import { type Connection, type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../gen/connection.js";
+import { pause } from "../pause.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
@@ -205,18 +206,6 @@ async function readStream(options: Options, signal: AbortSignal, hear: (event: C
 function ownId({ path }: Connection, name: string): string | undefined {
   const before = path?.path_segments[path.index - 1];
   return before?.name === name ? before.id : undefined;
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end, { once: true });
-  });
 }
 
 /** What a shown state asks of us; undefined = nothing. */

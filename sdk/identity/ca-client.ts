@@ -7,6 +7,7 @@ import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { connect } from "node:tls";
 import { IssueRequest, type IssueResponse } from "../gen/authority.js";
+import { pause } from "../pause.js";
 import { Code, type StatusError, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { type Address, parseAddress } from "../transport/address.js";
@@ -16,7 +17,7 @@ import { type ChannelTls, chainOf, contextOf, handshake } from "../transport/tls
 import { caPath, issueMethod } from "./ca-methods.js";
 import { certificateNames } from "./certificate.js";
 import { fingerprintOf, readJoinToken } from "./join-token.js";
-import { createHolder, type IdentitySource, pause, type SourceOptions } from "./source.js";
+import { createHolder, type IdentitySource, type SourceOptions } from "./source.js";
 import { parseSpiffeId } from "./spiffe-id.js";
 import { makeSvid, type X509Svid } from "./svid.js";
 import { verifyPeer } from "./verify-peer.js";

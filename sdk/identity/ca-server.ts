@@ -3,6 +3,7 @@ import { createHash, createPublicKey, type KeyObject } from "node:crypto";
 import type { CallContext } from "../chain.js";
 import { systemClock } from "../clock.js";
 import { type IssueRequest, IssueResponse } from "../gen/authority.js";
+import { pause } from "../pause.js";
 import { describePeer, identityOf } from "../peer.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
@@ -12,7 +13,7 @@ import type { Authority } from "./authority.js";
 import { caPath, issueMethod } from "./ca-methods.js";
 import { identityOver } from "./identity.js";
 import { checkJoinToken, type JoinToken } from "./join-token.js";
-import { createHolder, pause } from "./source.js";
+import { createHolder } from "./source.js";
 import { parseSpiffeId } from "./spiffe-id.js";
 import { makeSvid, type X509Svid } from "./svid.js";
 

@@ -68,23 +68,6 @@ function fingerprint(svid: X509Svid): string {
   return JSON.stringify([own, trusted.sort()]);
 }
 
-/** Waits; an abort ends the wait early. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) {
-      resolve();
-      return;
-    }
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-  });
-}
-
 /** Waits for the first SVID, or until `signal` aborts. */
 export async function firstOf(holder: Holder, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();

@@ -4,12 +4,13 @@
  * SVID stays.
  */
 import { X509SVIDRequest, X509SVIDResponse } from "../gen/workload.js";
+import { pause } from "../pause.js";
 import { Code, codeName, type StatusError, statusError, toStatusError } from "../status.js";
 import { type Address, parseAddress } from "../transport/address.js";
 import { type Caller, createCaller } from "../transport/call.js";
 import { createChannelPool } from "../transport/channel-pool.js";
 import type { Method } from "../transport/methods.js";
-import { createHolder, firstOf, type IdentitySource, pause, type SourceOptions } from "./source.js";
+import { createHolder, firstOf, type IdentitySource, type SourceOptions } from "./source.js";
 import { parseSpiffeId } from "./spiffe-id.js";
 import { certificatesOfDer, makeSvid, privateKeyOf, type X509Svid } from "./svid.js";
 

@@ -5,12 +5,12 @@
 import type { X509Certificate } from "node:crypto";
 import type { CallContext } from "../chain.js";
 import { type X509SVIDRequest, X509SVIDResponse } from "../gen/workload.js";
+import { pause } from "../pause.js";
 import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { ServiceBinding } from "../transport/edge.js";
 import { listen } from "../transport/listen.js";
 import type { Authority } from "./authority.js";
-import { pause } from "./source.js";
 import { fetchSvid, workloadHeader } from "./workload-api-client.js";
 
 /** A process as the kernel knows it; zeros when it asks over TCP. */

@@ -68,3 +68,13 @@ export function missingRule(message: string): string | undefined {
   const where = cluster !== undefined ? " in a ClusterRole" : namespace ? ` in a Role of namespace ${namespace}` : "";
   return `{apiGroups: ["${group}"], resources: ["${resource}"], verbs: ["${verb}"]}${where}`;
 }
+
+/** The answer of a request for one object; undefined when there is none of that name (404). Other errors are thrown on. */
+export async function orAbsent<T>(answer: Promise<T>): Promise<T | undefined> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (isApiError(error) && error.httpStatus === 404) return undefined;
+    throw error;
+  }
+}

@@ -12,6 +12,7 @@ import type { HasNextHop } from "../elements/forward.js";
 import type { ConnectionEvents, HasConnection } from "../elements/serialize.js";
 import { type Connection, type ConnectionEvent, ConnectionEventType, State } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
+import { pause } from "../pause.js";
 import { Code, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
@@ -176,17 +177,4 @@ function sameContext(a: ConnectionContext | undefined, b: ConnectionContext | un
 /** The MTU is ours to say: the next hop knows only the rest of the way. */
 function withOwnMtu(theirs: ConnectionContext | undefined, ours: ConnectionContext | undefined): ConnectionContext | undefined {
   return theirs === undefined || ours === undefined || ours.MTU === 0 ? theirs : { ...theirs, MTU: ours.MTU };
-}
-
-function pause(timeMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, timeMs);
-    signal.addEventListener("abort", done, { once: true });
-    if (signal.aborted) done();
-  });
 }

@@ -5,6 +5,7 @@
 import { getLink } from "../linux/netlink/links.js";
 import { openNetlinkSocket } from "../linux/netlink/socket.js";
 import { type NetnsHandle, openOwnNetns } from "../linux/netns.js";
+import { pause } from "../pause.js";
 import type { Wire } from "./tell-owner-of-wire.js";
 
 /** What to do with a wire that is followed. */
@@ -56,18 +57,4 @@ export async function followWire(wire: Wire, options: FollowWireOptions): Promis
     socket.close();
     own?.close();
   }
-}
-
-/** Until then, or until the signal. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
-  });
 }
