@@ -12,15 +12,10 @@ import { createNamedNetns, deleteNamedNetns } from "../../sdk/linux/netns.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
 import { until } from "../../sdk/testing/until.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import { endFastPlane } from "./fast-plane.js";
+import { forwarderProcess, type MeshDataPlane, type MeshNode, nodeProcesses, usesCore } from "./mesh-components.js";
 import { type ComponentProcess, componentProcess } from "./processes.js";
 import { giveUnderlay, setUpLoopback, tunnelAddress } from "./underlay.js";
-
-export interface MeshNode {
-  readonly name: string;
-  readonly url: string;
-  readonly nsmgr: ComponentProcess;
-  readonly forwarder: ComponentProcess;
-}
 
 export interface ProcessMesh {
   readonly registry: ComponentProcess;
@@ -39,6 +34,8 @@ export interface ProcessMesh {
     labels?: Readonly<Record<string, string>>,
     /** Of its socket and state folder; default its name. */
     place?: string,
+    /** What its pod has; default an interface. */
+    kind?: "kernel" | "memif",
   ): Promise<ComponentProcess & { readonly netns: string }>;
   /** A client in a pod of its own. */
   client(
@@ -53,7 +50,7 @@ export interface ProcessMesh {
 
 export interface MeshOptions {
   readonly nodes: number;
-  readonly dataplane: "none" | "kernel";
+  readonly dataplane: MeshDataPlane;
   /** scripts/weft.mjs of the build that registry, managers and forwarders run; default this one. */
   readonly program?: string;
   /** Manager and forwarder of each node are one process, `weft node`: `nsmgr` and `forwarder` are the same then. */
@@ -110,7 +107,7 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
   );
   const hosts = Array.from({ length: nodeCount }, (_, index) => netnsOf(`n${index + 1}`));
   const switchNetns = options.switched === true ? netnsOf("switch") : "";
-  if (dataplane === "kernel") giveUnderlay(hosts, switchNetns);
+  if (dataplane !== "none") giveUnderlay(hosts, switchNetns);
   const nodes: MeshNode[] = [];
   for (const [index, host] of hosts.entries()) {
     const node = await nodeProcesses({
@@ -125,6 +122,7 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
       tunnels,
       pathMtuInterval,
     });
+    stops.push(() => (usesCore(dataplane) ? endFastPlane(node.stateDir) : undefined));
     await started(node.nsmgr);
     if (!joined) await started(node.forwarder);
     const serves = async (): Promise<boolean> =>
@@ -143,13 +141,13 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
     dialer,
     hosts,
     switchNetns,
-    async endpoint(node, name, service, cidrs, labels = {}, place = name) {
+    async endpoint(node, name, service, cidrs, labels = {}, place = name, kind = "kernel") {
       const netns = netnsOf(place);
       const listenOn = `unix://${folder}/${place}.sock`;
       const texts = Object.entries(labels).map(([key, value]) => `${key}=${value}`);
       const endpoint = componentProcess({
         name,
-        component: { endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${place}`, ...texts] },
+        component: { kind, endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${place}`, ...texts] },
         url: listenOn,
         env: {},
         netns,
@@ -160,7 +158,7 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
     },
     async client(node, options) {
       const netns = netnsOf(`c${++count}`);
-      const here = dataplane === "kernel" ? { netnsUrl: `file:///run/netns/${netns}` } : { liveness: false as const };
+      const here = dataplane !== "none" ? { netnsUrl: `file:///run/netns/${netns}` } : { liveness: false as const };
       const connection = await connect({
         nsmgr: nodeAt(node).url,
         dialer,
@@ -189,111 +187,4 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
       deleteNamedNetns(netns);
     },
   };
-}
-
-interface NodeParts {
-  readonly index: number;
-  readonly netns: string;
-  readonly dataplane: "none" | "kernel";
-  readonly folder: string;
-  readonly registryUrl: string;
-  readonly dialer: Dialer;
-  readonly program: string | undefined;
-  readonly joined: boolean;
-  readonly tunnels: 4 | 6;
-  readonly pathMtuInterval: string;
-}
-
-interface ForwarderParts {
-  readonly name: string;
-  readonly node: string;
-  readonly managerUrl: string;
-  readonly underlay: string;
-  readonly pathMtuInterval: string;
-  readonly dataplane: "none" | "kernel";
-  readonly netns: string;
-  readonly folder: string;
-  readonly dialer: Dialer;
-  readonly program?: string | undefined;
-}
-
-function forwarderProcess({
-  name,
-  node,
-  managerUrl,
-  underlay,
-  pathMtuInterval,
-  dataplane,
-  ...place
-}: ForwarderParts): ComponentProcess {
-  const { netns, folder, dialer, program } = place;
-  return componentProcess({
-    name,
-    component: "forwarder",
-    url: `unix://${folder}/${name}.sock`,
-    env: {
-      NSM_CONNECT_TO: managerUrl,
-      NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
-      WEFT_DATAPLANE: dataplane,
-      WEFT_PATH_MTU_INTERVAL: pathMtuInterval,
-      WEFT_STATE_DIR: `${folder}/${name}`,
-      NODE_NAME: node,
-    },
-    netns,
-    dialer,
-    program,
-  });
-}
-
-async function nodeProcesses(parts: NodeParts): Promise<MeshNode> {
-  const { index, netns, dataplane, folder, registryUrl, dialer, program, joined, tunnels, pathMtuInterval } = parts;
-  const name = `node-${index + 1}`;
-  const url = `unix://${folder}/${name}.sock`;
-  const underlay = tunnelAddress(index, tunnels);
-  const address = dataplane === "kernel" ? `${tunnelAddress(index, 4)}:5001` : `127.0.0.1:${await freePort()}`;
-  const forwarderName = `forwarder-${index + 1}`;
-  const ofForwarder = {
-    WEFT_FORWARDER_NAME: forwarderName,
-    WEFT_FORWARDER_LISTEN_ON: `unix://${folder}/${forwarderName}.sock`,
-    NSM_TUNNEL_IP: dataplane === "kernel" ? underlay : "127.0.0.1",
-    WEFT_DATAPLANE: dataplane,
-    WEFT_STATE_DIR: `${folder}/${name}`,
-  };
-  const ofManager = { NSM_LISTEN_ON: `${url},tcp://${address}`, NSM_REGISTRY_URL: registryUrl, NODE_NAME: name };
-  const nsmgr = componentProcess({
-    name: `nsmgr-${index + 1}`,
-    component: joined ? "node" : "nsmgr",
-    url,
-    env: { ...ofManager, ...(joined && ofForwarder) },
-    netns,
-    dialer,
-    program,
-  });
-  if (joined) return { name, url, nsmgr, forwarder: nsmgr };
-  const forwarder = forwarderProcess({
-    name: forwarderName,
-    node: name,
-    managerUrl: url,
-    underlay,
-    pathMtuInterval,
-    dataplane,
-    netns,
-    folder,
-    dialer,
-    program,
-  });
-  return { name, url, nsmgr, forwarder };
-}
-
-/** A port nobody listens on just now. */
-async function freePort(): Promise<number> {
-  const { createServer } = await import("node:net");
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 }

@@ -25,10 +25,17 @@ export interface ComponentProcess {
   log(): string;
 }
 
+export type EndpointKind = "kernel" | "memif";
+
 export interface ProcessOptions {
   readonly name: string;
   /** The component as `weft` calls it, or an endpoint with its arguments. */
-  readonly component: "registry" | "nsmgr" | "forwarder" | "node" | { readonly endpoint: readonly string[] };
+  readonly component:
+    | "registry"
+    | "nsmgr"
+    | "forwarder"
+    | "node"
+    | { readonly kind: EndpointKind; readonly endpoint: readonly string[] };
   readonly url: string;
   readonly env: Readonly<Record<string, string>>;
   /** Name of the namespace it runs in; empty = this one. */
@@ -40,7 +47,10 @@ export interface ProcessOptions {
 
 /** What `start` runs unless told otherwise. */
 export const thisBuild = fileURLToPath(new URL("../../scripts/weft.mjs", import.meta.url));
-const endpointProcess = fileURLToPath(new URL("endpoint-process.ts", import.meta.url));
+const endpointPrograms: Readonly<Record<EndpointKind, string>> = {
+  kernel: fileURLToPath(new URL("endpoint-process.ts", import.meta.url)),
+  memif: fileURLToPath(new URL("memif-endpoint-process.ts", import.meta.url)),
+};
 /** A start reads and compiles sources on a machine that may be busy. */
 const startTimeoutMs = 40_000;
 /** What is kept of a log, in characters. */
@@ -58,7 +68,9 @@ export function componentProcess(options: ProcessOptions): ComponentProcess {
     async start(program = weft) {
       weft = program;
       const args =
-        typeof component === "string" ? [weft, component] : ["--import", "tsx", endpointProcess, ...component.endpoint];
+        typeof component === "string"
+          ? [weft, component]
+          : ["--import", "tsx", endpointPrograms[component.kind], ...component.endpoint];
       const env = { PATH: process.env["PATH"] ?? "", NSM_NAME: name, NSM_LISTEN_ON: url, ...common, ...options.env };
       const how = { env, stdio: ["ignore", "ignore", "pipe"] as ["ignore", "ignore", "pipe"] };
       const started = options.netns === "" ? spawn(process.execPath, args, how) : spawnAt(options.netns, args, how);

@@ -5,7 +5,6 @@
  *
  * Operations on one cross-connect run one after another. A failed one puts back what was there.
  */
-import { createHash } from "node:crypto";
 import { join as joinPath } from "node:path";
 import { openOwnNetns } from "../../../sdk/linux/netns.js";
 import { Code, statusError } from "../../../sdk/status.js";
@@ -19,7 +18,7 @@ import { describeSide } from "./core-ports.js";
 import { createFastEvents } from "./events.js";
 import { createCoreHost } from "./host.js";
 import { type Joint, join, part, sweep } from "./joints.js";
-import { createPatchRoom } from "./patch-room.js";
+import { createPatchRoom, patchRoomName } from "./patch-room.js";
 import { isPart, ownerOf, partId, partOf, type Shape, type ShapeOptions, shapeOf, sides } from "./shape.js";
 import type { UnderlayChoice } from "./underlay.js";
 
@@ -49,7 +48,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   const { kernel, log, shape: shaping, stateDir } = options;
   const book = openFastBook(joinPath(stateDir, "fast"));
   const home = openOwnNetns();
-  const room = createPatchRoom(`weft-fast-${createHash("sha256").update(stateDir).digest("hex").slice(0, 10)}`);
+  const room = createPatchRoom(patchRoomName(stateDir));
   const underlay = options.underlay !== undefined && "device" in options.underlay ? options.underlay.device : undefined;
   const needs = { underlay, room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping };
   const held = new Map<string, Held>();

@@ -2,6 +2,7 @@
  * The network namespace in which the packet core meets the kernel: patch interfaces lie here, with no address and no IPv6,
  * so that no frame of a workload ever reaches the IP stack of the node.
  */
+import { createHash } from "node:crypto";
 import { existsSync, writeFileSync } from "node:fs";
 import { getLink } from "../../../sdk/linux/netlink/links.js";
 import { openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
@@ -17,6 +18,11 @@ export interface PatchRoom {
   find(interfaceName: string): { readonly netnsPath: string; readonly index: number; close(): void };
   /** Takes it away; what is in it ends. */
   remove(): void;
+}
+
+/** Of the forwarder with this state folder; `weft audit` finds it by that. */
+export function patchRoomName(stateDir: string): string {
+  return `weft-fast-${createHash("sha256").update(stateDir).digest("hex").slice(0, 10)}`;
 }
 
 export function createPatchRoom(name: string): PatchRoom {
