@@ -18,6 +18,8 @@ export interface HeldConnection {
   /** As the next hop answered it: with its mechanism. */
   readonly downstream: Connection;
   readonly generation: number;
+  /** context.MTU that the side that asked wishes for, in bytes; 0: none. Undefined: an earlier version held it and did not know. */
+  readonly wishedMtuBytes?: number | undefined;
 }
 
 export interface Connections {
@@ -37,13 +39,14 @@ export function createConnections(): Connections {
   };
 }
 
-/** Bytes for the ledger: four parts, each after its length as 32 bits, big-endian. */
+/** Bytes for the ledger: four parts, and a fifth one if the wished MTU is known, each after its length as 32 bits, big-endian. */
 export function encodeRecord(held: Omit<HeldConnection, "generation">): Uint8Array {
   const parts = [
     Buffer.from(held.nextHop.url),
     Buffer.from(held.nextHop.name),
     Buffer.from(Connection.encode(held.answered).finish()),
     Buffer.from(Connection.encode(held.downstream).finish()),
+    ...(held.wishedMtuBytes === undefined ? [] : [Buffer.from(String(held.wishedMtuBytes))]),
   ];
   return Buffer.concat(
     parts.flatMap((part) => {
@@ -58,13 +61,14 @@ export function encodeRecord(held: Omit<HeldConnection, "generation">): Uint8Arr
 export function decodeRecord(crossConnect: Pick<CrossConnect, "record" | "generation">): HeldConnection | undefined {
   const bytes = Buffer.from(crossConnect.record);
   const parts: Buffer[] = [];
-  for (let at = 0; at + 4 <= bytes.length; ) {
+  for (let at = 0; at < bytes.length; ) {
+    if (at + 4 > bytes.length) return undefined;
     const length = bytes.readUInt32BE(at);
     if (at + 4 + length > bytes.length) return undefined;
     parts.push(bytes.subarray(at + 4, at + 4 + length));
     at += 4 + length;
   }
-  const [url, name, answered, downstream] = parts;
+  const [url, name, answered, downstream, wished] = parts;
   if (url === undefined || name === undefined || answered === undefined || downstream === undefined) return undefined;
   try {
     return {
@@ -72,8 +76,13 @@ export function decodeRecord(crossConnect: Pick<CrossConnect, "record" | "genera
       answered: Connection.decode(answered),
       downstream: Connection.decode(downstream),
       generation: crossConnect.generation,
+      wishedMtuBytes: wished === undefined ? undefined : mtuOf(wished.toString()),
     };
   } catch {
     return undefined;
   }
+}
+
+function mtuOf(text: string): number | undefined {
+  return /^\d{1,5}$/.test(text) ? Number(text) : undefined;
 }

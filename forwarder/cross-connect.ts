@@ -23,11 +23,12 @@ import { Code, statusError, toStatusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import { timestampMs } from "../sdk/timestamp.js";
 import { type Accepted, acceptMechanism, offeredKinds, payloadOf, type TellMechanism } from "./choose-mechanism.js";
+import { agreedMtuBytes, onwardMtuBytes, withWishedMtu } from "./connection-mtu.js";
 import { type Connections, encodeRecord, type HeldConnection } from "./connections.js";
 import type { CrossConnect, DataPlane, Port } from "./dataplane/dataplane.js";
 import { classOf } from "./locality.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
-import { defaultMtuBytes, lowestMtuBytes, maxMtuBytes, minMtuBytes, withMtu } from "./mtu.js";
+import { withMtu } from "./mtu.js";
 import { withPortMetrics } from "./path-metrics.js";
 import { type TrafficRules, trafficOf } from "./traffic.js";
 import type { VniPool } from "./vni.js";
@@ -66,9 +67,10 @@ export function crossConnect(options: CrossConnectOptions): Element<ConnectionAp
     name: step,
     steps: {
       async request(request, context, rest) {
-        const { connection } = request;
         const { nextHop } = context;
-        if (connection === undefined || nextHop === undefined) throw statusError(Code.INTERNAL, "no connection or no next hop");
+        if (request.connection === undefined || nextHop === undefined)
+          throw statusError(Code.INTERNAL, "no connection or no next hop");
+        const connection = withWishedMtu(request.connection, connections.get(request.connection.id));
         const tell: TellMechanism = (...told) => options.journal.note(connection.id, step, ...told);
         if (connections.get(connection.id) === undefined) {
           context.undoOnFailure(step, (signal) => forget(connection.id, signal));
@@ -165,10 +167,10 @@ async function onwardRequest(options: CrossConnectOptions, asked: Asked, agreed:
   });
   const agreedKind = options.kinds.find(({ type }) => type === agreed?.type);
   // What the next hop hears of is also what our tunnel to it can carry by now.
-  const onwardMtu = agreed && (await agreedKind?.mtuBytes(connection, agreed));
-  const mtuBytes = lowestMtuBytes(connection.context?.MTU, await asker.kind.mtuBytes(connection, asker.mechanism), onwardMtu);
-  const mechanism = agreed && ((await kindOf(options, agreed)?.renew?.(connection, agreed)) ?? agreed);
-  const onward: Connection = { ...connection, mechanism, context: withMtu(connection.context, mtuBytes ?? 0) };
+  const mechanism = agreed && ((await agreedKind?.renew?.(connection, agreed)) ?? agreed);
+  const sides = agreedKind && mechanism ? [asker, { kind: agreedKind, mechanism }] : [asker];
+  const mtuBytes = await onwardMtuBytes(connection, sides, options.connections.get(connection.id));
+  const onward: Connection = { ...connection, mechanism, context: withMtu(connection.context, mtuBytes) };
   const mechanism_preferences =
     mechanism === undefined ? await Promise.all(offered.map((kind) => kind.offer(connection, cls))) : [];
   return { connection: onward, mechanism_preferences };
@@ -182,19 +184,20 @@ async function build(options: CrossConnectOptions, asked: Asked, answer: Connect
   const kind = kindOf(options, mechanism);
   if (mechanism === undefined || kind === undefined) throw unknownAnswer(connection, mechanism);
 
-  const mtuBytes = await agreedMtu(connection, asker, answer, kind, mechanism);
+  const before = connections.get(connection.id);
+  const mtuBytes = await agreedMtuBytes(connection, answer, [asker, { kind, mechanism }], before);
   const own: Connection = { ...answer, context: withMtu(answer.context, mtuBytes) };
   const client = asker.kind.clientPort(own, asker.mechanism);
   const endpoint = endpointPort(own, kind, mechanism);
   claimVni(options, connection.id, endpoint);
 
-  const before = connections.get(connection.id);
   const answered: Connection = { ...own, mechanism: asker.kind.withMtu(asker.mechanism, mtuBytes) };
   const held: HeldConnection = {
     nextHop: { url: nextHop.url, name: connection.network_service_endpoint_name },
     answered,
     downstream: answer,
     generation: (before?.generation ?? 0) + 1,
+    wishedMtuBytes: connection.context?.MTU ?? 0,
   };
   const expires = previousSegment(connection)?.expires;
   const crossConnect: CrossConnect = {
@@ -219,25 +222,6 @@ async function build(options: CrossConnectOptions, asked: Asked, answer: Connect
 
 function kindOf({ kinds }: CrossConnectOptions, mechanism: Mechanism | undefined): MechanismKind | undefined {
   return kinds.find(({ type }) => type === mechanism?.type);
-}
-
-/** The least that the context, both mechanisms and this node allow. */
-async function agreedMtu(
-  connection: Connection,
-  asker: Accepted,
-  answer: Connection,
-  kind: MechanismKind,
-  mechanism: Mechanism,
-): Promise<number> {
-  const limits = [await asker.kind.mtuBytes(connection, asker.mechanism), await kind.mtuBytes(connection, mechanism)];
-  const lowest = lowestMtuBytes(connection.context?.MTU, answer.context?.MTU, ...limits) ?? defaultMtuBytes;
-  const mtuBytes = Math.min(lowest, maxMtuBytes);
-  if (mtuBytes >= minMtuBytes) return mtuBytes;
-  throw statusError(
-    Code.FAILED_PRECONDITION,
-    `connection ${connection.id} would have an MTU of ${mtuBytes} bytes, and a link needs ${minMtuBytes}; ` +
-      "raise the MTU of the link between the nodes, or what context.MTU asks for",
-  );
 }
 
 /** What the endpoint wrote is the endpoint's fault: the caller should take another one. */

@@ -107,13 +107,26 @@ test("whatever an endpoint answers, the caller gets an answer or is told to take
 
 test("a record of the ledger comes back as it was; any other bytes are refused and not believed", () => {
   const connection = Connection.fromPartial({ id: "c", network_service: "s", labels: { a: "b" } });
-  const held = { nextHop: { url: "unix:///é", name: "n" }, answered: connection, downstream: { ...connection, id: "d" } };
+  const held = {
+    nextHop: { url: "unix:///é", name: "n" },
+    answered: connection,
+    downstream: { ...connection, id: "d" },
+    wishedMtuBytes: 1400,
+  };
   const record = encodeRecord(held);
   const decoded = decodeRecord({ record, generation: 7 });
   assert.deepEqual(decoded?.nextHop, held.nextHop);
   assert.equal(decoded?.answered.labels["a"], "b");
-  assert.deepEqual([decoded?.downstream.id, decoded?.generation], ["d", 7]);
+  assert.deepEqual([decoded?.downstream.id, decoded?.generation, decoded?.wishedMtuBytes], ["d", 7, 1400]);
+  const { wishedMtuBytes: _, ...earlier } = held;
+  const short = encodeRecord(earlier);
+  assert.deepEqual(
+    decodeRecord({ record: short, generation: 7 }),
+    { ...decoded, wishedMtuBytes: undefined },
+    "an earlier version's",
+  );
   for (let length = 0; length < record.length; length++) {
+    if (length === short.length) continue;
     assert.equal(decodeRecord({ record: record.subarray(0, length), generation: 1 }), undefined, `${length} bytes`);
   }
   fc.assert(

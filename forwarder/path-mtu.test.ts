@@ -13,7 +13,7 @@ test("row 1.24: a path that has changed refreshes its connections and no others;
     ["10.0.0.2", 1500],
     ["10.0.0.3", 1500],
   ]);
-  for (const id of ["c2", "c3", "local"]) hub.publish(Connection.fromPartial({ id }));
+  for (const id of ["c2", "c3", "local"]) hub.publish(Connection.fromPartial({ id, context: { MTU: 1446 } }));
   const vxlan = (remoteAddress: string) =>
     ({ kind: "vxlan", vni: 1, udpPort: 4789, localAddress: "10.0.0.1", remoteAddress }) as const;
   const noop = { kind: "noop", mechanism: "NOOP" } as const;
@@ -38,8 +38,9 @@ test("row 1.24: a path that has changed refreshes its connections and no others;
   sizes.set("10.0.0.3", 1400);
   await following.measure();
   assert.deepEqual(asked(), ["c3"]);
-  assert.deepEqual([following.of("10.0.0.2"), following.of("10.0.0.3"), following.of("10.0.0.9")], [1500, 1400, undefined]);
-  hub.publish(Connection.fromPartial({ id: "c3" }));
+  const of = (remote: string): number | undefined => following.of(remote)?.bytes;
+  assert.deepEqual([of("10.0.0.2"), of("10.0.0.3"), of("10.0.0.9")], [1500, 1400, undefined]);
+  hub.publish(Connection.fromPartial({ id: "c3", context: { MTU: 1346 } }));
   list.splice(1, 1);
   await following.measure();
   assert.equal(following.of("10.0.0.3"), undefined, "paths without connections are forgotten");
@@ -80,12 +81,75 @@ test("row 1.24: a link that changes is measured at once: what was built for a la
   answered = undefined;
   await following.linkChanged();
   assert.ok(asked());
-  assert.equal(following.of("10.0.0.2"), 1300);
+  assert.deepEqual(following.of("10.0.0.2"), { bytes: 1300, linkBytes: 1300, seen: false });
   show(1250);
   await following.measure();
   assert.ok(!asked());
-  assert.equal(following.of("10.0.0.2"), 1300, "no answer says nothing new");
+  assert.equal(following.of("10.0.0.2")?.bytes, 1300, "no answer says nothing new");
   following.stop();
   await following.measure();
   assert.equal(measurements, 3);
+});
+
+test("row 1.24: a path that grows is believed after three measurements, and after more of them once it has fallen back", async () => {
+  const hub = createMonitorHub();
+  const clock = manualClock();
+  let passesBytes = 1400;
+  const port = { kind: "wireguard", localAddress: "10.0.0.1", remoteAddress: "10.0.0.2" };
+  const list = [{ id: "c", client: { kind: "noop", mechanism: "NOOP" }, endpoint: port }] as unknown as CrossConnect[];
+  const following = followPathMtus({
+    dataPlane: { list: () => list, underlayMtuBytes: async () => 1500 },
+    measure: async () => passesBytes,
+    hub,
+    clock,
+    intervalMs: 60_000,
+    log: silentLog,
+  });
+  const show = (MTU: number): void => hub.publish(Connection.fromPartial({ id: "c", context: { MTU } }));
+  const asked = (): boolean => hub.get("c")?.state === State.REFRESH_REQUESTED;
+  /** How many measurements it takes until the connection is to be refreshed. */
+  const measuredUntilAsked = async (most: number): Promise<number> => {
+    for (let times = 1; times <= most; times++) {
+      await following.measure();
+      if (asked()) return times;
+    }
+    return 0;
+  };
+  // 1400 − 60, in whole blocks
+  show(1328);
+  await following.measure();
+  assert.ok(!asked(), "has what passes");
+  passesBytes = 1500;
+  assert.equal(await measuredUntilAsked(9), 3);
+  assert.deepEqual(following.of("10.0.0.2"), { bytes: 1500, linkBytes: 1500, seen: true });
+  for (const expected of [6, 12, 24]) {
+    show(1440);
+    passesBytes = 1400;
+    assert.equal(await measuredUntilAsked(1), 1, "less is believed at once");
+    show(1328);
+    passesBytes = 1500;
+    assert.equal(await measuredUntilAsked(expected + 9), expected);
+  }
+  clock.advance(3_600_000);
+  show(1440);
+  passesBytes = 1400;
+  await following.measure();
+  show(1328);
+  passesBytes = 1460;
+  await following.measure();
+  passesBytes = 1500;
+  assert.equal(await measuredUntilAsked(9), 2, "it has been calm for long");
+  assert.equal(following.of("10.0.0.2")?.bytes, 1460, "the least of what was measured");
+  passesBytes = 1400;
+  await following.measure();
+  passesBytes = 1500;
+  await following.measure();
+  // in between nobody has to call: the clock does, once a second instead of once a minute
+  const before = following.of("10.0.0.2")?.bytes;
+  for (let times = 0; times < 12; times++) {
+    clock.advance(1_000);
+    await following.linkChanged();
+  }
+  assert.deepEqual([before, following.of("10.0.0.2")?.bytes], [1400, 1500]);
+  following.stop();
 });

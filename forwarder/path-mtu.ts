@@ -1,6 +1,7 @@
 /**
  * Follows the largest packet that reaches each other node of our tunnels, and has connections refreshed when it has changed:
- * the refresh carries the new value to both ends and every hop (mtu.ts).
+ * the refresh carries the new value to both ends and every hop (connection-mtu.ts). Less is believed at once; more when several
+ * measurements in a row agree, and the more of them the more often a path has fallen back (path-growth.ts).
  */
 import { MechanismType } from "../sdk/api.js";
 import type { Clock, Disarm } from "../sdk/clock.js";
@@ -8,11 +9,20 @@ import { State } from "../sdk/gen/connection.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { DataPlane } from "./dataplane/dataplane.js";
-import { tunnelMtuBytes } from "./mtu.js";
+import { pathTunnelMtuBytes } from "./mtu.js";
+import { createPathGrowth, type PathGrowth } from "./path-growth.js";
 
 export interface PathMtus {
-  /** As measured last, in bytes; undefined: not measured yet, or it cannot be. */
-  of(remoteAddress: string): number | undefined;
+  /** As it is believed to be; undefined: not measured yet, or it cannot be. */
+  of(remoteAddress: string): PathMtu | undefined;
+}
+
+export interface PathMtu {
+  readonly bytes: number;
+  /** Of the link it leaves by, when it was measured. */
+  readonly linkBytes: number;
+  /** Echoes of that size have been answered; false: only the own link says so. */
+  readonly seen: boolean;
 }
 
 export interface FollowPathMtus extends PathMtus {
@@ -45,10 +55,13 @@ interface Path {
 
 /** Paths that are measured at the same time. */
 const atOnce = 32;
+/** Between the measurements that have to agree before a path is believed to have grown. */
+const growthPauseMs = 1_000;
 
 export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
   const { dataPlane, hub, clock, log } = options;
-  const known = new Map<string, number>();
+  const known = new Map<string, PathMtu>();
+  const growths = new Map<string, PathGrowth>();
   /** MTU of the own link when a path from this address was measured last. */
   const links = new Map<string, number>();
   let stopped = false;
@@ -61,23 +74,35 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
     links.set(source, linkMtuBytes);
     // where nobody answers echoes the own link is all that can be followed
     const unheard = linkBefore === undefined || linkBefore === linkMtuBytes ? undefined : linkMtuBytes;
-    const measured = (await options.measure({ source, destination, linkMtuBytes })) ?? unheard;
-    if (stopped || measured === undefined) return;
+    const measured = await options.measure({ source, destination, linkMtuBytes });
+    const found = measured ?? unheard;
+    if (stopped || found === undefined) return;
     const before = known.get(destination);
-    known.set(destination, measured);
-    // before the first measurement a connection has what its link had when it was built
-    const tooLarge = (id: string): boolean => (hub.get(id)?.context?.MTU ?? 0) > tunnelMtuBytes(type, measured, source);
-    const wrong = before === undefined ? ids.filter(tooLarge) : measured === before ? [] : ids;
+    const seen = measured !== undefined;
+    const bytes = seen && before !== undefined ? growthOf(destination).follow(before.bytes, measured, clock.nowMs()) : found;
+    known.set(destination, { bytes, linkBytes: linkMtuBytes, seen });
+    // before the first measurement a connection has what its link had when it was built; nothing grows that was not seen to pass
+    const carriesBytes = pathTunnelMtuBytes(type, bytes, linkMtuBytes, source);
+    const wrong = ids.filter((id) => {
+      const has = hub.get(id)?.context?.MTU ?? 0;
+      return has > carriesBytes || (seen && before !== undefined && bytes > before.bytes && has < carriesBytes);
+    });
     if (wrong.length === 0) return;
     log.warn("the path to another node carries packets of another size than before; its connections are refreshed", {
       remote: destination,
-      pathMtuBytes: measured,
-      beforeBytes: before,
+      pathMtuBytes: bytes,
+      beforeBytes: before?.bytes,
     });
     for (const id of wrong) {
       const connection = hub.get(id);
       if (connection !== undefined) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
     }
+  }
+
+  function growthOf(destination: string): PathGrowth {
+    const there = growths.get(destination) ?? createPathGrowth();
+    growths.set(destination, there);
+    return there;
   }
 
   function pathsNow(): ReadonlyMap<string, Path> {
@@ -97,6 +122,7 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
   async function measureAll(): Promise<void> {
     const paths = pathsNow();
     for (const remote of known.keys()) if (!paths.has(remote)) known.delete(remote);
+    for (const remote of growths.keys()) if (!paths.has(remote)) growths.delete(remote);
     const waiting = [...paths];
     while (waiting.length > 0 && !stopped) {
       const measuring = waiting
@@ -120,15 +146,19 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
     return turn;
   }
 
+  /** Sooner while something seems to have grown. */
   const arm = (): void => {
+    disarm();
     if (stopped) return;
-    disarm = clock.at(clock.nowMs() + options.intervalMs, () => void inTurn(measureAll).finally(arm));
+    const growing = [...growths.values()].some((growth) => growth.awaitsMore());
+    const pauseMs = growing ? Math.min(growthPauseMs, options.intervalMs) : options.intervalMs;
+    disarm = clock.at(clock.nowMs() + pauseMs, () => void inTurn(measureAll).finally(arm));
   };
   arm();
   return {
     of: (remoteAddress) => known.get(remoteAddress),
-    measure: () => inTurn(measureAll),
-    linkChanged: () => inTurn(measureIfLinkChanged),
+    measure: () => inTurn(measureAll).finally(arm),
+    linkChanged: () => inTurn(measureIfLinkChanged).finally(arm),
     stop() {
       stopped = true;
       disarm();

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { Payload } from "../sdk/api.js";
 import { openCapture } from "../sdk/linux/packet-capture.js";
 import { findProcess, uapiSocketPath } from "../sdk/linux/wireguard-go.js";
+import { Code } from "../sdk/status.js";
 import { tcpProbe, tcpServer } from "../sdk/testing/tcp.js";
 import { until } from "../sdk/testing/until.js";
 import { context, createNodes } from "./testing/kernel-nodes.js";
@@ -70,6 +71,27 @@ for (const { backend, by, skip } of backends)
       }
       await nodes.mesh.close("a", answer);
     }
+  });
+
+for (const { backend, by, skip } of backends)
+  test(`row 7.8: a client that asks anew, unknown to its manager, is refused and does not lose the tunnel it has (by ${by})`, {
+    skip,
+  }, async (t) => {
+    const nodes = await createNodes(t, { backend });
+    nodes.mesh.endpoint.context = context(pair.src, pair.dst);
+    const before = nodes.inventory();
+    const answer = await nodes.mesh.request("a", "remote", { payload: "IP" });
+    await nodes.ping(pair.src, pair.dst);
+    let asked = 0;
+    nodes.mesh.endpoint.interfaceName = () => `nse-${++asked}`;
+    const taken = { code: Code.ALREADY_EXISTS, details: /an interface named nsm-1 exists/ };
+    const anew = () => nodes.mesh.request("a", "remote", { payload: "IP" });
+    await assert.rejects(anew(), taken);
+    await Promise.all([assert.rejects(anew(), taken), assert.rejects(anew(), taken)]);
+    await nodes.ping(pair.src, pair.dst);
+    nodes.mesh.endpoint.interfaceName = () => "nse-if";
+    await nodes.mesh.close("a", await nodes.mesh.request("a", "remote", { payload: "IP", connection: answer }));
+    assert.deepEqual(nodes.inventory(), before);
   });
 
 for (const { backend, by, skip } of backends)

@@ -24,6 +24,7 @@ import type { Admission } from "../sdk/policies/admission.js";
 import type { Policies } from "../sdk/policies/policies.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Dialer } from "../sdk/transport/dial.js";
+import { awaitRecovery } from "./await-recovery.js";
 import { chooseForwarder } from "./choose-forwarder.js";
 import type { NsmgrConfig } from "./config.js";
 import type { Directory } from "./directory.js";
@@ -33,6 +34,7 @@ import { fenceClient } from "./fence-client.js";
 import type { FindEndpoints } from "./find-endpoints.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
 import { paceBuilding } from "./pace-building.js";
+import type { Recovery } from "./recover.js";
 import { refuseLoops } from "./refuse-loops.js";
 import { watchService } from "./watch-service.js";
 
@@ -57,6 +59,8 @@ export interface NsmgrChainDeps {
   readonly directory: Directory;
   readonly locals: LocalEndpoints;
   readonly drains: Drains;
+  /** What a restarted manager hears of what it had; known when the chain is. */
+  readonly recovery: () => Recovery;
   /** Endpoints as this node reaches them. */
   readonly find: FindEndpoints;
   readonly dialer: Dialer;
@@ -115,6 +119,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
           explain: (id, candidate, verdict, rule) => journal.note(id, "choose-forwarder", candidate, verdict, rule),
         }),
       )
+      .use(awaitRecovery(deps))
       // Go there; take back what comes of a try that fails.
       .use(undo({ log }))
       .use(watchNeighbours({ name: config.name, dialer: deps.dialer, hub: deps.hub, log, signal }))

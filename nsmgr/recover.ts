@@ -3,6 +3,7 @@
  * register. Without this a client that restarts in the same moment would be a stranger, and its own interface in its way.
  * Does:   once for each forwarder: its connections that carry our name are stored, armed to expire and told to watchers as
  *         REFRESH_REQUESTED, so that their clients ask again and every hop watches the next one as before
+ *         Meanwhile newcomers wait (await-recovery.ts)
  * Fails:  never; a forwarder that cannot be asked is asked again when it registers again
  */
 
@@ -38,13 +39,19 @@ const readTimeoutMs = 2_000;
 /** As many as a full message of the initial state holds (sdk/monitor/hub.ts): then another one may follow. */
 const fullMessage = 200;
 
-export function recoverConnections(deps: RecoverDeps): void {
+export interface Recovery {
+  /** Resolves when every forwarder that is registered has shown what it has; rejects with the signal's reason. */
+  settled(signal: AbortSignal): Promise<void>;
+}
+
+export function recoverConnections(deps: RecoverDeps): Recovery {
   const { locals, forwarderServiceName, log } = deps;
+  const underWay = new Set<Promise<void>>();
   const asked = new Set<string>();
   locals.onChange((name, endpoint) => {
     if (endpoint === undefined || asked.has(name) || !endpoint.network_service_names.includes(forwarderServiceName)) return;
     asked.add(name);
-    readFrom(endpoint.url, deps).then(
+    const reading = readFrom(endpoint.url, deps).then(
       (count) => {
         if (count > 0) log.info("connections of a former run are known again", { forwarder: name, connections: count });
       },
@@ -53,6 +60,26 @@ export function recoverConnections(deps: RecoverDeps): void {
         log.info("the forwarder does not show its connections yet", { forwarder: name, error });
       },
     );
+    underWay.add(reading);
+    void reading.finally(() => underWay.delete(reading));
+  });
+  return {
+    async settled(signal) {
+      if (underWay.size > 0) await untilAborted(Promise.all(underWay), signal);
+    },
+  };
+}
+
+/** What comes first: the end of the work, or the caller's patience. */
+function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const leave = (): void => reject(signal.reason);
+    if (signal.aborted) return leave();
+    signal.addEventListener("abort", leave, { once: true });
+    void work.finally(() => {
+      signal.removeEventListener("abort", leave);
+      resolve();
+    });
   });
 }
 

@@ -81,8 +81,9 @@ export function nsmgrServices(parts: Parts): ServiceBinding[] {
   const find = findEndpoints({ upstream: directory.endpoints.find, locals, publicUrl });
   const serializer = serialize({ log: parts.log, closeTimeoutMs, ownership: policies?.ownership });
   const expiry = expire(parts.clock, parts.signal);
-  const handler = nsmgrChain({ ...parts, announcements, find, drains, serialize: serializer, expire: expiry });
-  recoverConnections({ ...parts, ...config, announcements, serialize: serializer, expire: expiry, handler });
+  const chained = { ...parts, announcements, find, drains, serialize: serializer, expire: expiry };
+  const handler = nsmgrChain({ ...chained, recovery: () => recovery });
+  const recovery = recoverConnections({ ...parts, ...config, announcements, serialize: serializer, expire: expiry, handler });
   const entries = { ...config, ...parts };
   // Others' look-ups go to the registry itself: they have caches of their own, and ask us when these may be wrong.
   const findDirectly = findEndpoints({ upstream: parts.endpoints.find, locals, publicUrl });

@@ -23,6 +23,8 @@ export interface MechanismKind {
   wantsAnotherRound?(connection: Connection): Promise<boolean>;
   /** Largest packet that fits through, in bytes; undefined = it does not matter. */
   mtuBytes(connection: Connection, mechanism: Mechanism): Promise<number | undefined>;
+  /** As `mtuBytes`, of packets that have been seen to pass; undefined: nothing was seen. Absent: there is nothing to be seen. */
+  provenMtuBytes?(connection: Connection, mechanism: Mechanism): Promise<number | undefined>;
   /** What to build towards the side that asked, from the mechanism that `accept` gave. */
   clientPort(connection: Connection, mechanism: Mechanism): Port;
   /** What to build towards the side that answered, from the mechanism in its answer. */

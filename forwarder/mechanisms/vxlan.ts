@@ -26,7 +26,11 @@ export interface VxlanOptions {
 
 export function vxlanKind(options: VxlanOptions): MechanismKind {
   const { tunnelAddress, udpPort, vnis, dataPlane } = options;
-  const ownMtuBytes = ownTunnelMtu(MechanismType.VXLAN, tunnelAddress, dataPlane, options.pathMtus);
+  const ownMtu = ownTunnelMtu(MechanismType.VXLAN, tunnelAddress, dataPlane, options.pathMtus);
+  const remoteOf = (connection: Connection, mechanism: Mechanism): string | undefined => {
+    const { srcIp, dstIp } = parseVxlan(mechanism, connection.id);
+    return srcIp === tunnelAddress ? dstIp : srcIp;
+  };
   return {
     type: MechanismType.VXLAN,
     classes: [MechanismClass.REMOTE],
@@ -39,16 +43,19 @@ export function vxlanKind(options: VxlanOptions): MechanismKind {
         [vxlanParameter.dstIp]: tunnelAddress,
         [vxlanParameter.dstPort]: udpPort,
         [vxlanParameter.vni]: vni,
-        [vxlanParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes(srcIp)),
+        [vxlanParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtu.of(srcIp)),
       });
     },
     async offer() {
-      return vxlanOffer({ srcIp: tunnelAddress, srcPort: udpPort, mtuBytes: await ownMtuBytes() });
+      return vxlanOffer({ srcIp: tunnelAddress, srcPort: udpPort, mtuBytes: await ownMtu.of() });
     },
+    renew: async (connection, agreed) =>
+      withParameters(agreed, { [vxlanParameter.mtu]: await ownMtu.of(remoteOf(connection, agreed)) }),
     async mtuBytes(connection, mechanism) {
-      const { mtuBytes, srcIp, dstIp } = parseVxlan(mechanism, connection.id);
-      return lowestMtuBytes(mtuBytes, await ownMtuBytes(srcIp === tunnelAddress ? dstIp : srcIp));
+      const { mtuBytes } = parseVxlan(mechanism, connection.id);
+      return lowestMtuBytes(mtuBytes, await ownMtu.of(remoteOf(connection, mechanism)));
     },
+    provenMtuBytes: (connection, mechanism) => ownMtu.proven(remoteOf(connection, mechanism)),
     clientPort(connection, mechanism) {
       const { srcIp, srcPort, vni } = parseVxlan(mechanism, connection.id);
       return port(connection, vni, checkPeer(connection.id, srcIp, srcPort, "asks", options), options);

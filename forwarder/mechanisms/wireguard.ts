@@ -31,7 +31,11 @@ interface Remote extends RemoteEnd {
 
 export function wireguardKind(options: WireguardOptions): MechanismKind {
   const { tunnelAddress, ends, dataPlane } = options;
-  const ownMtuBytes = ownTunnelMtu(MechanismType.WIREGUARD, tunnelAddress, dataPlane, options.pathMtus);
+  const ownMtu = ownTunnelMtu(MechanismType.WIREGUARD, tunnelAddress, dataPlane, options.pathMtus);
+  const otherAddress = (connection: Connection, mechanism: Mechanism): string | undefined => {
+    const { srcIp, dstIp } = parseWireguard(mechanism, connection.id);
+    return srcIp === tunnelAddress ? dstIp : srcIp;
+  };
   return {
     type: MechanismType.WIREGUARD,
     classes: [MechanismClass.REMOTE],
@@ -42,19 +46,23 @@ export function wireguardKind(options: WireguardOptions): MechanismKind {
       const answered = await answerKeys(connection.id, mechanism, remote, options);
       return withParameters(answered, {
         [wireguardParameter.dstIp]: tunnelAddress,
-        [wireguardParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtuBytes(remote.address)),
+        [wireguardParameter.mtu]: lowestMtuBytes(asked.mtuBytes, await ownMtu.of(remote.address)),
       });
     },
     async offer(connection) {
       const { listenPort: srcPort, publicKey: srcPublicKey } = await ends.hold(connection.id);
-      return wireguardOffer({ srcIp: tunnelAddress, srcPort, srcPublicKey, mtuBytes: await ownMtuBytes() });
+      return wireguardOffer({ srcIp: tunnelAddress, srcPort, srcPublicKey, mtuBytes: await ownMtu.of() });
     },
-    renew: (connection, agreed) => proposeKeys(connection.id, agreed, options),
+    async renew(connection, agreed) {
+      const proposed = await proposeKeys(connection.id, agreed, options);
+      return withParameters(proposed, { [wireguardParameter.mtu]: await ownMtu.of(otherAddress(connection, agreed)) });
+    },
     wantsAnotherRound: (connection) => awaitsProof(connection.id, options),
     async mtuBytes(connection, mechanism) {
-      const { mtuBytes, srcIp, dstIp } = parseWireguard(mechanism, connection.id);
-      return lowestMtuBytes(mtuBytes, await ownMtuBytes(srcIp === tunnelAddress ? dstIp : srcIp));
+      const { mtuBytes } = parseWireguard(mechanism, connection.id);
+      return lowestMtuBytes(mtuBytes, await ownMtu.of(otherAddress(connection, mechanism)));
     },
+    provenMtuBytes: (connection, mechanism) => ownMtu.proven(otherAddress(connection, mechanism)),
     clientPort: (connection, mechanism) => port(connection, remoteOf(connection, mechanism, "asks", options), options),
     endpointPort(connection, mechanism) {
       const remote = remoteOf(connection, mechanism, "answers", options);

@@ -51,12 +51,16 @@ export function firstRequest(wish: Wish): NetworkServiceRequest {
   });
 }
 
-/** A refresh: everything as it was granted. */
+/** A refresh: everything as it was granted, but for the MTU: the connection may have as much as was wished for, if that fits by now. */
 export function sameRequest(wish: Wish, granted: Connection): NetworkServiceRequest {
   return NetworkServiceRequest.fromPartial({
-    connection: { ...granted, state: State.UP },
+    connection: { ...granted, context: withWishedMtu(granted.context, wish), state: State.UP },
     mechanism_preferences: [wish.mechanism],
   });
+}
+
+function withWishedMtu(context: ConnectionContext | undefined, wish: Wish): ConnectionContext | undefined {
+  return context && { ...context, MTU: wish.context?.MTU ?? 0 };
 }
 
 /**

@@ -42,6 +42,8 @@ export interface Serialize extends Element<ConnectionApi, object, HasConnection>
    * answered counts; when he is answered nothing good it is stored then, and `onLater` is called.
    */
   restore(connection: Connection, onLater?: () => void): boolean;
+  /** Whether a connection of this request's caller has been restored since it asked. */
+  isSuperseded(connection: Connection): boolean;
 }
 
 /** Whose a connection is; the owner comes and goes with the connection. */
@@ -243,6 +245,7 @@ export function serialize(options: SerializeOptions): Serialize {
       },
     },
     restore,
+    isSuperseded: (asked) => (entries.get(callerIds.ownIdFor(asked) ?? "")?.stored?.id ?? asked.id) !== asked.id,
     *connections() {
       for (const { stored } of entries.values()) if (stored !== undefined) yield stored;
     },

@@ -89,6 +89,22 @@ export function findProcess(device: string): number | undefined {
     .find((pid) => servesDevice(pid, device) && !isZombie(pid));
 }
 
+/**
+ * What the process's interface is called now, in whichever namespace it is; undefined: there is no process, or it cannot be looked
+ * into. In the description of its descriptor (drivers/net/tun.c, tun_chr_show_fdinfo).
+ */
+export function interfaceNameOf(device: string): string | undefined {
+  const pid = findProcess(device);
+  if (pid === undefined) return undefined;
+  const folder = `/proc/${pid}/fdinfo`;
+  try {
+    const names = readdirSync(folder).map((fd) => /^iff:\t(\S+)$/m.exec(readOr(`${folder}/${fd}`))?.[1]);
+    return names.find((name) => name !== undefined);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Ends the process, its interface and its socket, whatever exists of them. */
 export async function endWireguardGo(device: string): Promise<void> {
   for (const signal of ["SIGTERM", "SIGKILL"] as const) {

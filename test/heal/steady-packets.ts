@@ -22,6 +22,8 @@ export interface SteadyOptions {
   readonly netnsUrl: string;
   readonly addresses: () => { readonly source: string; readonly destination: string };
   readonly packetsPerSecond: number;
+  /** Size of the next packet with its IP header, not to be fragmented; absent: small ones. */
+  readonly packetBytes?: () => number;
 }
 
 interface Stream {
@@ -34,13 +36,13 @@ const answerMs = 2_000;
 const tickMs = 5;
 
 /** @throws when the namespace or a socket cannot be opened */
-export function startSteadyPackets({ netnsUrl, addresses, packetsPerSecond }: SteadyOptions) {
+export function startSteadyPackets({ netnsUrl, addresses, packetsPerSecond, packetBytes }: SteadyOptions) {
   const netns = openNetns(netnsUrl);
   const token = randomBytes(12);
   const streams = new Map<string, Stream>();
   const waiting = new Map<number, true>();
   const refused: Record<string, number> = {};
-  const buffer = Buffer.alloc(2048);
+  const buffer = Buffer.alloc(16_384);
   let sent = 0;
   const startMs = performance.now();
 
@@ -52,6 +54,9 @@ export function startSteadyPackets({ netnsUrl, addresses, packetsPerSecond }: St
     const protocol = to.family === libc.AF_INET ? 1 : 58;
     const fd = withNetns(netns, () => libc.openSocket(to.family, libc.SOCK_DGRAM, protocol, "open a ping socket"));
     libc.setSocketOption(fd, libc.SOL_SOCKET, 33, 4 << 20, "make room for answers");
+    // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER: IP_PMTUDISC_PROBE (ip(7), ipv6(7))
+    const [level, option] = to.family === libc.AF_INET ? [0, 10] : [41, 23];
+    if (packetBytes !== undefined) libc.setSocketOption(fd, level, option, 3, "forbid fragments");
     libc.bindSocket(fd, socketAddress(parseAddress(source), 0), `bind ${source}`);
     const stream = { fd, destination: socketAddress(to, 0), poll: libc.pollReadable(fd, () => read(fd)) };
     streams.set(key, stream);
@@ -71,10 +76,11 @@ export function startSteadyPackets({ netnsUrl, addresses, packetsPerSecond }: St
   }
   function send(): void {
     const number = sent++;
-    const packet = Buffer.alloc(24);
     waiting.set(number, true);
     try {
       const { source, destination } = addresses();
+      const ipHeaderBytes = destination.includes(":") ? 40 : 20;
+      const packet = Buffer.alloc(packetBytes === undefined ? 24 : (packetBytes() - ipHeaderBytes) & ~1);
       const stream = streamTo(source, destination);
       packet[0] = destination.includes(":") ? 128 : 8;
       packet.writeUInt16BE(number & 0xffff, 6);

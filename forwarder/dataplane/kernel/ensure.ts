@@ -19,6 +19,7 @@ import type { PingGroups } from "./ping-groups.js";
 import type { Place } from "./places.js";
 import { type Plan, planOf } from "./plan.js";
 import { settle } from "./settle.js";
+import { refuseTakenName } from "./tunnel-device.js";
 import { chooseTuns, type TunnelBackend } from "./tuns.js";
 import { demolish, type Existing, findUpdatable, makeWire, parkLink, unparkLink, updateWire, type Workshop } from "./wire.js";
 
@@ -112,6 +113,8 @@ interface Choice {
 
 async function makeNew({ shop, book, log, pings }: Job, plan: Plan, built: Built): Promise<void> {
   const { id } = built.crossConnect;
+  // Before there is anything to take away: what has the name may look like ours (tunnel-device.ts).
+  if (plan.kind === "wireguard") for (const link of plan.links) refuseTakenName(shop.places.open(link.netnsUrl), link.name);
   book.begin(built);
   try {
     await makeWire(shop, plan, built);

@@ -13,6 +13,7 @@ import { hasErrno } from "../../../sdk/linux/system-error.js";
 import {
   endWireguardGo,
   findProcess,
+  interfaceNameOf,
   startWireguardGo,
   uapiSocketPath,
   untilListening,
@@ -64,7 +65,7 @@ export function configurationOf(
  */
 export async function makeDevice(shop: Workshop, place: Place, wanted: NewDevice): Promise<Link> {
   const { tun, name, mtuBytes } = wanted;
-  if (getLink(place.socket, name) !== undefined) throw nameTaken(name);
+  refuseTakenName(place, name);
   if (tun.backend === "kernel") shop.own.perform([createPlainLink(tun.device, wireguardFamily)]);
   else await startWireguardGo(shop.home, tun.device, shop.processEnv);
   const made = getLink(shop.own, tun.device, "without-statistics");
@@ -112,6 +113,19 @@ export async function configureDevice(
 export async function lastHandshakeMs({ netns }: Place, tun: Tun, index: number): Promise<number> {
   if (tun.backend !== "kernel") return await readHandshakeMs(uapiSocketPath(tun.device));
   return withGeneric(netns, (socket, family) => getWireguard(socket, family, index)?.peers[0]?.lastHandshakeMs ?? 0);
+}
+
+/**
+ * Whether the interface of that name in a workload's namespace is this device's. Its kind and alias do not say so: the connection
+ * that it was refused for has the same (a client that asks anew, unknown to its manager).
+ */
+export function isMoved(tun: Tun, name: string): boolean {
+  return tun.backend === "kernel" || interfaceNameOf(tun.device) === name;
+}
+
+/** @throws ALREADY_EXISTS somebody else has the name, so nothing can be made there */
+export function refuseTakenName({ socket }: Pick<Place, "socket">, name: string): void {
+  if (getLink(socket, name, "without-statistics") !== undefined) throw nameTaken(name);
 }
 
 /** Ends the processes of these links, and what never got away from the forwarder's namespace. Interfaces of the kernel are for `demolish`. */

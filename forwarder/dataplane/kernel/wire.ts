@@ -21,7 +21,7 @@ import { findExactLink, findLink, type Place, type Places } from "./places.js";
 import type { LinkPlan, Plan, Role } from "./plan.js";
 import type { Reaper } from "./reaper.js";
 import { endRetired, findBeside, makeTunnel, updateTunnel } from "./tunnel.js";
-import { endTunnels } from "./tunnel-device.js";
+import { endTunnels, isMoved } from "./tunnel-device.js";
 import type { TunnelBackend } from "./tuns.js";
 
 /** What an operation works with. */
@@ -158,14 +158,17 @@ export async function demolish(
   links: readonly BuiltLink[],
   what: { rules: boolean; renamed: boolean },
 ): Promise<void> {
+  const doomed = [...links].reverse().map((link) => {
+    const place = shop.places.find(link);
+    const found = place && (what.renamed ? findLink(place, link) : findExactLink(place, link));
+    return { link, place, found: found !== undefined && isOwnDevice(link, found) ? found : undefined };
+  });
   await endTunnels(shop, links);
   const deletions: Promise<void>[] = [];
   // The endpoint's namespace first: many clients share it, so their interfaces are deleted as one group.
-  for (const link of [...links].reverse()) {
-    const place = shop.places.find(link);
+  for (const { link, place, found } of doomed) {
     if (place === undefined) continue;
     if (what.rules) removeRules(place.socket, link.tables);
-    const found = what.renamed ? findLink(place, link) : findExactLink(place, link);
     const beside = findBeside(place, link.beside);
     if (beside !== undefined) deletions.push(shop.reaper.deleteLink(place.netns, beside.index));
     // One end of a veth takes the other along.
@@ -174,6 +177,10 @@ export async function demolish(
     }
   }
   await Promise.all(deletions);
+}
+
+function isOwnDevice({ tun }: BuiltLink, { name }: Link): boolean {
+  return tun === undefined || isMoved(tun, name);
 }
 
 interface End {
