@@ -5,6 +5,7 @@ import { backgroundCall, chain, type Element } from "../chain.js";
 import { announce } from "../elements/announce.js";
 import type { HasNextHop } from "../elements/forward.js";
 import { type HasConnection, serialize } from "../elements/serialize.js";
+import { undo } from "../elements/undo.js";
 import { Connection, type ConnectionEvent, ConnectionEventType, State } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import { Code, statusError } from "../status.js";
@@ -93,6 +94,14 @@ test("a connection that moves is watched where it has gone, and no longer where 
   await hop.until("a", ({ state }) => state === State.REFRESH_REQUESTED);
 });
 
+test("what could not be built after the neighbour's answer is not watched, and the stream is not kept for it", async (t) => {
+  const hop = start(t);
+  await hop.request("a", "x");
+  await assert.rejects(hop.request("refused", "y"), { code: Code.RESOURCE_EXHAUSTED });
+  await until("the stream to y is closed", () => !hop.streams().includes("y") || undefined, 5000);
+  assert.deepEqual(hop.streams(), ["x"]);
+});
+
 /** The connection as the neighbour tells of it: in its own terms. */
 function theirs(ours: Connection, change: Partial<Connection> = {}): Connection {
   return { ...ours, id: `next-${ours.id}`, path: { index: 2, path_segments: ours.path?.path_segments ?? [] }, ...change };
@@ -170,7 +179,9 @@ function start(t: TestContext) {
   const handler = chain<ConnectionApi>("hop", ["request", "close"])
     .use(hop.serial)
     .use(announce(hop.hub))
+    .use(undo({ log: silentLog }))
     .use(goByService)
+    .use(refuseAnswers)
     .use(watchNeighbours({ name: "hop", dialer: { monitor }, hub: hop.hub, log: silentLog, signal: stop.signal, lingerMs: 20 }))
     .end({ request: async ({ connection }) => connection ?? Connection.fromPartial({}), close: async () => {} });
   return hop;
@@ -183,5 +194,17 @@ const goByService: Element<ConnectionApi, HasConnection, HasNextHop> = {
     request: (request, _context, rest) =>
       rest.request(request, { nextHop: { url: request.connection?.network_service ?? "", name: "next" } }),
     close: (connection, _context, rest) => rest.close(connection, { nextHop: { url: connection.network_service, name: "next" } }),
+  },
+};
+
+/** As a hop that cannot build what was agreed. */
+const refuseAnswers: Element<ConnectionApi> = {
+  name: "refuse-answers",
+  steps: {
+    async request(request, _context, rest) {
+      const answer = await rest.request(request);
+      if (answer.id === "refused") throw statusError(Code.RESOURCE_EXHAUSTED, "no memory for it");
+      return answer;
+    },
   },
 };

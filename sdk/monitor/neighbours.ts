@@ -1,8 +1,8 @@
 /**
  * watch-neighbours — learns from the next hops what becomes of connections that go on to them.
- * Needs:  context.nextHop, context.events (from `serialize`)
- * Does:   keeps one monitor stream per neighbour, for all connections that carry our name; passes state, path and context of
- *         theirs on to ours; a DELETE there, or the end of the stream, makes ours DOWN until they are heard of again
+ * Needs:  context.nextHop, context.events and context.previous (from `serialize`), context.undoOnFailure (from `undo`)
+ * Does:   keeps one monitor stream per neighbour, for all connections that carry our name, those of failed first requests not;
+ *         passes state, path and context of theirs on to ours; a DELETE there, or the end of the stream, makes ours DOWN until they are heard of again
  * Source: NSM's monitor client (protocol behaviour §7). One stream for all, because Node ends an HTTP/2 session after about
  *         1,000 cancelled streams (docs/decisions).
  */
@@ -10,6 +10,7 @@ import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
 import type { HasNextHop } from "../elements/forward.js";
 import type { ConnectionEvents, HasConnection } from "../elements/serialize.js";
+import type { HasUndo } from "../elements/undo.js";
 import { type Connection, type ConnectionEvent, ConnectionEventType, State } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
 import { pause } from "../pause.js";
@@ -48,7 +49,7 @@ interface Watched {
 
 const retryMs = { first: 100, last: 5_000 };
 
-export function watchNeighbours(options: WatchNeighboursOptions): Element<ConnectionApi, HasConnection & HasNextHop> {
+export function watchNeighbours(options: WatchNeighboursOptions): Element<ConnectionApi, HasConnection & HasUndo & HasNextHop> {
   const { name, dialer, hub, log, signal, lingerMs = 30_000 } = options;
   const neighbours = new Map<string, Neighbour>();
   const whereIs = new Map<string, Neighbour>();
@@ -143,13 +144,15 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
   return {
     name: "watch-neighbours",
     steps: {
-      async request(request, { nextHop, events }, rest) {
+      async request(request, { nextHop, events, previous, undoOnFailure }, rest) {
         const id = request.connection?.id ?? "";
         const watched = whereIs.get(id)?.watched.get(id);
         if (watched !== undefined) watched.asking = true;
         try {
           const answer = await rest.request(request);
           if (nextHop !== undefined) watch(nextHop.url, answer, events);
+          // what a hop before us could not build is closed there without us
+          if (previous === undefined) undoOnFailure("watch of the next hop", () => forget(id));
           return answer;
         } finally {
           if (watched !== undefined) watched.asking = false;

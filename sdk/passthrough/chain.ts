@@ -10,7 +10,7 @@ import { type ExchangeTokensOptions, exchangeTokens } from "../elements/exchange
 import type { Expire } from "../elements/expire.js";
 import { forward, type HasNextHop } from "../elements/forward.js";
 import type { HasConnection, Serialize } from "../elements/serialize.js";
-import { undo } from "../elements/undo.js";
+import { type HasUndo, undo } from "../elements/undo.js";
 import { validateRequest } from "../elements/validate-request.js";
 import { checkService } from "../endpoint/check-service.js";
 import { chooseMechanism } from "../endpoint/choose-mechanism.js";
@@ -40,7 +40,7 @@ export interface PassthroughDeps {
   readonly netnsUrl: string;
   readonly wires: Wires;
   readonly standBetween: StandBetween;
-  readonly watchNeighbours: Element<ConnectionApi, HasConnection & HasNextHop>;
+  readonly watchNeighbours: Element<ConnectionApi, HasConnection & HasUndo & HasNextHop>;
   readonly dialer: Dialer;
 }
 

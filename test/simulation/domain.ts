@@ -78,7 +78,7 @@ export function createDomain(world: World, network: Network, plan: DomainPlan): 
   const forwarders = nodes.map((node, index) => forwarderPart(shared, node, index));
   const endpoints = plan.endpoints.map((node, index) => endpointPart(shared, nodes[node] ?? "node-1", index));
   const clients = plan.clients.map((node, index) => clientPart(shared, nodes[node] ?? "node-1", index));
-  const isCut = (one: string, other: string): boolean => network.isCut(one, other);
+  const isCut = (one: string, other: string): boolean => network.wire.isCut(one, other);
   return {
     registry,
     nsmgrs,

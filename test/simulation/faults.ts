@@ -2,6 +2,7 @@
 import type { DrainAnswer } from "../../sdk/gen/inspect.js";
 import { unhealed } from "./invariants.js";
 import { linkName } from "./kernel.js";
+import type { Network } from "./network.js";
 import { nsmgrUrl, type SimClient, type SimEndpoint } from "./part.js";
 import { healedMs, killAll, longestWaitMs, type Playing, restartMs, stopPart, takePod, untilNone } from "./playing.js";
 
@@ -229,18 +230,18 @@ const troubles: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     const holdMs = chance.between(200, 8_000);
     faults.push(`${one} and ${other} do not hear each other for ${holdMs} ms`);
     if (one !== "registry" && other !== "registry") state.dataFault = true;
-    network.cut(one, other, true);
+    cutBoth(network, one, other, true);
     await world.sleep(holdMs);
-    network.cut(one, other, false);
+    cutBoth(network, one, other, false);
   },
   async badNetwork({ chance, network, world, faults }) {
     const holdMs = chance.between(1_000, 8_000);
     network.lossShare = chance.between(1, 40) / 100;
-    network.extraLatencyMs = chance.pick([0, 5, 50, 400]);
-    faults.push(`${network.lossShare} of calls break, ${network.extraLatencyMs} ms more, for ${holdMs} ms`);
+    network.wire.extraLatencyMs = chance.pick([0, 5, 50, 400]);
+    faults.push(`${network.lossShare} of calls break, ${network.wire.extraLatencyMs} ms more, for ${holdMs} ms`);
     await world.sleep(holdMs);
     network.lossShare = 0;
-    network.extraLatencyMs = 0;
+    network.wire.extraLatencyMs = 0;
   },
   async clock({ domain, chance, world, faults }) {
     const { process, name } = chance.pick(domain.parts);
@@ -271,6 +272,11 @@ const troubles: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
 };
 
 const faultMakers: Readonly<Record<string, (state: Playing) => Promise<void>>> = { ...kills, ...planned, ...lost, ...troubles };
+
+function cutBoth({ wire }: Network, one: string, other: string, isCut: boolean): void {
+  wire.cut(one, other, isCut);
+  wire.cut(other, one, isCut);
+}
 
 /** One of the clients that nobody has started yet. */
 async function newcomer({ domain, chance, faults }: Playing): Promise<void> {

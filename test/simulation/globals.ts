@@ -8,7 +8,7 @@ import files from "node:fs/promises";
 import { syncBuiltinESMExports } from "node:module";
 import { performance } from "node:perf_hooks";
 import timers from "node:timers/promises";
-import type { SimEvent, World } from "./world.js";
+import type { SimEvent, SimProcess, World } from "./world.js";
 
 const machine = { now: Date.now.bind(Date), performanceNow: performance.now.bind(performance) };
 
@@ -42,10 +42,22 @@ interface SimTimer {
   [Symbol.toPrimitive](): number;
 }
 
+const framesKept = 14;
+
+/** Who arms a timer; the text is made when somebody reads it. */
+function whereNow(): { readonly stack?: string } {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = framesKept;
+  const place: { stack?: string } = {};
+  Error.captureStackTrace(place);
+  Error.stackTraceLimit = stackTraceLimit;
+  return place;
+}
+
 function replaceGlobals(): void {
   const arm = (action: () => void, delayMs: number): SimEvent => {
     const { nowMs, at, current } = here();
-    return at(nowMs() + Math.max(0, Number.isFinite(delayMs) ? delayMs : 0), current, action);
+    return at(nowMs() + Math.max(0, Number.isFinite(delayMs) ? delayMs : 0), current, action, whereNow());
   };
   const timerOf = (again: () => SimEvent): SimTimer => {
     const timer: SimTimer = {
@@ -92,10 +104,34 @@ function replaceGlobals(): void {
   Math.random = () => here().chance.next();
   AbortSignal.timeout = (delayMs) => {
     const controller = new AbortController();
-    arm(() => controller.abort(new DOMException("The operation was aborted due to timeout", "TimeoutError")), delayMs);
+    const { nowMs, at, current } = here();
+    // the garbage collector takes the machine's, with nobody's doing: no timer that anybody could leave behind
+    at(nowMs() + delayMs, current, () =>
+      controller.abort(new DOMException("The operation was aborted due to timeout", "TimeoutError")),
+    );
     return controller.signal;
   };
+  rememberSignals();
   replaceImports(arm);
+}
+
+const signals = new WeakMap<SimProcess, Set<AbortSignal>>();
+
+/** Those on which this process has listened. Held on to: a signal that nobody else holds does not leak. */
+export function signalsOf(process: SimProcess): Iterable<AbortSignal> {
+  return signals.get(process) ?? [];
+}
+
+function rememberSignals(): void {
+  const { addEventListener } = EventTarget.prototype;
+  AbortSignal.prototype.addEventListener = function (this: AbortSignal, ...argv: Parameters<typeof addEventListener>): void {
+    const { current } = here();
+    if (current !== undefined) {
+      const known = signals.get(current) ?? new Set();
+      signals.set(current, known.add(this));
+    }
+    addEventListener.apply(this, argv);
+  } as AbortSignal["addEventListener"];
 }
 
 /** What is imported by name has to be replaced in its module. */

@@ -27,6 +27,8 @@ export interface SimEndpoint extends Part {
   gone: boolean;
   /** Another process has its name now, in another pod. */
   replaced: boolean;
+  /** It has the name of one that was there before. */
+  readonly moved: boolean;
   /** It has ended by itself or because it was told to. */
   ended: boolean;
 }

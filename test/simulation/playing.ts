@@ -1,6 +1,7 @@
 /** A domain to which faults happen, what is known of it, and how parts of it end. */
 import type { Chance } from "../../cli/chaos/random.js";
 import type { Domain, Snapshot } from "./domain.js";
+import type { Flat } from "./flat.js";
 import { removePod } from "./kernel.js";
 import type { Network } from "./network.js";
 import type { DomainPlan, Part, SimEndpoint } from "./part.js";
@@ -26,6 +27,7 @@ export interface Playing {
   readonly watched: Map<string, string>;
   /** What the registry had stored some time ago. */
   snapshot: Snapshot | undefined;
+  readonly flat: Flat;
 }
 
 /** Virtual time, in milliseconds. */

@@ -3,6 +3,7 @@ import { type Chance, createChance } from "../../cli/chaos/random.js";
 import { unfenced, wrongEntries, wrongLeases, wrongLookUps, wrongNames } from "./at-rest.js";
 import { createDomain, type Domain } from "./domain.js";
 import { oneFault } from "./faults.js";
+import { createFlat } from "./flat.js";
 import { enterWorld } from "./globals.js";
 import { unconverged, unhealed } from "./invariants.js";
 import { createNetwork } from "./network.js";
@@ -22,7 +23,7 @@ export interface Outcome {
 }
 
 /** Virtual time, in milliseconds. */
-const limits = { connected: 60_000, newcomer: 5_000, gone: 15_000, calm: 40_000 };
+const limits = { connected: 60_000, newcomer: 5_000, gone: 15_000, calm: 40_000, look: 100, flat: 60_000 };
 /** Lives of tokens up to this can be watched to their ends. */
 const shortLifeMs = 30_000;
 
@@ -49,6 +50,7 @@ export async function play(seed: number, log?: (world: World) => DomainPlan["log
     calm: false,
     watched: new Map(),
     snapshot: undefined,
+    flat: createFlat(world, network, domain),
   };
   watchKernels(state);
   try {
@@ -91,6 +93,7 @@ async function act(state: Playing): Promise<void> {
     part.start();
     await world.sleep(chance.between(0, 300));
   }
+  await beforeClients(state);
   for (const client of domain.clients.slice(0, domain.clients.length - plan.late)) client.start();
   if (!(await untilNone(world, () => unhealed(domain), limits.connected))) {
     broken.push(...unhealed(domain).map((what) => `at the start: ${what}`));
@@ -106,6 +109,18 @@ async function act(state: Playing): Promise<void> {
   }
   await rest(state);
   await takeDown(state);
+}
+
+/** What the processes have without clients is what they are to have afterwards. */
+async function beforeClients({ world, domain, flat, broken }: Playing): Promise<void> {
+  if (!(await untilNone(world, () => wrongEntries(domain, world), limits.connected))) {
+    broken.push(...wrongEntries(domain, world).map((what) => `before the first client: ${what}`));
+    return;
+  }
+  for (let looks = 5; looks > 0; looks--) {
+    await world.sleep(limits.look);
+    flat.look();
+  }
 }
 
 async function rest(state: Playing): Promise<void> {
@@ -139,7 +154,7 @@ function orElse(found: readonly string[], look: () => readonly string[]): readon
 }
 
 async function takeDown(state: Playing): Promise<void> {
-  const { world, domain, broken } = state;
+  const { world, domain, broken, flat } = state;
   for (const client of domain.clients.filter(({ process }) => process === undefined)) client.start();
   if (!(await untilNone(world, () => unhealed(domain), limits.newcomer)))
     broken.push(...unhealed(domain).map((what) => `${limits.newcomer} ms after a newcomer at rest: ${what}`));
@@ -148,4 +163,5 @@ async function takeDown(state: Playing): Promise<void> {
   for (const client of domain.clients) client.gone = true;
   const left = (): string[] => [...unconverged(domain), ...wrongLeases(domain)];
   if (!(await untilNone(world, left, limits.gone))) broken.push(...left().map((what) => `after the last client: ${what}`));
+  if (!(await untilNone(world, () => flat.more(), limits.flat))) broken.push(...flat.more().map((what) => `not flat: ${what}`));
 }

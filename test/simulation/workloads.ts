@@ -35,6 +35,7 @@ export function endpointPart(shared: Shared, node: string, index: number, again 
     serving: undefined,
     gone: false,
     replaced: false,
+    moved: again > 0,
     ended: false,
     start: () =>
       launch(shared, part, async (process, log) => {
@@ -87,7 +88,7 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
       part.troubled = false;
       launch(shared, part, async (process, log) => {
         const stopping = new AbortController();
-        const isCut = (one: string, other: string): boolean => shared.network.isCut(one, other);
+        const isCut = (one: string, other: string): boolean => shared.network.wire.isCut(one, other);
         part.stop = async () => stopping.abort();
         const connection = await connect({
           url: `kernel://${service}/${interfaceName}`,

@@ -17,15 +17,20 @@ export interface SimProcess {
   readonly waiting: SimEvent[];
   /** What its wall clock shows more than the world's. */
   clockOffsetMs: number;
+  /** Its processor is taken: so long each of its events keeps it busy, and the next one waits. */
+  eventCostMs: number;
+  busyUntilMs: number;
   /** Told when it dies: connections to it break. */
   readonly onDeath: Set<() => void>;
 }
 
 export interface SimEvent {
-  readonly timeMs: number;
-  readonly order: number;
+  timeMs: number;
+  order: number;
   readonly owner: SimProcess | undefined;
   readonly action: () => void;
+  /** The timer's place in the code, for what was armed by its owner; the rest is what the network and the director do. */
+  readonly armedAt: { readonly stack?: string } | undefined;
   cancelled: boolean;
 }
 
@@ -34,7 +39,7 @@ export interface World {
   /** In whose event we are; undefined = the director's. */
   readonly current: SimProcess | undefined;
   nowMs(): number;
-  at(timeMs: number, owner: SimProcess | undefined, action: () => void): SimEvent;
+  at(timeMs: number, owner: SimProcess | undefined, action: () => void, armedAt?: SimEvent["armedAt"]): SimEvent;
   sleep(durationMs: number): Promise<void>;
   start(name: string, node: string): SimProcess;
   kill(process: SimProcess): void;
@@ -47,7 +52,7 @@ export interface World {
   /** Every process that there ever was, by its number. */
   readonly processes: ReadonlyMap<number, SimProcess>;
   /** Timers that are armed, by who armed them; only of living processes. */
-  timers(): ReadonlyMap<SimProcess, number>;
+  timers(): ReadonlyMap<SimProcess, readonly SimEvent[]>;
 }
 
 const turn = globalThis.setImmediate;
@@ -69,10 +74,16 @@ export function createWorld(seed: number): World {
   let events = 0;
   const processes = new Map<number, SimProcess>();
 
-  function at(timeMs: number, owner: SimProcess | undefined, action: () => void): SimEvent {
-    const event: SimEvent = { timeMs: Math.max(timeMs, nowMs), order: order++, owner, action, cancelled: false };
+  function at(timeMs: number, owner: SimProcess | undefined, action: () => void, armedAt?: SimEvent["armedAt"]): SimEvent {
+    const event: SimEvent = { timeMs: Math.max(timeMs, nowMs), order: order++, owner, action, armedAt, cancelled: false };
     heap.push(event);
     return event;
+  }
+
+  /** Puts it back: the event itself, which its owner may still cancel. Those that wait keep their order. */
+  function later(event: SimEvent, timeMs: number): void {
+    Object.assign(event, { timeMs, order: order++ });
+    heap.push(event);
   }
 
   function step(): boolean {
@@ -86,6 +97,11 @@ export function createWorld(seed: number): World {
       owner.waiting.push(event);
       return true;
     }
+    if (owner !== undefined && owner.busyUntilMs > nowMs) {
+      later(event, owner.busyUntilMs);
+      return true;
+    }
+    if (owner !== undefined && owner.eventCostMs > 0) owner.busyUntilMs = nowMs + owner.eventCostMs;
     current = owner;
     events++;
     event.action();
@@ -123,6 +139,8 @@ export function createWorld(seed: number): World {
         frozen: false,
         waiting: [],
         clockOffsetMs: 0,
+        eventCostMs: 0,
+        busyUntilMs: 0,
         onDeath: new Set(),
       };
       processes.set(process.pid, process);
@@ -135,7 +153,7 @@ export function createWorld(seed: number): World {
     },
     freeze(process, frozen) {
       process.frozen = frozen;
-      if (!frozen) for (const event of process.waiting.splice(0)) if (!event.cancelled) at(nowMs, process, event.action);
+      if (!frozen) for (const event of process.waiting.splice(0)) later(event, nowMs);
     },
     as(process, action) {
       const before = current;
@@ -173,7 +191,7 @@ export function createWorld(seed: number): World {
 function createHeap(): {
   push(event: SimEvent): void;
   pop(): SimEvent | undefined;
-  byOwner(): ReadonlyMap<SimProcess, number>;
+  byOwner(): ReadonlyMap<SimProcess, readonly SimEvent[]>;
 } {
   const items: SimEvent[] = [];
   const before = (a: SimEvent, b: SimEvent): boolean => a.timeMs < b.timeMs || (a.timeMs === b.timeMs && a.order < b.order);
@@ -185,9 +203,15 @@ function createHeap(): {
   };
   return {
     byOwner() {
-      const counts = new Map<SimProcess, number>();
-      for (const { owner, cancelled } of items) if (owner?.alive && !cancelled) counts.set(owner, (counts.get(owner) ?? 0) + 1);
-      return counts;
+      const found = new Map<SimProcess, SimEvent[]>();
+      for (const event of items) {
+        const { owner, armedAt, cancelled } = event;
+        if (armedAt === undefined || !owner?.alive || cancelled) continue;
+        const list = found.get(owner);
+        if (list === undefined) found.set(owner, [event]);
+        else list.push(event);
+      }
+      return found;
     },
     push(event) {
       items.push(event);
