@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ConnectionApi } from "../api.js";
 import { backgroundCall, chain } from "../chain.js";
-import { Connection } from "../gen/connection.js";
+import { Connection, State } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
 import { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
 import { matchesEndpoint, matchesService } from "../registry/match.js";
@@ -79,6 +79,19 @@ test("of two that did not answer the one whose silence is longer ago comes first
     mesh.nowMs += 1;
   }
   assert.equal((await mesh.ask()).network_service_endpoint_name, "b");
+});
+
+test("two clients that give the same endpoint up by turns are not sent back to it, each by the other's turn", async () => {
+  const mesh = start(["a", "b"]);
+  const path_segments = ["client", "nsmgr", "forwarder", "a"].map((name) => ({ name, id: name, token: "", metrics: {} }));
+  const path = { index: 1, path_segments };
+  const names: string[] = [];
+  for (let i = 0; i < 4; i++)
+    names.push((await mesh.ask({ state: State.RESELECT_REQUESTED, path })).network_service_endpoint_name);
+  assert.deepEqual(names, ["b", "b", "b", "b"]);
+  mesh.failing.set("b", statusError(Code.UNAVAILABLE, "nobody answers"));
+  const last = await mesh.ask({ state: State.RESELECT_REQUESTED, path });
+  assert.equal(last.network_service_endpoint_name, "a", "it is still better than nobody");
 });
 
 test("when all fail the error names each", async () => {

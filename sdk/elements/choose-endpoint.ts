@@ -2,16 +2,17 @@
  * choose-endpoint — finds who provides the network service, and tries one after the other.
  * Does:   nothing when the request names its endpoint (a refresh does). Else asks the registries for the service and its
  *         endpoints, keeps those that the service's `matches` allow, starts at the next one in turn, and goes on to the
- *         next when one fails or uses up its share of the time. One that did not answer, whoever named it, is tried last for a
- *         while, and those before it leave it little time: it may be dead, and its entry in the registry not know it. One that
- *         answered somebody else meanwhile is only slow. Takes the payload from the service.
+ *         next when one fails or uses up its share of the time. Whom a reselect leaves is tried after the others. One that did
+ *         not answer, whoever named it, is tried last for a while, and those before it leave it little time: it may be dead,
+ *         and its entry in the registry not know it. One that answered somebody else meanwhile is only slow. Takes the payload
+ *         from the service.
  * Fails:  NOT_FOUND no such service, or no endpoint that may serve; as the endpoint says when there was only one;
  *         UNAVAILABLE naming each failure when all of several failed
  * Order:  before `undo`, so that what a failed try has built is taken back before the next
  */
 import type { ConnectionApi, Registry } from "../api.js";
 import type { Element } from "../chain.js";
-import { Connection } from "../gen/connection.js";
+import { Connection, State } from "../gen/connection.js";
 import { NetworkService, NetworkServiceEndpoint } from "../gen/registry.js";
 import { selectCandidates } from "../registry/match.js";
 import { Code, codeName, statusError, toStatusError } from "../status.js";
@@ -60,7 +61,10 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
       throw statusError(Code.NOT_FOUND, `no endpoint for network service "${service.name}": ${why}`);
     }
     const start = nextTurn(service.name) % allowed.length;
-    const names = [...new Set([...allowed.slice(start), ...allowed.slice(0, start)].map(({ name }) => name))];
+    const left = givenUp(connection);
+    const inTurn = [...new Set([...allowed.slice(start), ...allowed.slice(0, start)].map(({ name }) => name))];
+    // else two clients that take turns of two endpoints would be sent back to where they come from, each by the other's turn
+    const names = [...inTurn.filter((name) => !left.has(name)), ...inTurn.filter((name) => left.has(name))];
     return [...names.filter((name) => !silences.isAvoided(name)), ...silences.longestFirst(names)];
   }
 
@@ -101,6 +105,12 @@ export function chooseEndpoint(options: ChooseEndpointOptions): Element<Connecti
       },
     },
   };
+}
+
+/** Whom the caller has just given up, when it asks for another one: its path still shows them. */
+function givenUp({ state, path }: Connection): ReadonlySet<string> {
+  const later = state === State.RESELECT_REQUESTED ? path?.path_segments.slice(path.index + 1) : undefined;
+  return new Set(later?.map(({ name }) => name));
 }
 
 /** Which endpoints left somebody without an answer lately. */
