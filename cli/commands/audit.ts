@@ -3,7 +3,10 @@ import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { type AuditReport, audit, type Finding } from "../../forwarder/audit/audit.js";
+import { fastAuditor } from "../../forwarder/audit/fast-auditor.js";
 import { kernelAuditor } from "../../forwarder/audit/kernel-auditor.js";
+import { vppAuditor } from "../../forwarder/audit/vpp-auditor.js";
+import { apiFolders, flatten, readApiFolders } from "../../forwarder/vpp/api-files.js";
 import { Code, statusError } from "../../sdk/status.js";
 import type { CliContext } from "../context.js";
 import { runFolder } from "../mesh/plan.js";
@@ -23,10 +26,21 @@ export async function auditCommand(options: AuditOptions, context: CliContext): 
   if (withoutLedger !== undefined) {
     throw statusError(Code.NOT_FOUND, `${withoutLedger} holds no ledger of a forwarder; give the WEFT_STATE_DIR of one`);
   }
-  const report = await audit([kernelAuditor(stateDirs), namesAuditor()], { fix: options.fix === true });
+  const worlds = [kernelAuditor(stateDirs), fastAuditor(stateDirs), vppAuditor(stateDirs, vppOf(context.env)), namesAuditor()];
+  const report = await audit(worlds, { fix: options.fix === true });
   if (options.json === true) context.out.write(`${JSON.stringify({ ...report, ledgers: stateDirs }, null, 2)}\n`);
   else context.out.write(describe(report, stateDirs, options.fix === true));
   return report.ok ? 0 : 1;
+}
+
+/** As a forwarder with these settings would reach its VPP (forwarder/vpp-settings.ts). */
+function vppOf({
+  WEFT_VPP_API_SOCKET: apiSocket,
+  WEFT_VPP_API_FILES: files,
+  WEFT_VPP: program = "/usr/bin/vpp",
+}: CliContext["env"]) {
+  const found = readApiFolders(files === undefined ? apiFolders(program) : [files]);
+  return { apiSocket: apiSocket || undefined, definitions: found && flatten(found) };
 }
 
 /** Where forwarders of this machine keep their state by default (config/state-dir.ts), and those of a local mesh. */

@@ -1,4 +1,5 @@
 /** The ledger of cross-connects in which the packet core has a part. */
+import { hasErrno } from "../../../sdk/linux/system-error.js";
 import type { CrossConnect } from "../dataplane.js";
 import { type Ledger, openLedger } from "../ledger.js";
 
@@ -9,6 +10,8 @@ export interface FastBook {
   commit(id: string): void;
   abandon(id: string): void;
   update(crossConnect: CrossConnect): void;
+  /** It is going to be taken away: whoever compares the ledger with what is there must not miss it. */
+  retire(id: string): void;
   remove(id: string): void;
 }
 
@@ -31,6 +34,14 @@ export function openFastBook(folder: string): FastBook {
     commit: ledger.commit,
     abandon: ledger.abandon,
     update: (crossConnect) => ledger.update(crossConnect.id, encode(crossConnect)),
+    retire(id) {
+      try {
+        ledger.retire(id);
+      } catch (error) {
+        // somebody else has removed the file: nothing is left that could be missed
+        if (!hasErrno(error, "ENOENT")) throw error;
+      }
+    },
     remove: ledger.remove,
   };
 }

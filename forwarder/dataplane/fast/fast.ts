@@ -123,6 +123,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   async function lower(id: string): Promise<void> {
     const current = held.get(id);
     if (current === undefined) return;
+    book.retire(id);
     const core = host.current();
     if (core !== undefined) await part(core, current.joint);
     await removeParts(id, undefined);

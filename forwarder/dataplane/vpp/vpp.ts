@@ -156,6 +156,7 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
     const current = held.get(id);
     if (current === undefined) return;
     links.forget(id);
+    book.retire(id);
     const api = host.current();
     if (api !== undefined) await part(api, current.joint);
     await clear(id, undefined);
