@@ -34,5 +34,11 @@ export const endpointSettings = {
   unregisterItself: setting("NSM_UNREGISTER_ITSELF", boolean, "leave the registry at the end, not when the lease ends", {
     default: "false",
   }),
+  leaveTimeoutMs: setting(
+    "WEFT_LEAVE_TIMEOUT",
+    durationMs,
+    "with NSM_UNREGISTER_ITSELF: how long it serves on at the end, until its clients have another endpoint; less than the pod's grace",
+    { default: "20s" },
+  ),
   registryClientPolicies: policySettings.registryClientPolicies,
 } as const;

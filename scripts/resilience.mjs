@@ -50,6 +50,7 @@ function parts() {
   return [
     ...times(3, (seed) => chaos(`planned-${seed}`, ...faults(seed, "restart", 4, 34))),
     ...times(2, (seed) => chaos(`drain-${seed}`, ...faults(seed, "retire,drain", 4, 25))),
+    ...times(3, (seed) => chaos(`exchange-${seed}`, ...faults(seed, "drain-forwarder,drain-node,roll", 3, 12))),
     ...times(2, (seed) => chaos(`kill-${seed}`, ...faults(seed, "kill", 4, 20))),
     chaos("workloads", ...faults(1, "kill-workload", 2, 10)),
     chaos("endpoint-same-node", ...faults(2, "pod-gone", 2, 16), "--nodes", "1", "--connections", "20", ...probes),
@@ -169,6 +170,17 @@ function rowsOf(entries, churns) {
       of("drain", "retire"),
       "0 lost",
     ),
+    lossRow(
+      "a forwarder is drained to a second one (`weft drain forwarder`), restarted, and has its connections back",
+      of("drain-forwarder"),
+      "0 lost",
+    ),
+    lossRow(
+      "a node is drained (`weft drain node`), its manager and forwarder restarted, and takes part again",
+      of("drain-node"),
+      "0 lost",
+    ),
+    lossRow("all components restarted in turn (rolling upgrade)", of("roll"), "0 lost"),
     lossRow("kill -9 of a manager or the registry", aimed(of("kill"), /^(nsmgr-|registry)/), "0 lost"),
     lossRow("kill -9 of a forwarder (VXLAN and WireGuard)", aimed(of("kill"), /^forwarder-/), "0 lost"),
     lossRow(

@@ -54,6 +54,7 @@ export function run(options: RunOptions): Promise<number> {
         idleTimeoutMs: values.idleTimeoutMs,
         registerService: values.registerService,
         unregisterItself: values.unregisterItself,
+        drainTimeoutMs: values.leaveTimeoutMs,
         maxTokenLifetimeMs: values.maxTokenLifetimeMs,
         stateDir: join(resolveStateDir(values.stateDir, values.name, options.env), "connections"),
         report: () => translation.report(),

@@ -45,6 +45,7 @@ export function run(options: RunOptions): Promise<number> {
         nsmgr: values.connectTo,
         registerService: values.registerService,
         unregisterItself: values.unregisterItself,
+        drainTimeoutMs: values.leaveTimeoutMs,
         maxTokenLifetimeMs: values.maxTokenLifetimeMs,
         onConnection: (wire) => wires.join(wire),
         report: async () => [...rules.report(), ...(await filter.report())],

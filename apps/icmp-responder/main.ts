@@ -33,6 +33,7 @@ export function run(options: RunOptions): Promise<number> {
         idleTimeoutMs: values.idleTimeoutMs,
         registerService: values.registerService,
         unregisterItself: values.unregisterItself,
+        drainTimeoutMs: values.leaveTimeoutMs,
         maxTokenLifetimeMs: values.maxTokenLifetimeMs,
         stateDir,
         identity,

@@ -2,17 +2,17 @@
 import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { DrainAnswer } from "../../sdk/gen/inspect.js";
 import { getLink, setLink } from "../../sdk/linux/netlink/links.js";
 import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
 import { openNetns } from "../../sdk/linux/netns.js";
-import { Code, statusError } from "../../sdk/status.js";
 import { podNetns } from "../mesh/plan.js";
 import { dropTraffic } from "./drop-traffic.js";
 import { stateFolder } from "./place.js";
+import { plannedChanges } from "./planned.js";
 import type { Fault } from "./schedule.js";
 import { shapeCable } from "./shape-cable.js";
 import type { Stage } from "./stage.js";
+import { strike } from "./strike.js";
 
 /** Resolves when the fault is over, as far as it is ours to end it; healing is the mesh's. */
 export async function inject(stage: Stage, fault: Fault): Promise<void> {
@@ -25,7 +25,10 @@ export async function inject(stage: Stage, fault: Fault): Promise<void> {
     case "retire":
       return strike(stage, targets, "SIGTERM");
     case "drain":
-      return drainAndReplace(stage, targets);
+    case "drain-forwarder":
+    case "drain-node":
+    case "roll":
+      return plannedChanges[fault.kind](stage, targets);
     case "freeze":
       return hold(
         fault.holdMs,
@@ -42,11 +45,8 @@ export async function inject(stage: Stage, fault: Fault): Promise<void> {
     }
     case "node-down":
       return nodeDown(stage, targets, fault.holdMs);
-    case "interface-down": {
-      const [pod = "", name = ""] = targets[0]?.split("/") ?? [];
-      setLinkIn(podNetns(pod), name, false);
-      return;
-    }
+    case "interface-down":
+      return interfaceDown(targets);
     case "link-down": {
       const netns = nodeNetns(stage, targets);
       return hold(
@@ -77,8 +77,6 @@ export async function inject(stage: Stage, fault: Fault): Promise<void> {
 
 /** What a node calls its end of the cable (cli/mesh/underlay.ts). */
 const nodeLink = "eth0";
-/** As `weft drain` waits unless it is told otherwise. */
-const drainWaitMs = 30_000;
 /** The registry gets a twentieth of the time. */
 const slowMs = { stopped: 190, running: 10 };
 
@@ -89,6 +87,11 @@ async function hold(holdMs: number, begin: () => void, undo: () => void | Promis
   } finally {
     await undo();
   }
+}
+
+function interfaceDown(targets: readonly string[]): void {
+  const [pod = "", name = ""] = targets[0]?.split("/") ?? [];
+  setLinkIn(podNetns(pod), name, false);
 }
 
 function signalAll(stage: Stage, targets: readonly string[], signal: NodeJS.Signals): void {
@@ -109,37 +112,8 @@ async function nodeDown(stage: Stage, targets: readonly string[], holdMs: number
   for (const pod of pods) stage.addEndpoint(pod);
 }
 
-/** As an operator would: drained, taken down, and started anew. */
-async function drainAndReplace(stage: Stage, pods: readonly string[]): Promise<void> {
-  for (const pod of pods) {
-    const at = stage.topology.endpoints.find((endpoint) => endpoint.pod === pod)?.node;
-    const manager = stage.mesh.state.nodes.find(({ name }) => name === at)?.nsmgr.socketUrl ?? "";
-    const ask = (undo: boolean): Promise<DrainAnswer> => {
-      const signal = AbortSignal.any([stage.signal, AbortSignal.timeout(drainWaitMs + 5_000)]);
-      return stage.dialer.inspect(manager).drain({ endpoint: pod, undo, wait_ms: drainWaitMs }, { signal });
-    };
-    const { connections_left: left } = await ask(false);
-    if (left > 0) throw statusError(Code.UNAVAILABLE, `${left} connections of ${pod} found no other place in ${drainWaitMs} ms`);
-    await stage.removePod(pod, { kill: false });
-    stage.addEndpoint(pod);
-    await stage.registered(pod);
-    await ask(true);
-  }
-}
-
 function setClocks(stage: Stage, targets: readonly string[], offsetMs: number): void {
   for (const name of targets) stage.setClock(name, offsetMs);
-}
-
-/** Signals processes and waits until each has ended; then it is their supervisor's turn. */
-async function strike(stage: Stage, targets: readonly string[], signal: NodeJS.Signals): Promise<void> {
-  const victims = targets.map((name) => ({ name, process: stage.process(name), pid: stage.process(name).pid }));
-  for (const { name } of victims) if (stage.topology.clients.some(({ pod }) => pod === name)) stage.clients.restarted(name);
-  for (const { process } of victims) process.kill(signal);
-  while (victims.some(({ process, pid }) => pid !== undefined && process.pid === pid)) {
-    stage.signal.throwIfAborted();
-    await pause(10);
-  }
 }
 
 async function slow(stage: Stage, targets: readonly string[], holdMs: number): Promise<void> {

@@ -47,7 +47,10 @@ export async function playFault(stage: Stage, fault: Fault, startedAtMs: number)
   const known = clients.notes().length;
   const injectedAtMs = Date.now();
   const problems: string[] = [];
-  await inject(stage, fault);
+  await inject(stage, fault).catch((error: unknown) => {
+    stage.signal.throwIfAborted();
+    problems.push(toStatusError(error).details);
+  });
   const overMs = Date.now();
   let servingMs = overMs;
   const watched = {

@@ -30,6 +30,9 @@ export function promiseOf(fault: Fault, topology: Topology): Promised {
     case "restart":
     case "retire":
     case "drain":
+    case "drain-forwarder":
+    case "drain-node":
+    case "roll":
     case "freeze":
     case "half-open":
     case "clock":
@@ -51,10 +54,7 @@ export function promiseOf(fault: Fault, topology: Topology): Promised {
         ],
       };
     case "node-down":
-      return {
-        text: `connections that led there go elsewhere, packets again within ${rehomeTimeMs} ms`,
-        check: (outcome) => outages(outcome, rehomeTimeMs),
-      };
+      return nodeDownPromise(fault.targets, topology);
     case "interface-down":
       return {
         text: `only this connection loses, packets again within ${moveTimeMs} ms`,
@@ -73,6 +73,27 @@ export function promiseOf(fault: Fault, topology: Topology): Promised {
       };
     }
   }
+}
+
+/** Nobody can do more for a service whose only endpoint is on that node than to heal it when the node is back. */
+function nodeDownPromise(nodes: readonly string[], { clients, endpoints }: Topology): Promised {
+  const stranded = new Set(
+    clients
+      .filter(
+        ({ node, service }) =>
+          nodes.includes(node) || !endpoints.some((endpoint) => endpoint.service === service && !nodes.includes(endpoint.node)),
+      )
+      .map(({ pod }) => pod),
+  );
+  const waits = stranded.size > 0;
+  const others = `connections that led there go elsewhere, packets again within ${rehomeTimeMs} ms`;
+  return {
+    text: waits ? `${others}; those with nowhere to go are well ${healTimeMs / 1000} s after the node serves again` : others,
+    check: (outcome) => {
+      const losses = outcome.losses.filter(({ stream }) => !stranded.has(stream.split("/")[0] ?? ""));
+      return [...outages({ ...outcome, losses }, rehomeTimeMs), ...(waits ? inTime(outcome) : [])];
+    },
+  };
 }
 
 function lossless({ lost, losses }: Outcome): string[] {

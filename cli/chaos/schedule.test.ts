@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { outageOf, pressureOf } from "./play-fault.js";
 import { probePlan } from "./pods.js";
-import { faultKinds, schedule } from "./schedule.js";
+import { promiseOf } from "./promises.js";
+import { type Fault, faultKinds, schedule } from "./schedule.js";
 import { defaultTopology, readTopology } from "./topology.js";
 
 const topology = defaultTopology(2, 50, true);
@@ -71,4 +72,31 @@ clients: [{ pod: me, node: node-1, service: web, connections: 3 }]
     writeFileSync(file, good.replace(from, to));
     assert.throws(() => readTopology(file), expected);
   }
+});
+
+test("planned changes of components are faults of their own: one forwarder, one node, all components in turn", () => {
+  const kinds = ["drain-forwarder", "drain-node", "roll"];
+  const faults = schedule(topology, { seed: 7, count: 12, kinds });
+  assert.deepEqual(new Set(faults.map(({ kind }) => kind)), new Set(kinds));
+  for (const { kind, targets } of faults) {
+    if (kind === "drain-forwarder") assert.match(targets.join(), /^forwarder-[12]$/);
+    else if (kind === "drain-node") assert.match(targets.join(), /^node-[12]$/);
+    else assert.deepEqual(targets.toSorted(), ["forwarder-1", "forwarder-2", "nsmgr-1", "nsmgr-2", "registry"]);
+    assert.match(promiseOf({ kind, targets } as Fault, topology).text, /^no packet lost/);
+  }
+  assert.ok(!faultKinds(defaultTopology(1, 5, false)).includes("drain-node"), "there is no other node to go to");
+});
+
+test("a node goes down: who has nowhere to go is promised to be well when it is back, all others go elsewhere at once", () => {
+  const three = defaultTopology(3, 48, true);
+  const promised = promiseOf({ kind: "node-down", targets: ["node-2"], holdMs: 4_000 }, three);
+  assert.match(promised.text, /nowhere to go/);
+  const losing = (stream: string, outageMs: number, wellAfterMs = 100) =>
+    promised.check({ lost: 9, losses: [{ stream, lost: 9, outageMs }], wellAfterMs, overAfterMs: 4_000 });
+  assert.deepEqual(losing("banker/vault-0 IPv4", 6_000), [], "its only endpoint was there");
+  assert.match(losing("banker/vault-0 IPv4", 6_000, 3_100).join(), /well only 3100 ms/);
+  assert.match(losing("going-east/east-0 IPv6", 2_100).join(), /going-east\/east-0 IPv6: no packets for 2100 ms/);
+  assert.deepEqual(losing("going-east/east-0 IPv6", 1_900), []);
+  const without = promiseOf({ kind: "node-down", targets: ["node-2"], holdMs: 4_000 }, defaultTopology(3, 48, false));
+  assert.doesNotMatch(without.text, /nowhere to go/);
 });

@@ -11,6 +11,12 @@ export type Fault =
   | { readonly kind: "retire"; readonly targets: readonly string[] }
   /** `weft drain endpoint`, then the pod goes; a new one of the name comes. */
   | { readonly kind: "drain"; readonly targets: readonly string[] }
+  /** A second forwarder comes, `weft drain forwarder` of the first, which is restarted; then the same back. */
+  | { readonly kind: "drain-forwarder"; readonly targets: readonly string[] }
+  /** `weft drain node`, restart of its manager and its forwarder, and the node takes part again. */
+  | { readonly kind: "drain-node"; readonly targets: readonly string[] }
+  /** SIGTERM of all components one after the other, each when the one before serves again: a rolling upgrade. */
+  | { readonly kind: "roll"; readonly targets: readonly string[] }
   /** SIGSTOP, and SIGCONT after a while. */
   | { readonly kind: "freeze"; readonly targets: readonly string[]; readonly holdMs: number }
   /** An endpoint's process and network namespace go at once; a new pod of the name comes back later. */
@@ -86,6 +92,7 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
     topology.nodes < 2
       ? {}
       : {
+          "drain-node": () => ({ kind: "drain-node", targets: one(nodes) }),
           "link-down": () => ({ kind: "link-down", targets: one(nodes), holdMs: hold(500, 4_000) }),
           partition: () => ({ kind: "partition", targets: chance.shuffle(nodes).slice(0, 2).sort(), holdMs: hold(500, 5_000) }),
           "half-open": () => ({ kind: "half-open", targets: one(nodes), holdMs: hold(2_000, 8_000) }),
@@ -106,6 +113,8 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
     restart: () => ({ kind: "restart", targets: one([...components, ...endpoints.filter((pod) => !leaving.has(pod))]) }),
     ...(retirable.length === 0 ? {} : { retire: (): Fault => ({ kind: "retire", targets: one(retirable) }) }),
     drain: () => ({ kind: "drain", targets: one(replaceable.map(({ pod }) => pod)) }),
+    "drain-forwarder": () => ({ kind: "drain-forwarder", targets: one(forwarders) }),
+    roll: () => ({ kind: "roll", targets: chance.shuffle(components) }),
     freeze: () => ({ kind: "freeze", targets: one(processes), holdMs: hold(300, 5_000) }),
     "pod-gone": () => ({ kind: "pod-gone", targets: one(replaceable.map(({ pod }) => pod)), holdMs: hold(1_000, 4_000) }),
     "interface-down": () => {

@@ -32,6 +32,8 @@ export interface Stage {
   /** Why not everything is well, in a few words; undefined = all is well. */
   unwell(): Promise<string | undefined>;
   addEndpoint(pod: string): void;
+  /** Resolves when the component says that it serves. @throws UNAVAILABLE it does not in time */
+  serves(name: string): Promise<void>;
   /** Resolves when the endpoint is in the registry. */
   registered(pod: string): Promise<void>;
   removePod(pod: string, options: { kill: boolean }): Promise<void>;
@@ -134,6 +136,7 @@ function stageOf(parts: Parts): Stage {
       if (found === undefined) throw statusError(Code.NOT_FOUND, `no process "${name}" in the mesh`);
       return found;
     },
+    serves: (name) => untilServing(parts, name),
     async unwell() {
       const down = [...mesh.processes.values()].find(({ pid }) => pid === undefined);
       if (down !== undefined) return `${down.spec.name} is down`;
@@ -158,21 +161,36 @@ function stageOf(parts: Parts): Stage {
 }
 
 /** A component that does not say that it serves. */
-async function firstSilent({ mesh, dialer, topology, signal }: Parts): Promise<string | undefined> {
-  const { registry, nodes } = mesh.state;
-  const components = [
-    { name: "registry", url: registry.socketUrl },
-    ...nodes.flatMap(({ nsmgr, forwarder }) => [nsmgr, forwarder].map(({ name, socketUrl }) => ({ name, url: socketUrl }))),
-    ...topology.endpoints.map(({ pod }) => ({ name: pod, url: podSocketUrl(pod) })),
-  ];
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
+async function firstSilent(parts: Parts): Promise<string | undefined> {
   const asked = await Promise.all(
-    components.map(async ({ name, url }) => {
-      const status = await dialer.health(url, "", limit).catch(() => undefined);
-      return status === ServingStatus.SERVING ? undefined : name;
-    }),
+    [...socketUrls(parts)].map(async ([name, url]) => ((await isServing(parts, url)) ? undefined : name)),
   );
   return asked.find((name) => name !== undefined);
+}
+
+/** Where components and endpoints are asked, by name. */
+function socketUrls({ mesh, topology }: Parts): ReadonlyMap<string, string> {
+  const { registry, nodes } = mesh.state;
+  return new Map([
+    ["registry", registry.socketUrl],
+    ...nodes.flatMap(({ nsmgr, forwarder }) => [nsmgr, forwarder].map(({ name, socketUrl }) => [name, socketUrl] as const)),
+    ...topology.endpoints.map(({ pod }) => [pod, podSocketUrl(pod)] as const),
+  ]);
+}
+
+async function isServing({ dialer, signal }: Parts, url: string): Promise<boolean> {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
+  return (await dialer.health(url, "", limit).catch(() => undefined)) === ServingStatus.SERVING;
+}
+
+async function untilServing(parts: Parts, name: string): Promise<void> {
+  const url = socketUrls(parts).get(name) ?? "";
+  const endMs = performance.now() + startTimeoutMs;
+  while (!(await isServing(parts, url))) {
+    parts.signal.throwIfAborted();
+    if (performance.now() > endMs) throw statusError(Code.UNAVAILABLE, `${name} does not serve`);
+    await pause(50);
+  }
 }
 
 /** @throws UNAVAILABLE with what is not well when the time is up */

@@ -3,14 +3,14 @@
  * its namespace; pods on top. Built in numbered steps, taken down in reverse.
  */
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { deleteNamedNetns } from "../../sdk/linux/netns.js";
 import { Code, statusError } from "../../sdk/status.js";
 import type { Dialer } from "../../sdk/transport/dial.js";
 import { removeRemains } from "./clean.js";
-import { logFileOf, logFolder, type NodePlan, nodePlan, podNetns, podSocketUrl, registryPlan, runFolder } from "./plan.js";
+import { logFileOf, logFolder, type NodePlan, nodePlan, podNetns, podSocketUrl, registryPlan } from "./plan.js";
 import { type MeshProcess, type ProcessSpec, startProcess } from "./processes.js";
 import { waitUntilServing } from "./ready.js";
+import { forwarderSpec, nsmgrSpec, podProcess, registrySpec, spareForwarderSpec } from "./specs.js";
 import { type MeshState, processStartTime, runningMesh, writeState } from "./state.js";
 import { buildUnderlay, makePodNetns } from "./underlay.js";
 
@@ -36,10 +36,21 @@ export interface Mesh {
   readonly processes: ReadonlyMap<string, MeshProcess>;
   /** @throws ALREADY_EXISTS, NOT_FOUND (node), INVALID_ARGUMENT (name) */
   addPod(spec: PodSpec): MeshProcess;
+  /**
+   * A second forwarder on a node, which serves when this resolves.
+   * @throws NOT_FOUND (node); UNAVAILABLE it does not serve in time
+   */
+  addForwarder(node: string): Promise<SpareForwarder>;
   /** Ends the process (at once when `kill`), then takes the namespace away. Unknown names are fine. */
   removePod(name: string, options?: { kill: boolean }): Promise<void>;
   /** Ends everything in reverse order and removes it. */
   stop(): Promise<void>;
+}
+
+export interface SpareForwarder {
+  readonly name: string;
+  /** Ends it; connections that it still carries break when they expire. */
+  remove(): Promise<void>;
 }
 
 export interface MeshOptions {
@@ -57,8 +68,6 @@ export interface MeshOptions {
   readonly onEvent: (text: string) => void;
 }
 
-/** With PROMETHEUS=true in the environment of `weft up`; a node's processes share its namespace. Upstream's port is the forwarder's. */
-const metricsPort = { forwarder: ":8081", nsmgr: ":8082", registry: ":8083" };
 const startTimeoutMs = 60_000;
 const graceMs = 5000;
 
@@ -121,65 +130,7 @@ async function startControlPlane(nodes: readonly NodePlan[], processes: MeshProc
   );
 }
 
-type Started = Pick<MeshOptions, "self" | "stateRoot">;
-
-function registrySpec({ self, stateRoot = runFolder }: Started): ProcessSpec {
-  return {
-    name: "registry",
-    netns: registryPlan.netns,
-    node: "",
-    command: [...self, "registry"],
-    env: {
-      WEFT_INSECURE: "true",
-      NSM_NAME: "registry",
-      NSM_LISTEN_ON: `${registryPlan.socketUrl},${registryPlan.tcpUrl}`,
-      WEFT_STATE_DIR: join(stateRoot, "registry"),
-      PROMETHEUS_LISTEN_ON: metricsPort.registry,
-    },
-    restart: true,
-  };
-}
-
-function nsmgrSpec(node: NodePlan, { self, stateRoot = runFolder }: Started): ProcessSpec {
-  return {
-    name: node.nsmgr.name,
-    netns: node.netns,
-    node: node.name,
-    command: [...self, "nsmgr"],
-    env: {
-      WEFT_INSECURE: "true",
-      NSM_NAME: node.nsmgr.name,
-      NODE_NAME: node.name,
-      NSM_LISTEN_ON: `${node.nsmgr.socketUrl},tcp://${node.address4}:5001`,
-      NSM_REGISTRY_URL: registryPlan.tcpUrl,
-      WEFT_STATE_DIR: join(stateRoot, node.name, "nsmgr"),
-      PROMETHEUS_LISTEN_ON: metricsPort.nsmgr,
-    },
-    restart: true,
-  };
-}
-
-function forwarderSpec(node: NodePlan, { self, stateRoot = runFolder }: Started): ProcessSpec {
-  return {
-    name: node.forwarder.name,
-    netns: node.netns,
-    node: node.name,
-    command: [...self, "forwarder"],
-    env: {
-      WEFT_INSECURE: "true",
-      NSM_NAME: node.forwarder.name,
-      NODE_NAME: node.name,
-      NSM_LISTEN_ON: node.forwarder.socketUrl,
-      NSM_CONNECT_TO: node.nsmgr.socketUrl,
-      NSM_TUNNEL_IP: node.address4,
-      WEFT_STATE_DIR: join(stateRoot, node.name, "forwarder"),
-      PROMETHEUS_LISTEN_ON: metricsPort.forwarder,
-    },
-    restart: true,
-  };
-}
-
-function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[], options: MeshOptions): Mesh {
+function holdMesh(nodes: readonly NodePlan[], processes: MeshProcess[], options: MeshOptions): Mesh {
   const pods = new Map<string, { spec: PodSpec; process: MeshProcess }>();
   const createdAt = new Date().toISOString();
   const describe = (): MeshState => ({
@@ -217,10 +168,7 @@ function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[],
     },
     addPod(spec) {
       const netns = podNetns(spec.name);
-      const node = nodes.find(({ name }) => name === spec.node);
-      if (node === undefined) {
-        throw statusError(Code.NOT_FOUND, `no node "${spec.node}"; there are ${nodes.map(({ name }) => name).join(", ")}`);
-      }
+      const node = nodeNamed(nodes, spec.node);
       if (pods.has(spec.name)) throw statusError(Code.ALREADY_EXISTS, `pod "${spec.name}" exists; choose another --pod name`);
       makePodNetns(netns);
       const process = startProcess(podProcess(spec, node, options), options.env, options.onEvent);
@@ -228,6 +176,7 @@ function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[],
       writeState(describe());
       return process;
     },
+    addForwarder: (name) => addForwarder(nodeNamed(nodes, name), processes, options),
     removePod: (name, { kill } = { kill: false }) => removePod(name, kill),
     async stop() {
       // newest first: clients give their connections back before endpoints and forwarders go
@@ -238,23 +187,27 @@ function holdMesh(nodes: readonly NodePlan[], processes: readonly MeshProcess[],
   };
 }
 
-function podProcess(spec: PodSpec, node: NodePlan, { self, stateRoot = runFolder }: Started): ProcessSpec {
-  return {
-    name: spec.name,
-    netns: podNetns(spec.name),
-    node: spec.node,
-    command: spec.program?.command ?? [...self, ...spec.args],
-    ...(spec.program === undefined ? {} : { folder: spec.program.folder }),
-    env: {
-      WEFT_INSECURE: "true",
-      NSM_NAME: spec.name,
-      NODE_NAME: node.name,
-      POD_NAME: spec.name,
-      NSM_CONNECT_TO: node.nsmgr.socketUrl,
-      NSM_LISTEN_ON: podSocketUrl(spec.name),
-      WEFT_STATE_DIR: join(stateRoot, "pods", spec.name),
-      ...spec.env,
-    },
-    restart: spec.restart ?? false,
+function nodeNamed(nodes: readonly NodePlan[], wanted: string): NodePlan {
+  const node = nodes.find(({ name }) => name === wanted);
+  if (node !== undefined) return node;
+  throw statusError(Code.NOT_FOUND, `no node "${wanted}"; there are ${nodes.map(({ name }) => name).join(", ")}`);
+}
+
+/** @param processes  it stands among them as long as it is there */
+async function addForwarder(node: NodePlan, processes: MeshProcess[], options: MeshOptions): Promise<SpareForwarder> {
+  const spec = spareForwarderSpec(node, options);
+  const process = startProcess(spec, options.env, options.onEvent);
+  processes.push(process);
+  const remove = async (): Promise<void> => {
+    processes.splice(processes.indexOf(process), 1);
+    await process.stop(graceMs);
   };
+  try {
+    const limits = { timeoutMs: startTimeoutMs, signal: options.signal };
+    await waitUntilServing(options.dialer, process, spec.env["NSM_LISTEN_ON"] ?? "", limits);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { name: spec.name, remove };
 }

@@ -11,6 +11,7 @@ import type { Element } from "../chain.js";
 import { type Connection, State } from "../gen/connection.js";
 import type { DrainAnswer } from "../gen/inspect.js";
 import { Code, statusError } from "../status.js";
+import type { Log } from "../telemetry/log.js";
 import type { HasConnection } from "./serialize.js";
 
 export interface DrainState {
@@ -32,6 +33,25 @@ export interface DrainOptions {
   readonly connections: () => Iterable<Connection>;
   /** Tells who watches the connection. */
   readonly publish: (connection: Connection) => void;
+}
+
+/**
+ * At the end of a component that leaves for good: waits until its connections have been made elsewhere, and tells of those that
+ * have not.
+ */
+export async function leaveConnections(
+  draining: Pick<Drain, "begin">,
+  { name, waitMs, log }: { readonly name: string; readonly waitMs: number; readonly log: Log },
+): Promise<void> {
+  const { left } = await draining.begin(waitMs);
+  if (left === 0) return;
+  log.warn(
+    `${name} leaves with connections: they found no other endpoint in time, and their clients lose packets until they do`,
+    {
+      connections: left,
+      waitedMs: waitMs,
+    },
+  );
 }
 
 /** The answer to an operator. */

@@ -8,6 +8,7 @@ import { PolicyRoute } from "../gen/connectioncontext.js";
 import { NetworkService } from "../gen/registry.js";
 import { ownInodeUrl } from "../linux/netns.js";
 import { Code } from "../status.js";
+import { createLog } from "../telemetry/log.js";
 import { startEndpoint, startRegistry, temporaryFolder } from "../testing/endpoint-mesh.js";
 import { until } from "../testing/until.js";
 import type { Dialer } from "../transport/dial.js";
@@ -79,6 +80,27 @@ for (const unregisterItself of [true, false]) {
     assert.equal(await endpoint.closed, "closed");
   });
 }
+
+test("row 7.15: an endpoint that leaves serves on as long as it is told to, and no longer than its last connection; its log tells who stayed", async (t) => {
+  const mesh = await startRegistry(t);
+  const lines: string[] = [];
+  const log = createLog({ name: "nse", level: "warn", destination: { write: (line) => lines.push(line) } });
+  const stays = await startEndpoint(t, mesh, { name: "nse-1", unregisterItself: true, drainTimeoutMs: 60, log });
+  await mesh.request(stays, { id: "c1" });
+  await stays.close();
+  const [told = "{}", ...more] = lines;
+  assert.deepEqual(more, []);
+  const { message, connections, waitedMs } = JSON.parse(told) as Record<string, unknown>;
+  assert.match(String(message), /nse-1 leaves with connections/);
+  assert.deepEqual([connections, waitedMs], [1, 60]);
+  const goes = await startEndpoint(t, mesh, { name: "nse-2", unregisterItself: true, drainTimeoutMs: 3_600_000, log });
+  const answer = await mesh.request(goes, { id: "c2" });
+  const closing = goes.close();
+  await until("it says that it leaves", () => !mesh.endpoints.entries.has("nse-2"));
+  await mesh.dialer.connections(goes.url).close(answer, { signal: t.signal });
+  await closing;
+  assert.equal(lines.length, 1, "nobody stayed");
+});
 
 test("row 1.32: an endpoint nobody uses leaves; a connection keeps it, and requests come too late afterwards", async (t) => {
   const mesh = await startRegistry(t);

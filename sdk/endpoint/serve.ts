@@ -6,7 +6,7 @@ import type { ConnectionApi } from "../api.js";
 import { MechanismType, Payload } from "../api.js";
 import { backgroundCall, type Handler } from "../chain.js";
 import { systemClock } from "../clock.js";
-import { type Drain, drain } from "../elements/drain.js";
+import { type Drain, drain, leaveConnections } from "../elements/drain.js";
 import { expire } from "../elements/expire.js";
 import { serialize } from "../elements/serialize.js";
 import { type Connection, State } from "../gen/connection.js";
@@ -107,7 +107,7 @@ async function start(options: ServeOptions, stops: Stops, stop: () => Promise<vo
   };
   registered = await enterRegistry(entry, options.signal);
   if (options.unregisterItself ?? true)
-    stops.push(() => drainable.begin(options.drainTimeoutMs ?? defaultDrainTimeoutMs).then(() => {}));
+    stops.push(() => leaveConnections(drainable, { name, waitMs: options.drainTimeoutMs ?? defaultDrainTimeoutMs, log }));
   health.set("", true);
   stops.push(() => health.set("", false));
   log.info(`endpoint ${name} serves ${services.join(", ")}`, { url });

@@ -9,7 +9,7 @@ import { MechanismType, Payload } from "../api.js";
 import type { ChainObserver } from "../chain.js";
 import { defaultNodeManagerUrl } from "../client/connect.js";
 import { type Clock, systemClock } from "../clock.js";
-import { drain } from "../elements/drain.js";
+import { drain, leaveConnections } from "../elements/drain.js";
 import { expire } from "../elements/expire.js";
 import { serialize } from "../elements/serialize.js";
 import { inspectEndpoint, leavingRegistry } from "../endpoint/inspect-endpoint.js";
@@ -160,7 +160,7 @@ async function start(options: PassthroughOptions, stops: Stops, stop: () => Prom
   };
   registered = await enterRegistry(entry, options.signal);
   if (options.unregisterItself ?? true)
-    stops.push(() => drainable.begin(options.drainTimeoutMs ?? defaultDrainTimeoutMs).then(() => {}));
+    stops.push(() => leaveConnections(drainable, { name, waitMs: options.drainTimeoutMs ?? defaultDrainTimeoutMs, log }));
   health.set("", true);
   stops.push(() => health.set("", false));
   log.info(`function ${name} stands in ${services.join(", ")}`, { url });

@@ -16,24 +16,30 @@ async function chaos<T = RunResult>(...argv: string[]): Promise<{ readonly resul
   return { result: JSON.parse(out) as T, told: err };
 }
 
-test("rows 7.1, 7.2, 7.4, 7.5, 7.8, 7.12: components killed, restarted and frozen under traffic in IPv4 and IPv6: no packet lost, nothing left", async (t) => {
-  const kinds = "kill,restart,freeze,half-open,slow";
-  const { result, told } = await chaos("--seed", "11", "--connections", "16", "--faults", "5", "--only", kinds);
+test("rows 7.1, 7.2, 7.4, 7.5, 7.8, 7.12: components killed, restarted, rolled and frozen under traffic in IPv4 and IPv6: no packet lost, nothing left", async (t) => {
+  const kinds = "kill,restart,roll,freeze,half-open,slow";
+  const { result, told } = await chaos("--seed", "11", "--connections", "16", "--faults", "6", "--only", kinds);
   t.diagnostic(told);
   assert.equal(result.void, false, "the machine lost packets outside the mesh");
   assert.equal(result.lost, 0, told);
   assert.deepEqual(result.orphans, []);
   assert.ok(result.sent > 2_000, `only ${result.sent} packets were sent`);
-  assert.equal(result.timeline.length, 5);
+  assert.equal(result.timeline.length, 6);
   const unwell = result.timeline.flatMap(({ broken }) => broken.filter((why) => why.startsWith("not well")));
   assert.deepEqual(unwell, [], told);
 });
 
-test("rows 7.3, 7.15: endpoints are drained, by the operator and by themselves, and come back, under traffic: no packet lost", async (t) => {
-  const { result, told } = await chaos("--seed", "2", "--connections", "16", "--faults", "4", "--only", "retire,drain");
+test("rows 7.3, 7.15: endpoints, a forwarder and a node are drained, by the operator and by themselves, and come back, under traffic: no packet lost", async (t) => {
+  const kinds = "retire,drain,drain-forwarder,drain-node";
+  const { result, told } = await chaos("--seed", "2", "--connections", "16", "--faults", "4", "--only", kinds);
   t.diagnostic(told);
   assert.equal(result.void, false, "the machine lost packets outside the mesh");
-  assert.deepEqual(result.timeline.map(({ fault }) => fault.kind).toSorted(), ["drain", "drain", "retire", "retire"]);
+  assert.deepEqual(result.timeline.map(({ fault }) => fault.kind).toSorted(), [
+    "drain",
+    "drain-forwarder",
+    "drain-node",
+    "retire",
+  ]);
   assert.ok(
     result.timeline.some(({ moved }) => moved > 0),
     told,
