@@ -45,8 +45,11 @@ export interface Snapshot {
 
 export interface Domain {
   readonly registry: SimRegistry;
+  /** Those of nodes that there still are, as the forwarders. */
   readonly nsmgrs: readonly (Part & { hub: MonitorHub | undefined })[];
   readonly forwarders: readonly (Part & { hub: MonitorHub | undefined })[];
+  /** Nodes that are gone for good. */
+  readonly down: Set<string>;
   /** Those that were replaced or are gone are among them. */
   readonly endpoints: readonly SimEndpoint[];
   readonly clients: readonly SimClient[];
@@ -78,17 +81,23 @@ export function createDomain(world: World, network: Network, plan: DomainPlan): 
   const forwarders = nodes.map((node, index) => forwarderPart(shared, node, index));
   const endpoints = plan.endpoints.map((node, index) => endpointPart(shared, nodes[node] ?? "node-1", index));
   const clients = plan.clients.map((node, index) => clientPart(shared, nodes[node] ?? "node-1", index));
+  const down = new Set<string>();
   const isCut = (one: string, other: string): boolean => network.wire.isCut(one, other);
   return {
     registry,
-    nsmgrs,
-    forwarders,
+    down,
+    get nsmgrs() {
+      return nsmgrs.filter(({ node }) => !down.has(node));
+    },
+    get forwarders() {
+      return forwarders.filter(({ node }) => !down.has(node));
+    },
     endpoints,
     clients,
     kernels,
     get parts() {
       const up = endpoints.filter(({ gone, replaced }) => !gone && !replaced);
-      return [registry, ...nsmgrs, ...forwarders, ...up, ...clients.filter(({ gone }) => !gone)];
+      return [registry, ...this.nsmgrs, ...this.forwarders, ...up, ...clients.filter(({ gone }) => !gone)];
     },
     alive: ({ netnsUrl, interfaceName }) =>
       (pathFrom(kernels, netnsUrl, interfaceName, isCut) ?? pathFrom(kernels, netnsUrl, undefined, isCut))?.netnsUrl,

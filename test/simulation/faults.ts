@@ -2,9 +2,23 @@
 import type { DrainAnswer } from "../../sdk/gen/inspect.js";
 import { unhealed } from "./invariants.js";
 import { linkName } from "./kernel.js";
-import type { Network } from "./network.js";
-import { nsmgrUrl, type SimClient, type SimEndpoint } from "./part.js";
-import { healedMs, killAll, longestWaitMs, type Playing, restartMs, stopPart, takePod, untilNone } from "./playing.js";
+import { nsmgrUrl } from "./part.js";
+import {
+  comeBack,
+  type Faults,
+  healedMs,
+  here,
+  killAll,
+  longestWaitMs,
+  type Playing,
+  restartMs,
+  running,
+  stopPart,
+  takePod,
+  untilNone,
+} from "./playing.js";
+import { troubles } from "./troubles.js";
+import { upgrade, wholes } from "./wholes.js";
 
 export async function oneFault(state: Playing): Promise<void> {
   state.faultUnderWay = true;
@@ -16,10 +30,7 @@ export async function oneFault(state: Playing): Promise<void> {
 /** A drain takes no longer while another endpoint is there. */
 const drainedMs = 2_500;
 
-const here = (endpoints: readonly SimEndpoint[]): SimEndpoint[] => endpoints.filter(({ gone, replaced }) => !gone && !replaced);
-const running = (clients: readonly SimClient[]): SimClient[] => clients.filter(({ gone }) => !gone);
-
-const kills: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
+const kills: Faults = {
   async kill(state) {
     await killAll(state, [state.chance.pick(state.domain.parts)]);
   },
@@ -67,16 +78,17 @@ const kills: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
   },
 };
 
-const planned: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
+const planned: Faults = {
   newcomer,
   kernelFull,
+  upgrade,
   async restart(state) {
     const { domain, chance } = state;
     const part = chance.pick([domain.registry, ...domain.nsmgrs, ...domain.forwarders]);
     state.faults.push(`SIGTERM ${part.name}`);
     await stopPart(state, part);
     await state.world.sleep(chance.between(restartMs.least, restartMs.most));
-    part.start();
+    comeBack(part);
   },
   async endpointRestart(state) {
     const { domain, chance, world, faults } = state;
@@ -85,7 +97,7 @@ const planned: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     state.planned = true;
     await stopPart(state, part);
     await world.sleep(chance.between(restartMs.least, restartMs.most));
-    part.start();
+    comeBack(part);
   },
   async clientRestart(state) {
     const { domain, chance, world, faults } = state;
@@ -129,14 +141,14 @@ async function kernelFull(state: Playing): Promise<void> {
   kernel.isFull = false;
 }
 
-const lost: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
+const lost: Faults = {
   async podGone(state) {
     const { domain, chance, world, faults } = state;
     const part = chance.pick(here(domain.endpoints));
     faults.push(`pod of ${part.name} is gone`);
     takePod(state, part);
     await world.sleep(chance.between(500, 5_000));
-    part.start();
+    comeBack(part);
   },
   async endpointAway(state) {
     const { domain, chance, world, faults, broken } = state;
@@ -147,7 +159,7 @@ const lost: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     if (!(await untilNone(world, () => unhealed(domain), healedMs))) {
       broken.push(...unhealed(domain).map((what) => `${healedMs} ms after ${part.name} went: ${what}`));
     }
-    part.start();
+    comeBack(part);
   },
   async endpointGone(state) {
     const { domain, chance, faults } = state;
@@ -171,13 +183,14 @@ const lost: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
     state.dataFault = true;
     world.freeze(old.process, true);
     await world.sleep(chance.between(0, 1_000));
-    next.start();
+    comeBack(next);
     await world.sleep(holdMs);
     world.freeze(old.process, false);
   },
   async clientReplaced(state) {
     const { domain, chance, world, faults } = state;
-    const client = chance.pick(running(domain.clients));
+    const [client] = chance.shuffle(running(domain.clients));
+    if (client === undefined) return;
     const { process, connection } = client;
     if (process === undefined || !process.alive || process.frozen || connection === undefined) return;
     const holdMs = chance.between(500, 6_000);
@@ -212,75 +225,31 @@ const lost: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
   },
 };
 
-const troubles: Readonly<Record<string, (state: Playing) => Promise<void>>> = {
-  async freeze({ domain, chance, world, faults }) {
-    const part = chance.pick(domain.parts);
-    const { process } = part;
-    if (process === undefined || !process.alive) return;
-    const holdMs = chance.between(100, 6_000);
-    faults.push(`SIGSTOP ${part.name} for ${holdMs} ms`);
-    world.freeze(process, true);
-    await world.sleep(holdMs);
-    world.freeze(process, false);
+/** Two that begin in the same millisecond, or one in the middle of the other. */
+const together: Faults = {
+  async twoAtOnce(state) {
+    const { chance, faults } = state;
+    const single = { ...kills, ...lost, ...troubles, ...wholes };
+    const [one = "kill", other = "kill"] = chance.shuffle(Object.keys(single));
+    faults.push("both at once:");
+    await Promise.all([single[one]?.(state), single[other]?.(state)]);
   },
-  async partition(state) {
-    const { chance, network, world, faults, plan } = state;
-    const nodes = ["registry", ...Array.from({ length: plan.nodes }, (_, index) => `node-${index + 1}`)];
-    const [one = "", other = ""] = chance.shuffle(nodes);
-    const holdMs = chance.between(200, 8_000);
-    faults.push(`${one} and ${other} do not hear each other for ${holdMs} ms`);
-    if (one !== "registry" && other !== "registry") state.dataFault = true;
-    cutBoth(network, one, other, true);
-    await world.sleep(holdMs);
-    cutBoth(network, one, other, false);
-  },
-  async badNetwork({ chance, network, world, faults }) {
-    const holdMs = chance.between(1_000, 8_000);
-    network.lossShare = chance.between(1, 40) / 100;
-    network.wire.extraLatencyMs = chance.pick([0, 5, 50, 400]);
-    faults.push(`${network.lossShare} of calls break, ${network.wire.extraLatencyMs} ms more, for ${holdMs} ms`);
-    await world.sleep(holdMs);
-    network.lossShare = 0;
-    network.wire.extraLatencyMs = 0;
-  },
-  async clock({ domain, chance, world, faults }) {
-    const { process, name } = chance.pick(domain.parts);
-    if (process === undefined) return;
-    const holdMs = chance.between(200, 4_000);
-    process.clockOffsetMs = chance.pick([-1, 1]) * chance.between(1_000, 8_000);
-    faults.push(`clock of ${name} is off by ${process.clockOffsetMs} ms for ${holdMs} ms`);
-    await world.sleep(holdMs);
-    process.clockOffsetMs = 0;
-  },
-  /** Somebody sets a clock, for good. */
-  async clockStep({ domain, chance, faults }) {
-    const part = chance.pick(domain.parts);
-    if (part.process === undefined) return;
-    part.process.clockOffsetMs = chance.pick([-1, 1]) * chance.between(500, 5_000);
-    faults.push(`clock of ${part.name} is set by ${part.process.clockOffsetMs} ms`);
-  },
-  /** It is restored from a copy that does not know what came since, and knows what has gone. */
-  async registryRollback(state) {
-    const { domain, chance, world, faults } = state;
-    if (state.snapshot === undefined) return;
-    faults.push("the registry's store is put back to an older state");
-    if (domain.registry.process !== undefined) world.kill(domain.registry.process);
-    domain.registry.rollBack(state.snapshot);
-    await world.sleep(chance.between(restartMs.least, restartMs.most));
-    domain.registry.start();
+  async duringDrain(state) {
+    const { chance, faults, world, domain } = state;
+    const drained = planned["drain"]?.(state);
+    await world.sleep(chance.between(0, 1_500));
+    faults.push("meanwhile:");
+    const killed = (): Promise<void> => killAll(state, [chance.pick([...domain.forwarders, ...domain.nsmgrs, domain.registry])]);
+    const other = chance.pick([killed, troubles["freeze"], lost["interfaceDown"], lost["podGone"]]);
+    await Promise.all([drained, other?.(state)]);
   },
 };
 
-const faultMakers: Readonly<Record<string, (state: Playing) => Promise<void>>> = { ...kills, ...planned, ...lost, ...troubles };
-
-function cutBoth({ wire }: Network, one: string, other: string, isCut: boolean): void {
-  wire.cut(one, other, isCut);
-  wire.cut(other, one, isCut);
-}
+const faultMakers: Faults = { ...kills, ...planned, ...lost, ...troubles, ...wholes, ...together };
 
 /** One of the clients that nobody has started yet. */
 async function newcomer({ domain, chance, faults }: Playing): Promise<void> {
-  const waiting = domain.clients.filter(({ process }) => process === undefined);
+  const waiting = domain.clients.filter(({ process, node }) => process === undefined && !domain.down.has(node));
   if (waiting.length === 0) return;
   const client = chance.pick(waiting);
   faults.push(`${client.name} comes`);

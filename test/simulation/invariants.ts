@@ -75,8 +75,9 @@ export function unconverged(domain: Domain): string[] {
   const wrong: string[] = [];
   for (const { name, hub } of [...domain.nsmgrs, ...domain.forwarders])
     wrong.push(...difference(`${name} shows`, [...(hub?.connections() ?? [])], expected.get(name)));
-  for (const [index, { name }] of domain.forwarders.entries()) {
-    const held = new Map([...(domain.kernels.all[index]?.held ?? [])].map(([id]) => [id, ""]));
+  for (const { name, node } of domain.forwarders) {
+    const kernel = domain.kernels.all.find((one) => one.node === node);
+    const held = new Map([...(kernel?.held ?? [])].map(([id]) => [id, ""]));
     wrong.push(...onlyIn(`${name} has cross-connect`, held, expected.get(name) ?? new Map()));
   }
   for (const { name, serving, gone, replaced } of domain.endpoints) {

@@ -4,7 +4,7 @@ import type { Domain, Snapshot } from "./domain.js";
 import type { Flat } from "./flat.js";
 import { removePod } from "./kernel.js";
 import type { Network } from "./network.js";
-import type { DomainPlan, Part, SimEndpoint } from "./part.js";
+import type { DomainPlan, Part, SimClient, SimEndpoint } from "./part.js";
 import type { World } from "./world.js";
 
 export interface Playing {
@@ -38,6 +38,20 @@ const longestPollMs = 1_000;
 /** A supervisor starts what has ended after so long. */
 export const restartMs = { least: 250, most: 2_500 };
 
+export type Faults = Readonly<Record<string, (state: Playing) => Promise<void>>>;
+
+export const here = (endpoints: readonly SimEndpoint[]): SimEndpoint[] =>
+  endpoints.filter(({ gone, replaced }) => !gone && !replaced);
+export const running = (clients: readonly SimClient[]): SimClient[] => clients.filter(({ gone }) => !gone);
+
+/** All machines: the nodes that there still are, and the registry's. */
+export const nodesOf = ({ domain }: Playing): string[] => ["registry", ...domain.nsmgrs.map(({ node }) => node)];
+
+export function cutBoth({ wire }: Network, one: string, other: string, isCut: boolean): void {
+  wire.cut(one, other, isCut);
+  wire.cut(other, one, isCut);
+}
+
 export async function untilNone(world: World, look: () => readonly string[], timeoutMs: number): Promise<boolean> {
   const endMs = world.nowMs() + timeoutMs;
   // what takes long may be noticed late
@@ -54,14 +68,18 @@ export function takePod(state: Playing, part: SimEndpoint): void {
   removePod(state.domain.kernels, part.netnsUrl);
 }
 
+/** Its supervisor starts it, unless another fault has taken it away or somebody was faster. */
+export function comeBack(part: Part & { readonly gone?: boolean; readonly replaced?: boolean }): void {
+  if (part.process?.alive !== true && part.gone !== true && part.replaced !== true) part.start();
+}
+
 export async function killAll(state: Playing, parts: readonly Part[]): Promise<void> {
-  const { world, chance, faults, domain } = state;
+  const { world, chance, faults } = state;
   faults.push(`kill -9 ${parts.map(({ name }) => name).join(", ")}`);
   for (const { process } of parts) if (process !== undefined) world.kill(process);
   await world.sleep(chance.between(restartMs.least, restartMs.most));
   for (const part of chance.shuffle(parts)) {
-    const isGone = domain.clients.some((client) => client === part && client.gone);
-    if (!part.process?.alive && !isGone) part.start();
+    comeBack(part);
     await world.sleep(chance.between(0, 200));
   }
 }

@@ -155,7 +155,7 @@ function orElse(found: readonly string[], look: () => readonly string[]): readon
 
 async function takeDown(state: Playing): Promise<void> {
   const { world, domain, broken, flat } = state;
-  for (const client of domain.clients.filter(({ process }) => process === undefined)) client.start();
+  for (const client of domain.clients) if (client.process === undefined && !domain.down.has(client.node)) client.start();
   if (!(await untilNone(world, () => unhealed(domain), limits.newcomer)))
     broken.push(...unhealed(domain).map((what) => `${limits.newcomer} ms after a newcomer at rest: ${what}`));
   state.dataFault = true;

@@ -83,6 +83,7 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
     troubled: false,
     former: [],
     start() {
+      shared.kernels.pods.add(netnsUrl);
       part.gone = false;
       part.connection = undefined;
       part.troubled = false;
