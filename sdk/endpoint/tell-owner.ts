@@ -9,7 +9,7 @@ import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
 import type { HasConnection } from "../elements/serialize.js";
 import type { HasUndo } from "../elements/undo.js";
-import type { Connection } from "../gen/connection.js";
+import { type Connection, State } from "../gen/connection.js";
 import { kernelParameter } from "../mechanisms/kernel.js";
 
 /** One client, as the author of an endpoint sees it. */
@@ -41,7 +41,9 @@ export function tellOwner(onConnection: OnConnection = () => {}): Owner {
     name: "tell-owner",
     steps: {
       async request(request, { previous, undoOnFailure }, rest) {
-        const connection = await rest.request(request);
+        const answer = await rest.request(request);
+        // what was asked for another endpoint comes with that state, and is served now
+        const connection = answer.state === State.UP ? answer : { ...answer, state: State.UP };
         const known = open.get(connection.id);
         const end = known?.end ?? new AbortController();
         const served = { connection, interfaceName: interfaceName(connection), closed: end.signal };

@@ -22,7 +22,7 @@ import { upgrade, wholes } from "./wholes.js";
 
 export async function oneFault(state: Playing): Promise<void> {
   state.faultUnderWay = true;
-  const makers = state.plan.gentle ? planned : faultMakers;
+  const makers = state.plan.gentle ? planned : state.plan.alive ? deathless : faultMakers;
   await makers[state.chance.pick(Object.keys(makers))]?.(state);
   state.faultUnderWay = false;
 }
@@ -224,6 +224,14 @@ const lost: Faults = {
     }
   },
 };
+
+const { registryRollback: _older, registryLost: _lost, ...live } = troubles;
+/** Whatever gets lost, those who know of it live: what was built in vain is closed, not left to expire. */
+const deathless: Faults = { ...planned, ...live, ...only(lost, ["interfaceDown", "endpointDeaf"]) };
+
+function only(faults: Faults, names: readonly string[]): Faults {
+  return Object.fromEntries(Object.entries(faults).filter(([name]) => names.includes(name)));
+}
 
 /** Two that begin in the same millisecond, or one in the middle of the other. */
 const together: Faults = {

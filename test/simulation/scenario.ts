@@ -23,7 +23,7 @@ export interface Outcome {
 }
 
 /** Virtual time, in milliseconds. */
-const limits = { connected: 60_000, newcomer: 5_000, gone: 15_000, calm: 40_000, look: 100, flat: 60_000 };
+const limits = { connected: 60_000, newcomer: 5_000, gone: 15_000, calm: 40_000, look: 100, flat: 60_000, closed: 60_000 };
 /** Lives of tokens up to this can be watched to their ends. */
 const shortLifeMs = 30_000;
 
@@ -74,6 +74,7 @@ function planOf(chance: Chance): DomainPlan {
   const nodes = chance.pick([1, 2, 2, 3]);
   const somewhere = (count: number): number[] => Array.from({ length: count }, () => chance.between(0, nodes - 1));
   const clients = somewhere(chance.between(1, 4));
+  const kind = chance.next();
   return {
     nodes,
     endpoints: somewhere(chance.between(2, 3)),
@@ -81,7 +82,8 @@ function planOf(chance: Chance): DomainPlan {
     late: chance.between(0, Math.min(2, clients.length - 1)),
     durableRegistry: chance.next() < 0.5,
     tokenLifeMs: chance.pick([shortLifeMs, 60_000, 600_000]),
-    gentle: chance.next() < 0.25,
+    gentle: kind < 0.25,
+    alive: kind >= 0.25 && kind < 0.45,
   };
 }
 
@@ -126,7 +128,7 @@ async function beforeClients({ world, domain, flat, broken }: Playing): Promise<
 async function rest(state: Playing): Promise<void> {
   const { world, domain, broken, network, chance, plan } = state;
   // what nobody could be told of goes when it expires; a planned end tells everybody
-  const settleMs = plan.gentle ? limits.gone : plan.tokenLifeMs + limits.gone;
+  const settleMs = plan.gentle ? limits.gone : plan.alive ? limits.closed : plan.tokenLifeMs + limits.gone;
   // in the order of their costs: while the first are wrong nobody asks for the others
   const looks = [unconverged, wrongNames, unfenced, (one: Domain) => wrongEntries(one, world), wrongLeases];
   const wrong = (): readonly string[] => looks.map((look) => () => look(domain)).reduce(orElse, [] as readonly string[]);

@@ -30,12 +30,17 @@ export function newServer(process: SimProcess): Server {
   return { process, unary: new Map(), streams: new Map(), live: new Set(), known: new WeakSet(), shutdown: undefined };
 }
 
-/** The caller has gone, its deadline has passed, or the connection is dead. */
-export function cutCall(call: LiveCall, reason: DOMException): void {
+/** The caller has gone, its deadline has passed, or the connection is dead: what is not answered yet is not to go on. */
+export function cutCall({ answered, controller }: LiveCall, reason: DOMException): void {
+  if (!answered) controller.abort(reason);
+}
+
+/** The caller has withdrawn it, over a connection that lives; perhaps it has crossed the answer. */
+export function withdrawCall(call: LiveCall): void {
   const { answered, undo } = call;
   call.undo = undefined;
   if (answered) undo?.();
-  else call.controller.abort(reason);
+  else call.controller.abort(new DOMException("the caller has gone", "AbortError"));
 }
 
 /** The chain has an answer. */

@@ -3,7 +3,7 @@ import type { CallContext } from "../../sdk/chain.js";
 import type { Peer } from "../../sdk/peer.js";
 import { Code, statusError, toStatusError } from "../../sdk/status.js";
 import type { CallOptions } from "../../sdk/transport/call.js";
-import { cutCall, type LiveCall, type Server } from "./server.js";
+import { cutCall, type LiveCall, type Server, withdrawCall } from "./server.js";
 import { keepaliveMs, type Wire } from "./wire.js";
 import type { SimEvent, SimProcess, World } from "./world.js";
 
@@ -64,22 +64,23 @@ export function underWay<O>(way: Way, options: CallOptions, isStream: boolean, h
     server?.process.onDeath.delete(lost);
     if (limit !== undefined) limit.cancelled = true;
   }
+  const broken = (): void => {
+    for (const live of lives) cutCall(live, new DOMException("the connection is dead", "AbortError"));
+  };
   /** The other end learns that nobody waits any more. */
-  function hangUp(): void {
+  function hangUp(arrive: () => void): void {
     const target = server;
     if (target === undefined) return;
-    const arrive = (): void => {
-      for (const live of lives) cutCall(live, new DOMException("the caller has gone", "AbortError"));
-    };
-    wire.carry({ from, to: target.process, notBeforeMs: ordered.thereMs, arrive, lose: arrive, loser: target.process });
+    wire.carry({ from, to: target.process, notBeforeMs: ordered.thereMs, arrive, lose: broken, loser: target.process });
   }
+  const withdraw = (): void => hangUp(() => lives.forEach(withdrawCall));
   function aborted(): void {
-    hangUp();
+    withdraw();
     end(toStatusError(options.signal.reason));
   }
   function gone(): void {
     if (!ended) forget();
-    hangUp();
+    hangUp(broken);
   }
   /** The process at the other end is dead; its machine says so, if it can. */
   function lost(): void {
@@ -97,7 +98,7 @@ export function underWay<O>(way: Way, options: CallOptions, isStream: boolean, h
   function timeOut(): void {
     // the next call connects anew: nobody knows whether this connection is alive
     server?.known.delete(from);
-    hangUp();
+    withdraw();
     end(statusError(Code.DEADLINE_EXCEEDED, `${url}: the deadline has passed`));
   }
   function arrive(target: Server, work: Work): void {
@@ -105,7 +106,11 @@ export function underWay<O>(way: Way, options: CallOptions, isStream: boolean, h
     if (!ended) target.process.onDeath.add(lost);
     const live: LiveCall = { controller: new AbortController(), isStream, undo: undefined, answered: false, deadline: undefined };
     lives.push(live);
-    if (way.breaks === "after") later(from, wire.latencyMs(target.process, from), dead("the connection is dead"));
+    if (way.breaks === "after") {
+      later(from, wire.latencyMs(target.process, from), dead("the connection is dead"));
+      // it learns of it, or keepalive tells
+      later(target.process, world.chance.next() < 0.5 ? wire.latencyMs(from, target.process) : keepaliveMs, broken);
+    }
     const context = contextOf(way, target, options, live);
     const leftMs = (context.deadlineMs ?? Number.POSITIVE_INFINITY) - Date.now();
     const late = (): void => cutCall(live, new DOMException("the deadline has passed", "TimeoutError"));
@@ -145,7 +150,7 @@ export function underWay<O>(way: Way, options: CallOptions, isStream: boolean, h
     },
     finish: (error) => back(() => end(error)),
     leave() {
-      hangUp();
+      withdraw();
       end(undefined);
     },
     isOver: () => ended,
