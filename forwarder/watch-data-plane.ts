@@ -1,6 +1,7 @@
 /** Carries what happens in the data plane to those who watch: broken links as state DOWN, counters as metrics. */
 import type { Clock, Disarm } from "../sdk/clock.js";
 import { State } from "../sdk/gen/connection.js";
+import { asBroken } from "../sdk/monitor/broken.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
 import { currentSegment } from "../sdk/path.js";
 import type { Log } from "../sdk/telemetry/log.js";
@@ -22,7 +23,7 @@ export async function reportBroken(options: {
       const connection = hub.get(id);
       if (connection === undefined) continue;
       log.warn(`the connection is broken: ${reason}`, { connectionId: id });
-      hub.publish({ ...connection, state: State.DOWN });
+      hub.publish(asBroken(connection, reason));
     }
   } catch (error) {
     if (!signal.aborted) log.error("events of the data plane have ended; broken links are not reported any more", { error });

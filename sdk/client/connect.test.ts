@@ -3,11 +3,13 @@ import { getEventListeners } from "node:events";
 import { test } from "node:test";
 import { type Connection, State } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
+import { asBroken } from "../monitor/broken.js";
 import { Code, statusError } from "../status.js";
 import { listenTo, start } from "../testing/scripted-client.js";
 import { grant, startScriptedNodeManager } from "../testing/scripted-node-manager.js";
 import { until } from "../testing/until.js";
 import { createDialer } from "../transport/dial.js";
+import { withRetryHint } from "../transport/edge-status.js";
 
 const withAddresses = ConnectionContext.fromPartial({
   ip_context: { src_ip_addrs: ["10.0.0.1/32"], dst_ip_addrs: ["10.0.0.2/32"] },
@@ -85,7 +87,7 @@ test("row 7.2: the node manager restarts: the same connection is asked for under
   assert.deepEqual([last?.id, last?.state, last?.network_service_endpoint_name], [connection.id, State.UP, "nse-1"]);
 });
 
-test("row 7.3: reported down and not to be had again: another endpoint", async (t) => {
+test("row 7.3: reported as broken and not to be had again: another endpoint", async (t) => {
   const node = await startScriptedNodeManager(t);
   const connection = await start(t, node, { liveness: false });
   const heard = listenTo(connection);
@@ -94,13 +96,58 @@ test("row 7.3: reported down and not to be had again: another endpoint", async (
     if (request.connection?.state !== State.RESELECT_REQUESTED) throw statusError(Code.UNAVAILABLE, "nse-1 is away");
     return grant(request, { network_service_endpoint_name: "nse-2" });
   };
-  node.report(connection.id, State.DOWN);
+  node.report(connection.id, State.DOWN, asBroken(connection.connection, "its interface is gone"));
   const healed = await until("healing", () => heard.find((change) => change.kind === "healed"));
   assert.equal(healed.connection.network_service_endpoint_name, "nse-2");
   assert.deepEqual(
     heard.map(({ kind }) => kind),
     ["trouble", "healed"],
   );
+});
+
+test("row 7.12: reported as down, nobody has seen it broken: the same until it is granted, and nothing of it is given up", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: false });
+  const heard = listenTo(connection);
+  await until("the stream", () => node.watchers() === 1);
+  node.answer = () => Promise.reject(statusError(Code.UNAVAILABLE, "the forwarder is away"));
+  node.report(connection.id, State.DOWN);
+  await until("some tries", () => node.requests.length > 5);
+  node.answer = (request) => grant(request);
+  await until("healing", () => heard.find((change) => change.kind === "healed"));
+  assert.ok(node.requests.every(({ connection }) => connection?.state === State.UP && connection.id === "c-1"));
+  assert.deepEqual(node.closes, []);
+});
+
+test("row 7.3: reported as down, nobody knows whether it lives: when patience ends a second path stands before the first is given back", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: false, patienceMs: 300, lingerMs: 10 });
+  const heard = listenTo(connection);
+  await until("the stream", () => node.watchers() === 1);
+  node.answer = (request) => {
+    if (request.connection?.network_service_endpoint_name === "nse-1") throw statusError(Code.UNAVAILABLE, "nse-1 is away");
+    return grant(request, { network_service_endpoint_name: "nse-2" });
+  };
+  node.report(connection.id, State.DOWN);
+  const healed = await until("healing", () => heard.find((change) => change.kind === "healed"));
+  assert.equal(healed.kind === "healed" && healed.how, "beside");
+  assert.equal(healed.connection.network_service_endpoint_name, "nse-2");
+  await until("the old path to go", () => node.closes.some(({ id }) => id === "c-1"));
+});
+
+test("a refusal that says when to ask again is heeded by who heals", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const connection = await start(t, node, { liveness: false, backoff: { firstMs: 1, ceilingMs: 1 } });
+  await until("the stream", () => node.watchers() === 1);
+  const times: number[] = [];
+  node.answer = (request) => {
+    times.push(performance.now());
+    if (times.length === 1) throw withRetryHint(statusError(Code.RESOURCE_EXHAUSTED, "too much at once"), 400);
+    return grant(request);
+  };
+  node.report(connection.id, State.DOWN);
+  await until("the second try", () => times.length === 2);
+  assert.ok((times[1] ?? 0) - (times[0] ?? 0) >= 390, `${times}`);
 });
 
 test("row 7.15: RESELECT_REQUESTED moves a healthy connection, REFRESH_REQUESTED refreshes it", async (t) => {

@@ -17,15 +17,15 @@ import type { PolicyMasks } from "../policies/settings.js";
 import { type Log, silentLog } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
 import { type Backoff, defaultBackoff } from "./backoff.js";
-import { siblingId } from "./beside.js";
 import { clientChain } from "./chain.js";
 import { type Change, type Changes, createChanges } from "./changes.js";
 import { Urgency } from "./gate.js";
 import { keep } from "./keep.js";
 import type { KeepOptions, Kept } from "./keep-options.js";
+import { leftBehind } from "./left-behind.js";
 import type { LivenessCheck } from "./liveness.js";
 import { type NodeManager, nodeManagerAt, type Report, type Watch } from "./node-manager.js";
-import { adopt, firstRequest, type Wish, wantedMechanism } from "./requests.js";
+import { firstRequest, type Wish, wantedMechanism } from "./requests.js";
 import { retry } from "./retry.js";
 import { borrowDialer } from "./shared-dialer.js";
 
@@ -63,6 +63,11 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** Without a living data path for so long healing gives up and the connection is closed. Default: never. */
   readonly giveUpAfterMs?: number;
+  /**
+   * Without a probe: how long a connection that is reported as down may yet be alive while nothing speaks for or against it. So long
+   * the restart of a manager or forwarder may take without harm. Default 6,000.
+   */
+  readonly patienceMs?: number;
   /** Pauses between tries. Default 50 ms, doubled up to 1 s. */
   readonly backoff?: Backoff;
   /** How long the old path stays beside the new one after a planned move. Default 500. */
@@ -106,8 +111,6 @@ export const defaultNodeManagerUrl = "unix:///var/lib/networkservicemesh/nsm.io.
 
 /** Name in the path for clients that give none. */
 const processName = `client-${randomUUID()}`;
-/** How long an earlier connection is looked for. */
-const adoptTimeoutMs = 1_000;
 
 /**
  * Resolves when a connection is granted; it is refreshed and healed until it is closed. Who does not answer is asked again.
@@ -198,31 +201,6 @@ async function obtain(options: ConnectOptions, wish: Wish, watch: Watch, keepOpt
   });
 }
 
-/** Under its own id, or under the one that it had after a move. */
-async function leftBehind(
-  wish: Wish,
-  watch: Watch,
-  { watch: hearOf }: KeepOptions,
-  signal: AbortSignal,
-): Promise<Connection | undefined> {
-  const sibling: Wish = { ...wish, id: siblingId(wish.id, wish.id) };
-  const siblings = hearOf(sibling.id);
-  try {
-    const [own, other] = await Promise.all([shownBefore(wish, watch, signal), shownBefore(sibling, siblings, signal)]);
-    return own ?? other;
-  } finally {
-    siblings.stop();
-  }
-}
-
-async function shownBefore(wish: Wish, watch: Watch, signal: AbortSignal): Promise<Connection | undefined> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(adoptTimeoutMs)]);
-  const over = new Promise<undefined>((resolve) => limit.addEventListener("abort", () => resolve(undefined), { once: true }));
-  const shown = watch.shown() ?? (await Promise.race([watch.first, over]));
-  signal.throwIfAborted();
-  return shown === undefined ? undefined : adopt(wish, shown);
-}
-
 interface Surroundings {
   readonly dialer: Dialer;
   readonly manager: NodeManager;
@@ -259,6 +237,7 @@ function keepOptionsOf(options: ConnectOptions, wish: Wish, { dialer, manager, a
       backoff: options.backoff ?? defaultBackoff,
       verifyMs: 2 * livenessTimeoutMs,
       verdictMs: Math.min(livenessTimeoutMs, 300),
+      patienceMs: options.patienceMs ?? 6_000,
       settleMs: 5_000,
       giveUpAfterMs: options.giveUpAfterMs,
     },

@@ -17,6 +17,11 @@ export interface HealRules {
   readonly verifyMs: number;
   /** How long the probe may take, told to hurry, to say whether a connection that is reported as down is so. */
   readonly verdictMs: number;
+  /**
+   * Without a probe: how long a connection that is reported as down may yet be alive, if nothing says otherwise. Longer than a
+   * manager or forwarder takes to restart; counted anew from the last packet that came in.
+   */
+  readonly patienceMs: number;
   /** A fault this soon after the last healing counts as the same trouble: it is not answered without a pause. */
   readonly settleMs: number;
   /** Time without a living data path after which healing ends; undefined = never. */
@@ -25,9 +30,18 @@ export interface HealRules {
 
 export type HealEvent =
   | { readonly kind: "granted"; readonly refreshAtMs: number; readonly expiresAtMs: number }
-  | { readonly kind: "refused"; readonly reason: string }
-  /** The monitor shows our connection in state DOWN. */
-  | { readonly kind: "down" }
+  | {
+      readonly kind: "refused";
+      readonly reason: string;
+      /** Something of it is not there any more, as far as the one who refuses knows. */
+      readonly gone?: boolean;
+      /** Who refuses has too much to do, and wants to be asked again after so long: it says nothing about the endpoint. */
+      readonly retryAfterMs?: number | undefined;
+    }
+  /** The monitor shows our connection in state DOWN; `broken`: a hop has seen that packets do not pass. */
+  | { readonly kind: "down"; readonly broken?: boolean }
+  /** Packets come in through the connection's interface. Only of a client without a probe. */
+  | { readonly kind: "passing" }
   /** The monitor says that our node manager no longer has it. */
   | { readonly kind: "deleted" }
   | { readonly kind: "reselect-requested" }

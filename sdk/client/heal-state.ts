@@ -17,6 +17,8 @@ export interface Trouble {
   readonly verifyByMs: number | undefined;
   /** The control plane reports it as down, and since then the probe has not seen a packet: its verdict is due. */
   readonly doubted: boolean;
+  /** Without a probe, reported as down: until then it may be alive; undefined = nothing speaks against it. */
+  readonly patientUntilMs: number | undefined;
   /** Next try; undefined while one is under way or verified. */
   readonly askAtMs: number | undefined;
 }
@@ -58,6 +60,7 @@ export function newTrouble(cause: Cause, reason: string, nowMs: number, asked?: 
     released: false,
     doubted: cause === "report",
     verifyByMs: undefined,
+    patientUntilMs: undefined,
     askAtMs: undefined,
   };
 }

@@ -38,6 +38,7 @@ test("whatever happens, at most one Request is under way and healing ends with t
         backoff: defaultBackoff,
         verifyMs: 1_000,
         verdictMs: 300,
+        patienceMs: 6_000,
         settleMs: 5_000,
         giveUpAfterMs: 20_000,
       };
@@ -82,6 +83,7 @@ test("row 7.8: no sequence of control-plane faults makes it reselect while packe
         backoff: defaultBackoff,
         verifyMs: 1_000,
         verdictMs: 300,
+        patienceMs: 6_000,
         settleMs: 0,
         giveUpAfterMs: 5_000,
       };
@@ -100,10 +102,41 @@ test("row 7.8: no sequence of control-plane faults makes it reselect while packe
   );
 });
 
+test("row 7.8: without a probe too, no restart makes it leave a path through which packets come in, nor one of which nobody knows before another stands", () => {
+  const faults: HealEvent["kind"][] = ["down", "control-lost", "control-back", "refused", "wake", "refresh-requested"];
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom(...faults), { maxLength: 80 }), fc.boolean(), (kinds, heard) => {
+      const rules: HealRules = {
+        checked: false,
+        beside: true,
+        backoff: defaultBackoff,
+        verifyMs: 1_000,
+        verdictMs: 300,
+        patienceMs: 6_000,
+        settleMs: 0,
+        giveUpAfterMs: heard ? 5_000 : undefined,
+      };
+      let state: HealState = startHealing({ refreshAtMs: 120_000, expiresAtMs: lifeMs });
+      let nowMs = 0;
+      for (const kind of kinds) {
+        nowMs += 1_000;
+        if (heard) state = heal(state, { kind: "passing" }, nowMs, 0.5, rules).state;
+        if (kind === "refused" && state.asking === undefined) continue;
+        const step = heal(state, eventOf(kind), nowMs, 0.5, rules);
+        const asked = step.actions.flatMap((action) => (action.kind === "ask" ? [action.how] : []));
+        assert.ok(!asked.includes("reselect"));
+        if (heard) assert.ok(!asked.includes("beside"));
+        assert.equal(step.state.ended, false);
+        state = step.state;
+      }
+    }),
+  );
+});
+
 function anyEvent(): fc.Arbitrary<HealEvent> {
   const kinds: HealEvent["kind"][] = [
     ...(["granted", "refused", "down", "deleted", "reselect-requested", "refresh-requested"] as const),
-    ...(["control-lost", "control-back", "alive", "dead", "wake"] as const),
+    ...(["control-lost", "control-back", "alive", "dead", "wake", "passing"] as const),
   ];
   return fc.constantFrom(...kinds).map(eventOf);
 }
@@ -131,6 +164,7 @@ function play(text: string): string {
     backoff: defaultBackoff,
     verifyMs: 1_200,
     verdictMs: 300,
+    patienceMs: 6_000,
     settleMs: 5_000,
     giveUpAfterMs: giveUp === undefined ? undefined : Number(giveUp),
   };
@@ -150,9 +184,12 @@ function play(text: string): string {
 }
 
 function parseEvent(words: readonly string[]): HealEvent {
-  const [kind = "", detail = ""] = words;
+  const [kind = "", detail = "", more = "", last = ""] = words;
   if (kind === "granted") return { kind, refreshAtMs: 120_000, expiresAtMs: lifeMs };
-  if (kind === "refused") return { kind, reason: detail };
+  // "refused NOT_FOUND gone", "refused RESOURCE_EXHAUSTED after 500"
+  if (kind === "refused")
+    return { kind, reason: detail, gone: more === "gone", ...(more === "after" ? { retryAfterMs: Number(last) } : {}) };
+  if (kind === "down") return { kind, broken: detail === "broken" };
   if (kind === "control-back") return { kind, known: detail === "known" };
   return { kind } as HealEvent;
 }

@@ -5,7 +5,9 @@
  * - A living data path is never given up for a fault of the control plane: only the same connection is asked for again.
  * - A dead data path: the same endpoint first, then any. What was granted counts only when the probe sees packets.
  * - When the control plane wants it elsewhere while packets flow, the new path is made beside the old one.
- * - Without a probe a DOWN or DELETE from the monitor stands for a dead data path; a lost monitor stream does not.
+ * - Without a probe a path is dead when somebody has seen it: its interface is gone, the monitor says DELETE or that a hop has found
+ *   it broken. A mere DOWN (a restart on the way) is answered with patience, for as long as packets come in without end; if then
+ *   nobody knows, another path is made beside what may be alive.
  * - A report that the connection is down makes the probe look again; the first try apart, nothing is asked for until it has.
  * - Tries back off with jitter; after `giveUpAfterMs` without a living data path it ends and says so.
  * Dialogues that show each rule: scenarios/*.txt.
@@ -40,9 +42,11 @@ export function heal(state: HealState, event: HealEvent, nowMs: number, random: 
     case "granted":
       return granted({ ...state, refreshAtMs: event.refreshAtMs, expiresAtMs: event.expiresAtMs }, at);
     case "refused":
-      return refused(state, event.reason, at);
+      return refused(state, event, at);
     case "down":
-      return reported(state, "the node manager reports the connection as down", at);
+      return reported(state, "the node manager reports the connection as down", event.broken === true, at);
+    case "passing":
+      return passing(state, at);
     case "deleted":
       return deleted(state, at);
     case "reselect-requested":
@@ -63,6 +67,9 @@ export function heal(state: HealState, event: HealEvent, nowMs: number, random: 
       return stay({ ...state, ended: true, trouble: undefined });
   }
 }
+
+/** How much of the patience is left to a connection of which a hop says that something is not there any more. */
+const patienceWhenGone = 1 / 3;
 
 interface At {
   readonly nowMs: number;
@@ -86,21 +93,33 @@ function granted(before: HealState, at: At): HealStep {
   return stay({ ...state, data: how === "reselect" ? "unknown" : state.data, trouble: verifying });
 }
 
-function refused(before: HealState, reason: string, at: At): HealStep {
+function refused(before: HealState, event: Refusal, at: At): HealStep {
   const state: HealState = { ...before, asking: undefined };
-  if (state.trouble !== undefined) return tryNext(state, at);
-  const trouble = newTrouble("refresh", `refresh refused: ${reason}`, at.nowMs, "same");
-  const next = tryNext({ ...state, trouble }, at);
+  if (state.trouble !== undefined) return tryNext({ ...state, trouble: heard(state.trouble, event, at) }, at, event.retryAfterMs);
+  const trouble = newTrouble("refresh", `refresh refused: ${event.reason}`, at.nowMs, "same");
+  const next = tryNext({ ...state, trouble }, at, event.retryAfterMs);
   return { state: next.state, actions: [{ kind: "trouble", reason: trouble.reason }, ...next.actions] };
 }
 
+type Refusal = Extract<HealEvent, { kind: "refused" }>;
+
+/** What a refusal says about the trouble. */
+function heard(trouble: Trouble, { gone, retryAfterMs }: Refusal, at: At): Trouble {
+  // It was not tried; if it was for the same, that is still due.
+  if (retryAfterMs !== undefined) return { ...trouble, asked: trouble.asked === "same" ? undefined : trouble.asked };
+  if (gone !== true || trouble.patientUntilMs === undefined) return trouble;
+  return { ...trouble, patientUntilMs: Math.min(trouble.patientUntilMs, at.nowMs + at.rules.patienceMs * patienceWhenGone) };
+}
+
 /** After a failed try: on to another endpoint if that is allowed, else again after a pause. */
-function tryNext(state: HealState, at: At): HealStep {
+function tryNext(state: HealState, at: At, retryAfterMs = 0): HealStep {
   const trouble = state.trouble;
   if (trouble === undefined) return stay(state);
   const failures = state.failures + 1;
-  if (trouble.asked !== "reselect" && choose(state, at) === "reselect") return ask({ ...state, failures }, "reselect");
-  const pauseMs = backoffMs(at.rules.backoff, failures, at.random);
+  const next = choose(state, at);
+  const goesOn = next === "reselect" ? trouble.asked !== "reselect" : next === "beside" && trouble.cause !== "order";
+  if (goesOn && retryAfterMs === 0) return ask({ ...state, failures }, next);
+  const pauseMs = Math.max(backoffMs(at.rules.backoff, failures, at.random), retryAfterMs);
   // Another Request for the same would be under way when the verdict comes, and what that asks for would wait for it.
   const askAtMs = at.nowMs + (at.rules.checked && trouble.doubted ? Math.max(pauseMs, at.rules.verdictMs) : pauseMs);
   return stay({ ...state, failures, trouble: { ...trouble, askAtMs, verifyByMs: undefined } });
@@ -112,21 +131,40 @@ function choose(state: HealState, at: At): Ask {
   if (trouble?.released === true) return "reselect";
   if (trouble?.cause === "order") return at.rules.beside && state.data !== "dead" ? "beside" : "reselect";
   const lost = state.data === "dead" || at.nowMs >= state.expiresAtMs;
-  return trouble?.asked !== undefined && lost && state.control === "watched" ? "reselect" : "same";
+  if (trouble?.asked === undefined || state.control !== "watched") return "same";
+  if (lost) return "reselect";
+  if (at.rules.checked || at.nowMs < (trouble.patientUntilMs ?? Number.POSITIVE_INFINITY)) return "same";
+  if (!at.rules.beside) return "reselect";
+  return trouble.asked === "beside" ? "same" : "beside";
 }
 
-function reported(before: HealState, reason: string, at: At): HealStep {
-  const state: HealState = at.rules.checked ? before : { ...before, data: "dead" };
-  const probe: HealAction[] = at.rules.checked ? [{ kind: "probe" }] : [];
+/** @param broken  somebody has seen that packets do not pass: who has no probe believes it */
+function reported(before: HealState, reason: string, broken: boolean, at: At): HealStep {
+  const { checked } = at.rules;
+  const state: HealState = checked || !broken ? before : { ...before, data: "dead" };
   const next = state.trouble === undefined ? begin(state, "report", reason, at) : hurry(state, at);
-  return { state: next.state, actions: [...probe, ...next.actions] };
+  if (checked) return { state: next.state, actions: [{ kind: "probe" }, ...next.actions] };
+  const { trouble } = next.state;
+  return trouble === undefined ? next : { ...next, state: { ...next.state, trouble: patient(trouble, at) } };
+}
+
+function patient(trouble: Trouble, at: At): Trouble {
+  return { ...trouble, patientUntilMs: trouble.patientUntilMs ?? at.nowMs + at.rules.patienceMs };
+}
+
+/** Not for a path that somebody has seen to be dead: what comes in may be the last of it. */
+function passing(state: HealState, at: At): HealStep {
+  const { trouble, data } = state;
+  if (at.rules.checked || trouble === undefined || data === "dead") return stay(state);
+  const patientUntilMs = trouble.patientUntilMs && at.nowMs + at.rules.patienceMs;
+  return stay({ ...state, trouble: { ...trouble, lostSinceMs: at.nowMs, patientUntilMs } });
 }
 
 function deleted(state: HealState, at: At): HealStep {
   if (state.trouble === undefined && state.asking === undefined && at.nowMs - state.healedAtMs < at.rules.settleMs) {
     return ordered({ ...state, data: "dead" }, "the node manager has closed the connection again", at);
   }
-  return reported(state, "the node manager has closed the connection", at);
+  return reported(state, "the node manager has closed the connection", true, at);
 }
 
 /** The control plane asks for another endpoint: the one case in which a living data path is left. */
@@ -159,16 +197,24 @@ function controlBack(state: HealState, known: boolean, at: At): HealStep {
   if (trouble.verifyByMs !== undefined) return stay(state);
   if (known && trouble.cause === "control" && state.data !== "dead") return healed(state, "itself", at);
   // What was refused while it was out of reach says nothing about the endpoint: the same one first, once more.
-  const fresh: HealState = { ...state, failures: 0, trouble: { ...trouble, asked: undefined } };
+  const patientUntilMs = trouble.patientUntilMs && at.nowMs + at.rules.patienceMs;
+  const fresh: HealState = { ...state, failures: 0, trouble: { ...trouble, asked: undefined, patientUntilMs } };
   return ask(fresh, choose(fresh, at));
 }
 
-function alive(before: HealState, at: At): HealStep {
+function alive(heard: HealState, at: At): HealStep {
+  // Without a probe it says only that nothing more is to be waited for.
+  const before = at.rules.checked ? heard : unprobed(heard, at);
   const state = before.trouble?.doubted === true ? trusted(before, before.trouble, at) : before;
   const trouble = state.trouble;
   if (trouble === undefined || state.asking !== undefined) return stay(state);
   if (trouble.verifyByMs !== undefined) return healed(state, trouble.asked ?? "same", at);
   return trouble.cause === "data" && !trouble.released ? healed(state, "itself", at) : stay(state);
+}
+
+function unprobed(state: HealState, at: At): HealState {
+  const trouble = state.trouble?.doubted === true ? patient(state.trouble, at) : state.trouble;
+  return { ...state, data: "unknown", trouble };
 }
 
 /** Packets pass in spite of the report: a try need not wait for the verdict any longer. */

@@ -3,11 +3,13 @@
  * to its Requests, and tells what changes.
  */
 import { isDeepStrictEqual } from "node:util";
+import { MechanismType } from "../api.js";
 import { backgroundCall } from "../chain.js";
 import type { Disarm } from "../clock.js";
 import type { Connection } from "../gen/connection.js";
-import { type OwnLinkWatch, watchOwnLink } from "../linux/netlink/own-links.js";
+import { isBroken } from "../monitor/broken.js";
 import { Code, codeName, toStatusError } from "../status.js";
+import { retryAfterMs } from "../transport/retry-hint.js";
 import { addressPairs } from "./address-pairs.js";
 import { closeQuietly, interfaceOf } from "./beside.js";
 import { Urgency } from "./gate.js";
@@ -18,18 +20,14 @@ import type { KeepOptions, Kept } from "./keep-options.js";
 import { checkFor, createProbe, echoLiveness, type LivenessCheck, type LivenessReport } from "./liveness.js";
 import { createMover, type Mover } from "./move.js";
 import { askedBy, type Report } from "./node-manager.js";
+import { createOwnInterface } from "./own-interface.js";
 import { expiryMs, refreshAtMs } from "./refresh.js";
 import { adopt, reselectRequest, sameRequest } from "./requests.js";
+import { createTrust } from "./trust.js";
 
 /** A try to heal is cut short: somebody waits for packets. Less for the same endpoint when none comes back, more when tries fail. */
 const healTimeoutMs = 3_000;
 const deadTimeoutMs = 500;
-/**
- * So many grants are believed to be dead of a connection that was never seen alive: enough to try the same endpoint and
- * another one. After that it is the probe that does not work, and healing would only cut what may well carry traffic.
- */
-const trustUnheard = 2;
-
 /** @param adopted  the connection was made by an earlier process: it is refreshed at once */
 export function keep(first: Connection, options: KeepOptions, adopted: boolean): Kept {
   const { clock, log, changes, handler } = options;
@@ -42,17 +40,17 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   let disarm: Disarm = () => {};
   let asked: Promise<void> = Promise.resolve();
   let release: Promise<void> | undefined;
-  let cannotTell = false;
-  let link: OwnLinkWatch | undefined;
-  let everAlive = false;
-  let deadUnheard = 0;
-  /** Further verdicts about the same grant, as they come in while a Request is under way, are no news. */
-  let grantJudged = false;
+  const trust = createTrust();
   let settleClosed = (): void => {};
   const closed = new Promise<void>((resolve) => {
     settleClosed = resolve;
   });
   const mover = moverFor(first, options, life.signal, () => feed({ kind: "refresh-requested" }));
+  const own = createOwnInterface({
+    netnsUrl: options.netnsUrl,
+    onLoss: lostLink,
+    onPassing: () => feed({ kind: "passing" }),
+  });
   const probe = createProbe({
     check: options.liveness || echoLiveness,
     netnsUrl: options.netnsUrl,
@@ -66,7 +64,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   }
 
   function checked(): boolean {
-    return applies() && !cannotTell;
+    return applies() && !trust.cannotTell;
   }
 
   function rules(): HealRules {
@@ -78,6 +76,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     const step = heal(state, event, clock.nowMs(), Math.random(), rules());
     state = step.state;
     for (const action of step.actions) perform(action);
+    own.listen(!checked() && state.trouble !== undefined && !state.ended);
     disarm();
     const wake = wakeAtMs(state, rules());
     if (wake !== Number.POSITIVE_INFINITY) disarm = clock.at(wake, () => feed({ kind: "wake" }));
@@ -110,7 +109,8 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   async function ask(how: "same" | "reselect"): Promise<void> {
     const inTrouble = state.trouble !== undefined;
     const hurried = how === "same" && state.data === "dead" ? deadTimeoutMs : healTimeoutMs * 2 ** Math.min(state.failures, 3);
-    const limitMs = inTrouble ? Math.min(hurried, options.requestTimeoutMs) : options.requestTimeoutMs;
+    const patientMs = Math.max(healTimeoutMs, (state.trouble?.patientUntilMs ?? Number.POSITIVE_INFINITY) - clock.nowMs());
+    const limitMs = inTrouble ? Math.min(hurried, patientMs, options.requestTimeoutMs) : options.requestTimeoutMs;
     const { wish } = mover;
     const wanted = mover.wanted(connection);
     const attempt = (): Promise<Connection> => {
@@ -136,7 +136,10 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     const error = toStatusError(thrown);
     if (!life.signal.aborted) log.debug("request refused", { connectionId: connection.id, how, error });
     if (error.code === Code.ABORTED && error.details.includes("newer incarnation")) yieldTo(error.details);
-    else feed({ kind: "refused", reason: `${codeName(error.code)}: ${error.details}` });
+    else {
+      const reason = `${codeName(error.code)}: ${error.details}`;
+      feed({ kind: "refused", reason, gone: error.code === Code.NOT_FOUND, retryAfterMs: retryAfterMs(error) });
+    }
   }
 
   /** Another process of this client has the connection now: nothing of it is ours to close. */
@@ -169,7 +172,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   function granted(answer: Connection, how: Ask): void {
     const before = connection;
     connection = answer;
-    grantJudged = false;
+    trust.granted();
     const samePairs = isDeepStrictEqual(addressPairs(before), addressPairs(answer));
     if (how !== "same" || state.data === "dead" || !samePairs) watchData();
     if (!isDeepStrictEqual(before.context, answer.context)) changes.tell({ kind: "updated", connection });
@@ -184,42 +187,29 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   }
 
   function watchData(): void {
-    if (deadUnheard <= trustUnheard) cannotTell = false;
+    trust.watched();
     if (life.signal.aborted) return;
-    watchLink();
+    own.watch(connection.mechanism?.type === MechanismType.KERNEL ? interfaceOf(connection.mechanism) : undefined);
     if (applies()) probe.watch(connection);
     else probe.stop();
   }
 
   /** The kernel tells of a lost interface before any probe can. A check of the author's own has the last word. */
-  function watchLink(): void {
-    link?.close();
-    const name = interfaceOf(connection.mechanism);
-    const byEcho = options.liveness === undefined && applies() && name !== undefined;
-    link = byEcho ? watchOwnLink(options.netnsUrl, name, () => feed({ kind: "dead" })) : undefined;
+  function lostLink(): void {
+    if (typeof options.liveness !== "function" || !checked()) feed({ kind: "dead" });
   }
 
   function probed(report: LivenessReport, problem?: unknown): void {
-    if (report === "alive") {
-      everAlive = true;
-      cannotTell = false;
-    } else if (report === "dead" && !everAlive && !grantJudged) {
-      deadUnheard += 1;
-      grantJudged = true;
+    const verdict = trust.judge(report);
+    if (verdict === "trust-lost") {
+      const why = problem ?? "no echo was ever answered: something on the way filters ICMP, or the service does not answer it";
+      log.warn("the data path cannot be probed; the reports of the control plane must do", {
+        connectionId: connection.id,
+        error: why,
+      });
     }
-    if (report !== "cannot-tell" && (everAlive || deadUnheard <= trustUnheard)) {
-      feed({ kind: report });
-      return;
-    }
-    if (cannotTell) return;
-    cannotTell = true;
-    const why = problem ?? "no echo was ever answered: something on the way filters ICMP, or the service does not answer it";
-    log.warn("the data path cannot be probed; the reports of the control plane must do", {
-      connectionId: connection.id,
-      error: why,
-    });
     // A verification that is waited for would otherwise wait for ever.
-    feed({ kind: "alive" });
+    if (verdict !== undefined) feed({ kind: verdict === "dead" ? verdict : "alive" });
   }
 
   function hear(id: string, report: Report): void {
@@ -242,8 +232,8 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   function shown(seen: Connection): void {
     const asks = askedBy(seen);
     if (asks !== undefined) {
-      feed({ kind: asks });
-      if (asks === "down" && link?.lives() === false) feed({ kind: "dead" });
+      feed(asks === "down" ? { kind: asks, broken: isBroken(seen) } : { kind: asks });
+      if (asks === "down" && own.lives() === false) lostLink();
       return;
     }
     // Our own answer says the same later, and more surely.
@@ -257,7 +247,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   async function stopKeeping(): Promise<void> {
     disarm();
     probe.stop();
-    link?.close();
+    own.close();
     life.abort();
     await asked;
     await mover.idle();

@@ -9,6 +9,7 @@ import { kernelMechanism } from "../mechanisms/kernel.js";
 import { memifMechanism } from "../mechanisms/memif.js";
 import { makeMechanism, sharedParameter, withParameters } from "../mechanisms/parameters.js";
 import type { ServiceUrl } from "../mechanisms/service-url.js";
+import { unmarked } from "../monitor/broken.js";
 
 export interface Wish {
   readonly service: ServiceUrl;
@@ -84,7 +85,8 @@ export function reselectRequest(wish: Wish, granted: Connection): NetworkService
  * Our connection as the node manager shows it, in our own terms: index 0, our id. Undefined if it is not ours or was made
  * with another mechanism.
  */
-export function adopt(wish: Wish, shown: Connection): Connection | undefined {
+export function adopt(wish: Wish, marked: Connection): Connection | undefined {
+  const shown = unmarked(marked);
   const own = shown.path?.path_segments[0];
   if (shown.path?.index !== 1 || own === undefined || own.id !== wish.id || own.name !== wish.name) return undefined;
   const { mechanism } = shown;

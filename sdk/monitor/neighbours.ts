@@ -17,6 +17,7 @@ import { pause } from "../pause.js";
 import { Code, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
+import { asBroken, isBroken, unmarked } from "./broken.js";
 import type { MonitorHub } from "./hub.js";
 
 export interface WatchNeighboursOptions {
@@ -121,8 +122,8 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
       if (path === undefined || own === undefined || own.name !== name) continue;
       const watched = neighbour.watched.get(own.id);
       if (watched === undefined || watched.asking) continue;
-      const state = type === ConnectionEventType.DELETE ? State.DOWN : theirs.state;
-      tell(own.id, watched, { ...theirs, id: own.id, path: { ...path, index: path.index - 1 }, state });
+      const seen = type === ConnectionEventType.DELETE ? asBroken(theirs, "closed there") : theirs;
+      tell(own.id, watched, { ...seen, id: own.id, path: { ...(seen.path ?? path), index: path.index - 1 } });
     }
   }
 
@@ -133,11 +134,12 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
     const contextChanged = !sameContext(theirs.context, watched.theirs.context);
     const pathChanged = !samePath(theirs, watched.theirs);
     watched.theirs = theirs;
-    if (!contextChanged && !pathChanged && ours.state === theirs.state) return;
+    const stateChanged = ours.state !== theirs.state || (isBroken(theirs) && !isBroken(ours));
+    if (!contextChanged && !pathChanged && !stateChanged) return;
     const context = contextChanged ? withOwnMtu(theirs.context, ours.context) : ours.context;
     const path = ours.path && theirs.path ? { ...theirs.path, index: ours.path.index } : ours.path;
     const changed: Connection = { ...ours, path, context, state: theirs.state };
-    if (contextChanged || pathChanged) watched.events.changed({ ...changed, state: State.UP });
+    if (contextChanged || pathChanged) watched.events.changed({ ...unmarked(changed), state: State.UP });
     hub.publish(changed);
   }
 

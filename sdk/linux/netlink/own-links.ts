@@ -13,6 +13,8 @@ import { type NetlinkSocket, openNetlinkSocket } from "./socket.js";
 export interface OwnLinkWatch {
   /** Whether it carries packets now. */
   lives(): boolean;
+  /** Packets it has received since it was made; undefined: it is gone. */
+  received(): bigint | undefined;
   close(): void;
 }
 
@@ -63,6 +65,7 @@ export function watchOwnLink(netnsUrl: string | undefined, name: string, onLoss:
   watchers.add(look);
   return {
     lives,
+    received: () => (lives() && index !== undefined ? getLink(socket, index)?.statistics?.rxPackets : undefined),
     close() {
       if (watchers.delete(look) && watchers.size === 0) namespace.close();
     },
