@@ -158,7 +158,8 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
     },
     async client(node, options) {
       const netns = netnsOf(`c${++count}`);
-      const here = dataplane !== "none" ? { netnsUrl: `file:///run/netns/${netns}` } : { liveness: false as const };
+      const here =
+        dataplane !== "none" ? { netnsUrl: `file:///run/netns/${netns}` } : { liveness: false as const, patienceMs: 500 };
       const connection = await connect({
         nsmgr: nodeAt(node).url,
         dialer,
