@@ -108,6 +108,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
 
   async function ask(how: "same" | "reselect"): Promise<void> {
     const inTrouble = state.trouble !== undefined;
+    if (how === "reselect" && state.data === "dead") probe.stop(); // no packet comes back by what is given up with it
     const hurried = how === "same" && state.data === "dead" ? deadTimeoutMs : healTimeoutMs * 2 ** Math.min(state.failures, 3);
     const patientMs = Math.max(healTimeoutMs, (state.trouble?.patientUntilMs ?? Number.POSITIVE_INFINITY) - clock.nowMs());
     const limitMs = inTrouble ? Math.min(hurried, patientMs, options.requestTimeoutMs) : options.requestTimeoutMs;

@@ -8,6 +8,8 @@ import { MechanismType } from "../api.js";
 import type { Connection } from "../gen/connection.js";
 import { createEchoSockets, type EchoSockets } from "../linux/echo-sockets.js";
 import { addressPairs } from "./address-pairs.js";
+import { onBeat } from "./beat.js";
+import { echoRound } from "./echo-round.js";
 
 /** What a liveness check may need. */
 export interface LivenessOptions {
@@ -34,9 +36,7 @@ export type LivenessCheck = (connection: Connection, options: LivenessOptions) =
 export const echoLiveness: LivenessCheck = async (connection, options) => {
   const sockets = options.sockets ?? createEchoSockets();
   try {
-    const pairs = addressPairs(connection);
-    const answers = await Promise.all(pairs.map((pair) => pairAnswers(pair.source, pair.destination, options, sockets)));
-    return answers.every((answered) => answered);
+    return await echoRound(addressPairs(connection), sockets, options);
   } finally {
     if (options.sockets === undefined) sockets.close();
   }
@@ -51,43 +51,6 @@ export function echoApplies(connection: Connection): boolean {
 export function checkFor(connection: Connection, liveness: LivenessCheck | false | undefined): LivenessCheck | undefined {
   if (liveness === false) return undefined;
   return liveness ?? (echoApplies(connection) ? echoLiveness : undefined);
-}
-
-/** Sends an echo each interval until one is answered or the time is over. */
-function pairAnswers(source: string, destination: string, options: LivenessOptions, sockets: EchoSockets): Promise<boolean> {
-  const { intervalMs, timeoutMs, netnsUrl, interfaceName, signal } = options;
-  const place = { netnsUrl, source, destination, interfaceName };
-  const forget: (() => void)[] = [];
-  return new Promise<boolean>((resolve, reject) => {
-    if (signal.aborted) {
-      reject(signal.reason);
-      return;
-    }
-    const end = (settle: () => void): void => {
-      clearInterval(repeat);
-      clearTimeout(late);
-      signal.removeEventListener("abort", abort);
-      for (const one of forget) one();
-      settle();
-    };
-    const abort = (): void => end(() => reject(signal.reason));
-    const send = (): void => {
-      try {
-        forget.push(sockets.send(place, () => end(() => resolve(true))));
-      } catch (error) {
-        end(() => reject(error));
-      }
-    };
-    const over = (): void => {
-      // The last word is that of the echoes: after a lag of this process their answers may be there, unread.
-      sockets.read();
-      end(() => resolve(false));
-    };
-    const repeat = setInterval(send, intervalMs);
-    const late = setTimeout(over, timeoutMs);
-    signal.addEventListener("abort", abort, { once: true });
-    send();
-  });
 }
 
 export type LivenessReport = "alive" | "dead" | "cannot-tell";
@@ -148,6 +111,7 @@ export function createProbe(options: ProbeOptions): Probe {
   }
 
   async function repeat(connection: Connection, round: Round, sockets: EchoSockets): Promise<void> {
+    const { netnsUrl } = options;
     const { signal } = round.controller;
     setMaxListeners(0, signal);
     while (!signal.aborted) {
@@ -157,7 +121,9 @@ export function createProbe(options: ProbeOptions): Probe {
       let report: LivenessReport;
       let problem: unknown;
       try {
-        report = (await options.check(connection, { ...options, ...pace, sockets, signal })) ? "alive" : "dead";
+        // written out: to spread them costs more than the echoes do
+        const look = { netnsUrl, intervalMs: pace.intervalMs, timeoutMs: pace.timeoutMs, sockets, signal };
+        report = (await options.check(connection, look)) ? "alive" : "dead";
         if (report === "alive") slowestMs = Math.max(performance.now() - startMs, fade * slowestMs);
       } catch (error) {
         report = "cannot-tell";
@@ -166,15 +132,20 @@ export function createProbe(options: ProbeOptions): Probe {
       if (signal.aborted) return;
       options.report(report, problem);
       if (report === "cannot-tell") return;
-      await pause(options.intervalMs, signal, (wake) => {
+      await pause(options.intervalMs, (wake) => {
         round.wake = wake;
       });
     }
   }
 
+  function end(): void {
+    current?.controller.abort();
+    current?.wake();
+  }
+
   return {
     watch(connection) {
-      current?.controller.abort();
+      end();
       current = { controller: new AbortController(), urgent: false, wake: () => {} };
       void run(connection, current);
     },
@@ -183,20 +154,16 @@ export function createProbe(options: ProbeOptions): Probe {
       current.urgent = true;
       current.wake();
     },
-    stop: () => current?.controller.abort(),
+    stop: end,
   };
 }
 
-function pause(ms: number, signal: AbortSignal, early: (wake: () => void) => void): Promise<void> {
+function pause(ms: number, early: (wake: () => void) => void): Promise<void> {
   return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", end);
+    const cancel = onBeat(ms, resolve);
+    early(() => {
+      cancel();
       resolve();
-    };
-    const timer = setTimeout(end, ms);
-    signal.addEventListener("abort", end);
-    early(end);
-    if (signal.aborted) end();
+    });
   });
 }

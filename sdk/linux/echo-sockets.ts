@@ -8,6 +8,7 @@ import * as libc from "./libc.js";
 import { type IpAddress, parseAddress, socketAddress } from "./netlink/ip-address.js";
 import { isSystemError } from "./system-error.js";
 
+/** From where to where. One that is sent to again should be the same object: what is known of it is kept with that. */
 export interface EchoPlace {
   /** Where it is sent from (forms: netns-url.ts); undefined = this process's namespace. */
   readonly netnsUrl: string | undefined;
@@ -21,7 +22,7 @@ export interface EchoPlace {
 export interface EchoSockets {
   /**
    * Sends one echo request. What the kernel refuses to send is like one that nobody answers.
-   * @param onAnswer  called once, when it has been answered
+   * @param onAnswer  called once, when it has been answered; never from within this call
    * @returns forgets it
    * @throws INVALID_ARGUMENT an address; NOT_FOUND the namespace; PERMISSION_DENIED neither kind of socket is allowed
    */
@@ -32,8 +33,10 @@ export interface EchoSockets {
   close(): void;
 }
 
+type Send = (onAnswer: () => void) => () => void;
+
 interface EchoSocket {
-  readonly send: (destination: IpAddress, onAnswer: () => void) => () => void;
+  readonly sendTo: (destination: IpAddress) => Send;
   readonly read: () => void;
   readonly close: () => void;
 }
@@ -44,35 +47,36 @@ const packetBytes = 8 + markBytes + 4;
 const buffer = Buffer.alloc(2048);
 const SO_ATTACH_FILTER = 26;
 
+const nothing = (): void => {};
+
 export function createEchoSockets(): EchoSockets {
   const sockets = new Map<string, EchoSocket>();
-  const parsed = new Map<string, IpAddress>();
+  const senders = new WeakMap<EchoPlace, Send>();
 
-  function parse(text: string): IpAddress {
-    const address = parsed.get(text) ?? parseAddress(text);
-    parsed.set(text, address);
-    return address;
-  }
-
-  function socketFor(place: EchoPlace, destination: IpAddress): EchoSocket {
-    const key = `${place.source} ${place.interfaceName ?? ""} ${place.netnsUrl ?? ""} ${destination.family}`;
+  function socketFor(place: EchoPlace, family: IpAddress["family"]): EchoSocket {
+    const key = `${place.source} ${place.interfaceName ?? ""} ${place.netnsUrl ?? ""} ${family}`;
     const known = sockets.get(key);
     if (known !== undefined) return known;
-    const made = openSocket(place, destination.family);
+    const made = openSocket(place, family);
     sockets.set(key, made);
     return made;
   }
 
+  /** Undefined: the kernel refuses it now, as one does that has not accepted the address yet. */
+  function senderFor(place: EchoPlace): Send | undefined {
+    const destination = parseAddress(place.destination);
+    try {
+      const made = socketFor(place, destination.family).sendTo(destination);
+      senders.set(place, made);
+      return made;
+    } catch (error) {
+      if (isSystemError(error)) return undefined;
+      throw error;
+    }
+  }
+
   return {
-    send(place, onAnswer) {
-      const destination = parse(place.destination);
-      try {
-        return socketFor(place, destination).send(destination, onAnswer);
-      } catch (error) {
-        if (isSystemError(error)) return () => {};
-        throw error;
-      }
-    },
+    send: (place, onAnswer) => (senders.get(place) ?? senderFor(place))?.(onAnswer) ?? nothing,
     read() {
       for (const socket of sockets.values()) socket.read();
     },
@@ -81,6 +85,23 @@ export function createEchoSockets(): EchoSockets {
       sockets.clear();
     },
   };
+}
+
+/** Sockets from which something was sent in this turn of the event loop. */
+let sentFrom = new Set<() => void>();
+
+/**
+ * Reads once when everything that is sent in this turn has been sent: between namespaces of one node the answer is there by then, and
+ * the loop need not be woken for each.
+ */
+function readSoon(read: () => void): void {
+  if (sentFrom.size === 0)
+    process.nextTick(() => {
+      const all = sentFrom;
+      sentFrom = new Set();
+      for (const one of all) one();
+    });
+  sentFrom.add(read);
 }
 
 function openSocket({ netnsUrl, source, interfaceName }: EchoPlace, family: IpAddress["family"]): EchoSocket {
@@ -97,40 +118,47 @@ function openSocket({ netnsUrl, source, interfaceName }: EchoPlace, family: IpAd
   }
   const waiting = new Map<number, () => void>();
   let sent = 0;
+  let open = true;
   const packet = Buffer.alloc(packetBytes);
   packet[0] = family === libc.AF_INET ? 8 : 128;
   mark.copy(packet, 4, 0, 2);
   mark.copy(packet, 8);
 
-  const read = (): void => {
-    for (;;) {
-      const length = receive(fd);
+  const readUntil = (enough: () => boolean): void => {
+    while (open && !enough()) {
+      const length = libc.tryReceive(fd, buffer);
       if (length === undefined) return;
-      const number = answered(buffer.subarray(0, length), mark, withIpHeader);
+      const number = answered(buffer, length, mark, withIpHeader);
       const onAnswer = number === undefined ? undefined : waiting.get(number);
       if (number === undefined || onAnswer === undefined) continue;
       waiting.delete(number);
       onAnswer();
     }
   };
+  const isAnswered = (): boolean => waiting.size === 0;
+  const readAnswers = (): void => readUntil(isAnswered);
+  const read = (): void => readUntil(() => false);
   const poll = libc.pollReadable(fd, read);
-  let open = true;
+
+  function send(address: Uint8Array, onAnswer: () => void): () => void {
+    const number = sent;
+    sent = (sent + 1) >>> 0;
+    packet.writeUInt16BE(0, 2);
+    packet.writeUInt16BE(number & 0xffff, 6);
+    packet.writeUInt32BE(number, 8 + markBytes);
+    // for ICMPv6 the kernel computes it, with the pseudo header
+    if (family === libc.AF_INET) packet.writeUInt16BE(checksum(packet), 2);
+    if (!libc.trySendTo(fd, packet, address)) return nothing;
+    waiting.set(number, onAnswer);
+    readSoon(readAnswers);
+    return () => void waiting.delete(number);
+  }
   return {
-    send(destination, onAnswer) {
-      const number = sent;
-      sent = (sent + 1) >>> 0;
-      packet.writeUInt16BE(0, 2);
-      packet.writeUInt16BE(number & 0xffff, 6);
-      packet.writeUInt32BE(number, 8 + markBytes);
-      // for ICMPv6 the kernel computes it, with the pseudo header
-      if (family === libc.AF_INET) packet.writeUInt16BE(checksum(packet), 2);
-      libc.sendTo(fd, packet, socketAddress(destination, 0), "send an echo request");
-      waiting.set(number, onAnswer);
-      return () => void waiting.delete(number);
+    sendTo(destination) {
+      const address = socketAddress(destination, 0);
+      return (onAnswer) => (open ? send(address, onAnswer) : nothing);
     },
-    read: () => {
-      if (open) read();
-    },
+    read,
     close() {
       open = false;
       waiting.clear();
@@ -140,21 +168,10 @@ function openSocket({ netnsUrl, source, interfaceName }: EchoPlace, family: IpAd
   };
 }
 
-/** Errors that routers report come as errors of recv(2); they are no answer, and more may wait behind them. */
-function receive(fd: number): number | undefined {
-  for (;;) {
-    try {
-      return libc.receive(fd, buffer, libc.MSG_DONTWAIT, "receive an echo reply");
-    } catch (error) {
-      if (!isSystemError(error)) throw error;
-    }
-  }
-}
-
-function answered(packet: Buffer, mark: Buffer, withIpHeader: boolean): number | undefined {
+function answered(packet: Buffer, length: number, mark: Buffer, withIpHeader: boolean): number | undefined {
   const offset = withIpHeader ? ((packet[0] ?? 0) & 0x0f) * 4 : 0;
   const type = packet[offset];
-  if ((type !== 0 && type !== 129) || packet.length < offset + packetBytes) return undefined;
+  if ((type !== 0 && type !== 129) || length < offset + packetBytes) return undefined;
   if (packet.compare(mark, 0, markBytes, offset + 8, offset + 8 + markBytes) !== 0) return undefined;
   return packet.readUInt32BE(offset + 8 + markBytes);
 }

@@ -51,6 +51,8 @@ export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 const SO_BINDTODEVICE = 25;
+/** A descriptor that has an error for ever must not hold its reader up. */
+const maxReportedErrors = 1_000;
 export const MSG_PEEK = 0x02;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
@@ -128,6 +130,24 @@ export async function sendOnThread(fd: number, data: Uint8Array, verb: string): 
 
 export function sendTo(fd: number, data: Uint8Array, address: Uint8Array, verb: string): void {
   checked(Number(bindings.sendto(fd, data, data.length, 0, address, address.length)), verb);
+}
+
+/** sendto(2) of a packet that may be lost: false when the kernel refuses it, for whatever reason. */
+export function trySendTo(fd: number, data: Uint8Array, address: Uint8Array): boolean {
+  return Number(bindings.sendto(fd, data, data.length, MSG_DONTWAIT, address, address.length)) >= 0;
+}
+
+/**
+ * recv(2) without blocking, of packets that may be lost: errors that routers report come as errors of recv(2); they are no packet,
+ * and more may wait behind them. Undefined: nothing there.
+ */
+export function tryReceive(fd: number, buffer: Uint8Array): number | undefined {
+  for (let errors = 0; errors < maxReportedErrors; errors++) {
+    const result = Number(bindings.recv(fd, buffer, buffer.length, MSG_DONTWAIT));
+    if (result >= 0) return result;
+    if (koffi.errno() === koffi.os.errno["EAGAIN"]) return undefined;
+  }
+  return undefined;
 }
 
 /** recv(2) into `buffer`. With MSG_TRUNC in `flags` the result may be larger than the buffer. Undefined: nothing there (EAGAIN). */
