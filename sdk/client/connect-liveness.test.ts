@@ -65,3 +65,28 @@ test("row 7.7: checks that fail while a slow Request is under way do not use up 
   const asked = node.requests.map((request) => request.connection?.state);
   assert.deepEqual(asked, [State.UP, State.UP, State.RESELECT_REQUESTED]);
 });
+
+test("row 7.7: what a reselect gives up is not probed any more; what it brings is", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  let passes = true;
+  let checks = 0;
+  const liveness = async (): Promise<boolean> => {
+    checks += 1;
+    return passes;
+  };
+  const connection = await start(t, node, { liveness, livenessIntervalMs: 1, livenessTimeoutMs: 20 });
+  const heard = listenTo(connection);
+  await until("a check", () => checks > 0);
+  let seen = 0;
+  node.answer = async (request) => {
+    if (request.connection?.state !== State.RESELECT_REQUESTED) throw statusError(Code.UNAVAILABLE, "gone");
+    seen = checks;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.ok(checks <= seen + 1, `${checks - seen} checks while another endpoint was asked for`);
+    passes = true;
+    return grant(request);
+  };
+  passes = false;
+  await until("healing", () => heard.find((change) => change.kind === "healed"));
+  await until("further checks", () => checks > seen + 5);
+});

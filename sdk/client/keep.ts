@@ -17,7 +17,7 @@ import { heal, wakeAtMs } from "./heal.js";
 import type { Ask, HealAction, HealEvent, HealRules } from "./heal-events.js";
 import { type HealState, startHealing } from "./heal-state.js";
 import type { KeepOptions, Kept } from "./keep-options.js";
-import { checkFor, createProbe, echoLiveness, type LivenessCheck, type LivenessReport } from "./liveness.js";
+import { checkFor, createProbe, echoLiveness, type LivenessReport } from "./liveness.js";
 import { createMover, type Mover } from "./move.js";
 import { askedBy, type Report } from "./node-manager.js";
 import { createOwnInterface } from "./own-interface.js";
@@ -264,8 +264,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   }
 
   watchData();
-  if (adopted) feed({ kind: "wake" });
-  else feed({ kind: "control-back", known: true });
+  feed(adopted ? { kind: "wake" } : { kind: "control-back", known: true });
   return {
     get connection() {
       return connection;
@@ -286,6 +285,6 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
 
 function moverFor(first: Connection, options: KeepOptions, signal: AbortSignal, onGone: () => void): Mover {
   const { livenessIntervalMs: intervalMs, rules, liveness } = options;
-  const check = (made: Connection): LivenessCheck | undefined => checkFor(made, liveness);
+  const check = (made: Connection) => checkFor(made, liveness);
   return createMover({ ...options, intervalMs, verifyMs: rules.verifyMs, check, signal, onGone }, first.id);
 }

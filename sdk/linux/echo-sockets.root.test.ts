@@ -60,6 +60,33 @@ for (const { family, source, destination, nobody } of [
   });
 }
 
+test("row 11.3: within a node all answers are read in the turn in which the echoes were sent, and none wakes the loop", async (t) => {
+  const { netnsUrl } = pair(t);
+  const sockets = createEchoSockets();
+  t.after(() => sockets.close());
+  const places = [
+    { netnsUrl, source: "10.9.1.1", destination: "10.9.1.2", interfaceName: undefined },
+    { netnsUrl, source: "fd19::1", destination: "fd19::2", interfaceName: undefined },
+  ];
+  let answers = 0;
+  const ask = (): void => {
+    for (const place of places) sockets.send(place, () => (answers += 1));
+  };
+  // until both know each other's hardware address
+  await until("first answers", () => {
+    ask();
+    return answers > 1;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let round = 0; round < 20; round++) {
+    answers = 0;
+    ask();
+    assert.equal(answers, 0, "not from within the call");
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    assert.equal(answers, places.length, `round ${round}`);
+  }
+});
+
 test("addresses and namespaces that are wrong are refused by status", () => {
   const sockets = createEchoSockets();
   const place = { netnsUrl: undefined, source: "", destination: "x", interfaceName: undefined };
