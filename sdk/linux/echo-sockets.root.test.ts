@@ -83,8 +83,8 @@ test("row 11.3: within a node all answers are read in the turn in which the echo
     ask();
     assert.equal(answers, 0, "not from within the call");
     await new Promise<void>((resolve) => process.nextTick(resolve));
-    if (answers === places.length) inTheTurn += 1;
-    await until("the answers", () => answers === places.length);
+    if (answers >= places.length) inTheTurn += 1;
+    await until("the answers", () => answers >= places.length);
   }
   // a kernel that is busy hands packets over later
   assert.ok(inTheTurn > 0, `${inTheTurn} of 100`);
