@@ -81,6 +81,22 @@ export function getLinkByNumber(own: NetlinkSocket, number: number, name: string
   return reply === undefined ? undefined : decodeLink(reply.body);
 }
 
+/** All interfaces of a namespace that is known by its number; undefined: it has ended. Equivalent: `ip -n NAMESPACE -d link show`. */
+export function listLinksByNumber(own: NetlinkSocket, number: number): Link[] | undefined {
+  const request: NetlinkRequest = {
+    verb: `list links of network namespace number ${number}`,
+    type: RTM_GETLINK,
+    flags: 0,
+    body: Buffer.concat([Buffer.alloc(headerBytes), codec.u32(IFLA_TARGET_NETNSID, number)]),
+  };
+  try {
+    return own.dump(request).map(({ body }) => decodeLink(body));
+  } catch (error) {
+    if (hasErrno(error, "EINVAL")) return undefined;
+    throw error;
+  }
+}
+
 /** Equivalent: `ip link set dev INDEX netns NAMESPACE`. */
 function moveByNumber(index: number, number: number): NetlinkRequest {
   const header = Buffer.alloc(headerBytes);

@@ -9,7 +9,15 @@ import { type NetnsHandle, withNetns } from "../../../sdk/linux/netns.js";
 import type { Log } from "../../../sdk/telemetry/log.js";
 import type { DataPlaneEvent } from "../dataplane.js";
 import type { Built, BuiltLink } from "./built.js";
-import { findLink, findLinkByNumber, type Home, type Places, withPlaces } from "./places.js";
+import {
+  findLink,
+  findLinkByNumber,
+  findRenamedByNumber,
+  type Home,
+  isNamespaceKnown,
+  type Places,
+  withPlaces,
+} from "./places.js";
 
 export interface Health {
   /** Looks at the interfaces of a cross-connect from now on; again after each change. Forgets an earlier break. */
@@ -128,9 +136,9 @@ function whereabouts(
   places: Places,
   link: BuiltLink,
 ): { namespace: number | undefined; index: number } | undefined {
-  const known = findLinkByNumber(own, link);
+  const known = findLinkByNumber(own, link) ?? findRenamedByNumber(own, link);
   if (known !== undefined) return { namespace: link.number, index: known.index };
-  const place = places.find(link);
+  const place = places.findByPath(link);
   const index = place && findLink(place, link)?.index;
   if (place === undefined || index === undefined) return undefined;
   return { namespace: place.netns.ino === home.ino ? undefined : namespaceId(own, place.netns), index };
@@ -165,9 +173,10 @@ function breakOf(from: Home, built: Built): Promise<string | undefined> {
   return withPlaces(from, (places) => {
     for (const link of built.links) {
       const what = `${link.role} interface ${link.name} in ${link.netnsUrl}`;
-      const known = findLinkByNumber(from.own, link);
-      const place = known === undefined ? places.find(link) : undefined;
-      if (known === undefined && place === undefined) return `${what}: its network namespace has ended`;
+      const known = findLinkByNumber(from.own, link) ?? findRenamedByNumber(from.own, link);
+      const place = known === undefined ? places.findByPath(link) : undefined;
+      if (known === undefined && place === undefined && !isNamespaceKnown(from.own, link))
+        return `${what}: its network namespace has ended`;
       const found = known ?? (place && findLink(place, link));
       if (found === undefined) return `${what} is gone`;
       if (!found.up) return `${what} was set down`;

@@ -5,7 +5,7 @@
 import { getLink, type Link, listLinks } from "../../../sdk/linux/netlink/links.js";
 import { type NetlinkSocket, openNetlinkSocket } from "../../../sdk/linux/netlink/socket.js";
 import { type NetnsHandle, openNetns } from "../../../sdk/linux/netns.js";
-import { getLinkByNumber, openNetnsByNumber } from "../../../sdk/linux/netns-by-number.js";
+import { getLinkByNumber, listLinksByNumber, openNetnsByNumber } from "../../../sdk/linux/netns-by-number.js";
 import { isStatusError } from "../../../sdk/status.js";
 import { type BuiltLink, isParkedName } from "./built.js";
 import { kindOfTun } from "./tuns.js";
@@ -20,6 +20,11 @@ export interface Places {
   open(netnsUrl: string): Place;
   /** The namespace in which the link was made, wherever it is found now; undefined: it has ended. */
   find(link: BuiltLink): Place | undefined;
+  /**
+   * The same as far as a path leads there. The way by number holds up everybody who works on interfaces for about 40 ms, and the pod
+   * whose namespace no path leads to any more has most often just gone, with many links.
+   */
+  findByPath(link: BuiltLink): Place | undefined;
 }
 
 /** The forwarder's own namespace, and a routing socket in it. */
@@ -46,18 +51,15 @@ export async function withPlaces<T>(from: Home | undefined, run: (places: Places
     byInode.set(inode, place);
     return place;
   };
+  const adoptIfOpen = (netns: NetnsHandle | undefined): Place | undefined => netns && adopt(netns);
   const places: Places = {
     open(netnsUrl) {
       const place = opened.get(netnsUrl) ?? adopt(openNetns(netnsUrl));
       opened.set(netnsUrl, place);
       return place;
     },
-    find(link) {
-      const known = byInode.get(`${link.dev}/${link.ino}`);
-      if (known !== undefined) return known;
-      const netns = openBuilt(link, from);
-      return netns === undefined ? undefined : adopt(netns);
-    },
+    find: (link) => places.findByPath(link) ?? adoptIfOpen(openBuiltByNumber(link, from)),
+    findByPath: (link) => byInode.get(`${link.dev}/${link.ino}`) ?? adoptIfOpen(openBuiltByPath(link)),
   };
   try {
     return await run(places);
@@ -73,14 +75,18 @@ export async function withPlaces<T>(from: Home | undefined, run: (places: Places
 export function findLink(place: Place, built: Pick<BuiltLink, "name" | "macAddress" | "tun">): Link | undefined {
   const link = findExactLink(place, built);
   if (link !== undefined) return link;
-  const candidates = listLinks(place.socket).filter((each) => isOurs(each, built));
-  return candidates.length === 1 && !isParkedName(candidates[0]?.name ?? "") ? candidates[0] : undefined;
+  return onlyOurs(listLinks(place.socket), built);
 }
 
 /** The interface with that name, if it is ours. */
 export function findExactLink({ socket }: Place, built: Pick<BuiltLink, "name" | "macAddress" | "tun">): Link | undefined {
   const link = getLink(socket, built.name, "without-statistics");
   return link !== undefined && isOurs(link, built) ? link : undefined;
+}
+
+function onlyOurs(links: readonly Link[], built: Pick<BuiltLink, "macAddress" | "tun">): Link | undefined {
+  const candidates = links.filter((each) => isOurs(each, built));
+  return candidates.length === 1 && !isParkedName(candidates[0]?.name ?? "") ? candidates[0] : undefined;
 }
 
 function isOurs(link: Link, { macAddress, tun }: Pick<BuiltLink, "macAddress" | "tun">): boolean {
@@ -94,7 +100,18 @@ export function findLinkByNumber(own: NetlinkSocket, built: BuiltLink): Link | u
   return link !== undefined && isOurs(link, built) ? link : undefined;
 }
 
-function openBuilt(link: BuiltLink, from: Home | undefined): NetnsHandle | undefined {
+/** The same, also when somebody has renamed it. */
+export function findRenamedByNumber(own: NetlinkSocket, built: BuiltLink): Link | undefined {
+  if (built.number === undefined) return undefined;
+  return onlyOurs(listLinksByNumber(own, built.number) ?? [], built);
+}
+
+/** Whether a namespace has its number; another one may have got it since. */
+export function isNamespaceKnown(own: NetlinkSocket, { number }: BuiltLink): boolean {
+  return number !== undefined && getLinkByNumber(own, number, "lo") !== undefined;
+}
+
+function openBuiltByPath(link: BuiltLink): NetnsHandle | undefined {
   for (const url of [link.netnsUrl, `inode://${link.dev}/${link.ino}`]) {
     try {
       const netns = openNetns(url);
@@ -105,6 +122,10 @@ function openBuilt(link: BuiltLink, from: Home | undefined): NetnsHandle | undef
       if (!isStatusError(error)) throw error;
     }
   }
+  return undefined;
+}
+
+function openBuiltByNumber(link: BuiltLink, from: Home | undefined): NetnsHandle | undefined {
   const netns = link.number === undefined || from === undefined ? undefined : openNetnsByNumber(from.home, from.own, link.number);
   if (netns === undefined || (String(netns.ino) === link.ino && String(netns.dev) === link.dev)) return netns;
   netns.close();

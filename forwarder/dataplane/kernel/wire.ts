@@ -158,16 +158,10 @@ export async function demolish(
   links: readonly BuiltLink[],
   what: { rules: boolean; renamed: boolean },
 ): Promise<void> {
-  const doomed = [...links].reverse().map((link) => {
-    const place = shop.places.find(link);
-    const found = place && (what.renamed ? findLink(place, link) : findExactLink(place, link));
-    return { link, place, found: found !== undefined && isOwnDevice(link, found) ? found : undefined };
-  });
+  const doomed = lookUp(shop, links, what.renamed);
   await endTunnels(shop, links);
   const deletions: Promise<void>[] = [];
-  // The endpoint's namespace first: many clients share it, so their interfaces are deleted as one group.
   for (const { link, place, found } of doomed) {
-    if (place === undefined) continue;
     if (what.rules) removeRules(place.socket, link.tables);
     const beside = findBeside(place, link.beside);
     if (beside !== undefined) deletions.push(shop.reaper.deleteLink(place.netns, beside.index));
@@ -177,6 +171,41 @@ export async function demolish(
     }
   }
   await Promise.all(deletions);
+}
+
+interface Doomed {
+  readonly link: BuiltLink;
+  readonly place: Place;
+  readonly found: Link | undefined;
+}
+
+/** Where these links are. The endpoint's namespace first: many clients share it, so their interfaces are deleted as one group. */
+function lookUp(shop: Workshop, links: readonly BuiltLink[], renamed: boolean): Doomed[] {
+  const doomed: Doomed[] = [];
+  const gone = new Set<BuiltLink>();
+  const unreached: BuiltLink[] = [];
+  const look = (link: BuiltLink, place: Place): void => {
+    const there = renamed ? findLink(place, link) : findExactLink(place, link);
+    if (there !== undefined || renamed || findLink(place, link) === undefined) gone.add(link);
+    doomed.push({ link, place, found: there !== undefined && isOwnDevice(link, there) ? there : undefined });
+  };
+  for (const link of [...links].reverse()) {
+    const place = shop.places.findByPath(link);
+    if (place === undefined) unreached.push(link);
+    else look(link, place);
+  }
+  for (const link of unreached) {
+    const place = goesWithOther(links, link, gone) ? undefined : shop.places.find(link);
+    if (place !== undefined) look(link, place);
+  }
+  return doomed;
+}
+
+/** Whether it is one end of a veth pair, with nothing on it that stays, and the other end goes or has gone: then so has this one. */
+function goesWithOther(links: readonly BuiltLink[], link: BuiltLink, gone: ReadonlySet<BuiltLink>): boolean {
+  const isPlain = link.tun === undefined && link.beside === undefined && link.tables.length === 0;
+  const [other, ...more] = links.filter((each) => each !== link);
+  return isPlain && other !== undefined && more.length === 0 && gone.has(other);
 }
 
 function isOwnDevice({ tun }: BuiltLink, { name }: Link): boolean {
