@@ -22,7 +22,7 @@ export interface HealRules {
    * manager or forwarder takes to restart; counted anew from the last packet that came in.
    */
   readonly patienceMs: number;
-  /** A fault this soon after the last healing counts as the same trouble: it is not answered without a pause. */
+  /** A fault this soon after the last healing may be the same trouble: between that and the next try is a pause. */
   readonly settleMs: number;
   /** Time without a living data path after which healing ends; undefined = never. */
   readonly giveUpAfterMs: number | undefined;

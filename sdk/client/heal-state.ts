@@ -29,6 +29,8 @@ export interface HealState {
   readonly data: "unknown" | "alive" | "dead";
   readonly asking: Ask | undefined;
   readonly failures: number;
+  /** Faults in a row of which each came soon after the healing of the one before. */
+  readonly relapses: number;
   readonly trouble: Trouble | undefined;
   readonly refreshAtMs: number;
   readonly expiresAtMs: number;
@@ -43,6 +45,7 @@ export function startHealing(granted: { refreshAtMs: number; expiresAtMs: number
     data: "unknown",
     asking: undefined,
     failures: 0,
+    relapses: 0,
     trouble: undefined,
     refreshAtMs: granted.refreshAtMs,
     expiresAtMs: granted.expiresAtMs,

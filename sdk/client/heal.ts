@@ -259,16 +259,15 @@ function mayRefresh({ cause, released, asked }: Trouble): boolean {
   return cause === "order" && !released && asked !== "same";
 }
 
+/** Faults in a row are answered at a bounded rate: the pause counts from the last healing, so that a later fault need not wait at all. */
 function begin(before: HealState, cause: Cause, reason: string, at: At): HealStep {
-  const again = at.nowMs - before.healedAtMs < at.rules.settleMs;
-  const failures = again ? before.failures + 1 : 0;
-  const state: HealState = { ...before, failures, trouble: newTrouble(cause, reason, at.nowMs, before.asking) };
+  const relapses = at.nowMs - before.healedAtMs < at.rules.settleMs ? before.relapses + 1 : 0;
+  const trouble = newTrouble(cause, reason, at.nowMs, before.asking);
+  const state: HealState = { ...before, relapses, failures: 0, trouble };
   const tell: HealAction = { kind: "trouble", reason };
   if (state.asking !== undefined) return { state, actions: [tell] };
-  if (again) {
-    const askAtMs = at.nowMs + backoffMs(at.rules.backoff, failures, at.random);
-    return { state: { ...state, trouble: { ...newTrouble(cause, reason, at.nowMs), askAtMs } }, actions: [tell] };
-  }
+  const askAtMs = relapses === 0 ? at.nowMs : before.healedAtMs + backoffMs(at.rules.backoff, relapses, at.random);
+  if (askAtMs > at.nowMs) return { state: { ...state, failures: relapses, trouble: { ...trouble, askAtMs } }, actions: [tell] };
   const next = ask(state, "same");
   return { state: next.state, actions: [tell, ...next.actions] };
 }
