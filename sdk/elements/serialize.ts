@@ -1,5 +1,6 @@
 /**
  * serialize — one thing at a time for each connection, and the memory of what it was last.
+ * Needs:  context.ownIdIsGiven (from `enter-path`), if it is there
  * Adds:   context.previous (the connection as last answered; undefined on a first request) and context.events, by which
  *         anything in this process closes or changes the connection, in the same queue
  * Does:   a failed first request leaves nothing, nor does one whose answer nobody took; a failed refresh keeps what was; Close
@@ -17,6 +18,7 @@ import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { timestampMs } from "../timestamp.js";
 import { createCallerIds } from "./caller-ids.js";
+import type { HasOwnId } from "./enter-path.js";
 import { withinTime } from "./time-limit.js";
 import { withTokensOf } from "./with-tokens-of.js";
 
@@ -34,7 +36,7 @@ export interface ConnectionEvents {
   changed(connection: Connection): void;
 }
 
-export interface Serialize extends Element<ConnectionApi, object, HasConnection> {
+export interface Serialize extends Element<ConnectionApi, Partial<HasOwnId>, HasConnection> {
   /** All live connections, as last stored. */
   connections(): Iterable<Connection>;
   /**
@@ -227,7 +229,9 @@ export function serialize(options: SerializeOptions): Serialize {
     steps: {
       request,
       async close(connection, context, rest) {
-        const known = entries.get(connection.id) ?? entries.get(callerIds.ownIdFor(connection) ?? "");
+        // Who names ours means that one: a close that comes late must not hit what its caller has asked for since.
+        const meant = context.ownIdIsGiven ? undefined : callerIds.ownIdFor(connection);
+        const known = entries.get(connection.id) ?? entries.get(meant ?? "");
         demand(known, connection, "close", context);
         const entry = known ?? entryOf(connection.id);
         // What has been asked to go goes, even when the one who asked does not wait for it.
