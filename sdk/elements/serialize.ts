@@ -230,8 +230,8 @@ export function serialize(options: SerializeOptions): Serialize {
       request,
       async close(connection, context, rest) {
         // Who names ours means that one: a close that comes late must not hit what its caller has asked for since.
-        const meant = context.ownIdIsGiven ? undefined : callerIds.ownIdFor(connection);
-        const known = entries.get(connection.id) ?? entries.get(meant ?? "");
+        const meant = context.ownIdIsGiven ? connection.id : (callerIds.ownIdFor(connection) ?? "");
+        const known = entries.get(connection.id) ?? entries.get(meant);
         demand(known, connection, "close", context);
         const entry = known ?? entryOf(connection.id);
         // What has been asked to go goes, even when the one who asked does not wait for it.
