@@ -14,11 +14,11 @@ import { Connection, State } from "../gen/connection.js";
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import { nextSegment, previousSegment } from "../path.js";
 import type { OwnerBook } from "../policies/owner-book.js";
-import { Code, statusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { timestampMs } from "../timestamp.js";
 import { createCallerIds } from "./caller-ids.js";
 import type { HasOwnId } from "./enter-path.js";
+import { standInLine } from "./stand-in-line.js";
 import { withinTime } from "./time-limit.js";
 import { withTokensOf } from "./with-tokens-of.js";
 
@@ -86,7 +86,6 @@ interface Entry {
   readonly queue: (() => void)[];
 }
 
-const maxWaiting = 64;
 const never = new AbortController().signal;
 const noMetadata = (): readonly string[] => [];
 
@@ -278,25 +277,4 @@ function closeUnknown(entries: ReadonlyMap<string, Entry>, ids: readonly (string
 function endOf(connection: Connection): number {
   const expires = previousSegment(connection)?.expires;
   return expires === undefined ? 0 : timestampMs(expires);
-}
-
-/** Waits for the turn of this call; a caller that leaves gives its place up. */
-function standInLine({ id, queue }: Entry, signal: AbortSignal | undefined): Promise<void> {
-  if (signal?.aborted) return Promise.reject(signal.reason);
-  if (queue.length >= maxWaiting) {
-    const text = `${maxWaiting} calls already wait for connection ${id}; wait for their answers`;
-    return Promise.reject(statusError(Code.RESOURCE_EXHAUSTED, text));
-  }
-  return new Promise((resolve, reject) => {
-    const start = (): void => {
-      signal?.removeEventListener("abort", leave);
-      resolve();
-    };
-    const leave = (): void => {
-      queue.splice(queue.indexOf(start), 1);
-      reject(signal?.reason);
-    };
-    queue.push(start);
-    signal?.addEventListener("abort", leave, { once: true });
-  });
 }
