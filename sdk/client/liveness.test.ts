@@ -64,6 +64,40 @@ test("hurry cuts the pause short and asks for a quick verdict, once", async () =
   assert.deepEqual(limits, [200_000, 120, 120]);
 });
 
+for (const { what, quick, slow, report } of [
+  { what: "that fails ends a slow one that still waits", quick: false, slow: undefined, report: "dead" },
+  { what: "that is answered ends it as well", quick: true, slow: undefined, report: "alive" },
+  { what: "does not drown an answer that comes to the slow one", quick: undefined, slow: true, report: "alive" },
+])
+  test(`hurry does not wait for a check that runs: a quick one beside it ${what}`, async () => {
+    const reports: string[] = [];
+    const limits: number[] = [];
+    const never = new Promise<boolean>(() => {});
+    let answerSlow = (_alive: boolean): void => {};
+    const check: LivenessCheck = (_connection, { timeoutMs }) => {
+      limits.push(timeoutMs);
+      if (limits.length === 1) return new Promise((resolve) => (answerSlow = resolve));
+      return quick === undefined ? never : Promise.resolve(quick);
+    };
+    const probe = createProbe({
+      check,
+      netnsUrl: undefined,
+      intervalMs: 60_000,
+      timeoutMs: 200_000,
+      report: (one) => reports.push(one),
+    });
+    probe.watch(connection);
+    await until("the check", () => limits.length === 1);
+    probe.hurry();
+    probe.hurry();
+    await until("the quick one", () => limits.length === 2);
+    if (slow !== undefined) answerSlow(slow);
+    await until("a report", () => reports.length > 0);
+    probe.stop();
+    assert.deepEqual(limits, [200_000, 120], "one beside it, however often it is told");
+    assert.deepEqual(reports, [report]);
+  });
+
 test("row 7.8: in a hurry too, an endpoint that is far is given three times what its answers took", async () => {
   const limits: number[] = [];
   const check: LivenessCheck = async (_connection, { timeoutMs }) => {

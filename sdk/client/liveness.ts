@@ -60,7 +60,8 @@ export interface Probe {
   watch(connection: Connection): void;
   /**
    * A fault has been reported: checks at once and more often, and believes it after three signs of life that failed to come, or
-   * three times what an answer took lately: a far endpoint is not dead because it is far.
+   * three times what an answer took lately: a far endpoint is not dead because it is far. A check that runs is not waited for: a
+   * quick one runs beside it, and the first of them that has something to say is believed.
    */
   hurry(): void;
   stop(): void;
@@ -111,19 +112,15 @@ export function createProbe(options: ProbeOptions): Probe {
   }
 
   async function repeat(connection: Connection, round: Round, sockets: EchoSockets): Promise<void> {
-    const { netnsUrl } = options;
     const { signal } = round.controller;
     setMaxListeners(0, signal);
     while (!signal.aborted) {
-      const pace = paceOf(round.urgent);
-      round.urgent = false;
       const startMs = performance.now();
       let report: LivenessReport;
       let problem: unknown;
       try {
-        // written out: to spread them costs more than the echoes do
-        const look = { netnsUrl, intervalMs: pace.intervalMs, timeoutMs: pace.timeoutMs, sockets, signal };
-        report = (await options.check(connection, look)) ? "alive" : "dead";
+        report = (await look(connection, round, sockets)) ? "alive" : "dead";
+        round.wake = () => {};
         if (report === "alive") slowestMs = Math.max(performance.now() - startMs, fade * slowestMs);
       } catch (error) {
         report = "cannot-tell";
@@ -136,6 +133,26 @@ export function createProbe(options: ProbeOptions): Probe {
         round.wake = wake;
       });
     }
+  }
+
+  /** One check, and a quick one beside it when it is told to hurry; settles with the first. */
+  function look(connection: Connection, round: Round, sockets: EchoSockets): Promise<boolean> {
+    const { netnsUrl } = options;
+    const { signal } = round.controller;
+    // written out: to spread them costs more than the echoes do
+    const check = ({ intervalMs, timeoutMs }: ReturnType<typeof paceOf>): Promise<boolean> =>
+      options.check(connection, { netnsUrl, intervalMs, timeoutMs, sockets, signal });
+    return new Promise((resolve, reject) => {
+      const isUrgent = round.urgent;
+      round.urgent = false;
+      check(paceOf(isUrgent)).then(resolve, reject);
+      round.wake = () => {
+        if (isUrgent || signal.aborted) return;
+        round.wake = () => {};
+        round.urgent = false;
+        check(paceOf(true)).then(resolve, reject);
+      };
+    });
   }
 
   function end(): void {

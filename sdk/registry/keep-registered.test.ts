@@ -56,6 +56,52 @@ test("the call's deadline is short: NSM's registry takes the time left of it off
   assert.ok(leftMs <= 15_000, `${leftMs} ms`);
 });
 
+for (const leaseMs of [60_000, 30_000, 20_000, 10_000, 5_000, 3_000])
+  test(`a lease of ${leaseMs / 1_000} s never lapses at a registry that takes the time left of the call off it`, async (t) => {
+    const { fake, keep, clock, until } = start(t, leaseMs);
+    let lapseMs = 0;
+    let calls = 0;
+    const { register } = fake;
+    fake.register = async (entry, options) => {
+      calls += 1;
+      lapseMs = clock.nowMs() + leaseMs - ((options.deadlineMs ?? Number.POSITIVE_INFINITY) - Date.now());
+      return register(entry, options);
+    };
+    await keep();
+    await until(() => fake.openWatches === 1);
+    for (let refresh = 1; refresh <= 4; refresh += 1) {
+      // Of the first call the registry's lease is not known yet: an entry that it takes out at once is registered again, as its watch tells.
+      const early = refresh === 1 && lapseMs - clock.nowMs() < 1_100;
+      if (!early) clock.advance(lapseMs - clock.nowMs() - 50);
+      else clock.advance(leaseMs);
+      await until(() => calls === refresh + 1);
+    }
+  });
+
+test("a registry that is too slow for a short lease is given more time by and by", async (t) => {
+  const { fake, keep, clock, until } = start(t, 6_000);
+  const limitsMs: number[] = [];
+  const { register } = fake;
+  let slow = false;
+  fake.register = async (entry, options) => {
+    limitsMs.push((options.deadlineMs ?? 0) - Date.now());
+    if (slow) throw statusError(Code.DEADLINE_EXCEEDED, "too slow");
+    return register(entry, options);
+  };
+  await keep();
+  slow = true;
+  clock.advance(4_000);
+  await until(() => limitsMs.length === 2);
+  for (let tries = 3; tries <= 6; tries += 1) {
+    clock.advance(2_000);
+    await until(() => limitsMs.length === tries);
+  }
+  for (const [index, most] of [15_000, 1_000, 2_000, 4_000, 8_000, 15_000].entries()) {
+    const limitMs = limitsMs[index] ?? 0;
+    assert.ok(limitMs > 0.8 * most && limitMs <= most, `try ${index + 1}: ${limitMs} ms`);
+  }
+});
+
 test("the first registration is tried until the registry answers", async (t) => {
   const { fake, keep, clock } = start(t);
   fake.failure = statusError(Code.UNAVAILABLE, "away");

@@ -33,7 +33,16 @@ export interface Registration<T> {
 }
 
 /** A try of a call to the registry may take so long (NSM's registry clients). */
-const tryMs = 15_000;
+const longestTryMs = 15_000;
+/** And so long at least, however short the lease. */
+const shortestTryMs = 1_000;
+/**
+ * As a part of the lease: NSM's registry takes out an entry when its lease ends, less the time that the call which registered it had
+ * left. What is left of the lease has to be longer than the pause until the next refresh.
+ */
+const tryShare = 1 / 6;
+/** Of what is left then, the pause is no more than this part. */
+const leftShare = 0.9;
 const unregisterMs = 5_000;
 /** A refresh comes no later, whatever the answer says: the registry's clock may run ahead of ours. */
 const longestRefreshMs = 40_000;
@@ -66,22 +75,28 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
   const { signal } = stopped;
 
   let current = entry;
+  let leaseMs: number | undefined;
+  let tryMs = longestTryMs;
   const letGo = (error: unknown): void => {
     log.error(`${entry.name} has been replaced by a newer incarnation`, { error });
     stopped.abort(error);
     options.onSuperseded?.();
   };
-  const register = async (): Promise<void> => {
+  /** @param failures  in a row; a registry that is slow is given more time */
+  const register = async (failures: number): Promise<void> => {
+    const plannedMs = leaseMs === undefined ? longestTryMs : Math.max(leaseMs * tryShare, shortestTryMs);
+    tryMs = Math.min(plannedMs * 2 ** Math.min(failures, 4), longestTryMs);
     current = await tryFor(tryMs, signal, `register ${entry.name}`, (signal) =>
       registry.register({ ...current, expiration_time: undefined }, { signal, deadlineMs: Date.now() + tryMs }),
     );
+    leaseMs = leaseOf(current, clock.nowMs());
   };
   /** Tries until it succeeds; false when the signal ended it. */
   const registerUntilDone = async (first: boolean): Promise<boolean> => {
     const backOff = createBackOff(random);
-    for (;;) {
+    for (let failures = 0; ; failures += 1) {
       try {
-        await register();
+        await register(failures);
         return true;
       } catch (error) {
         if (signal.aborted) return false;
@@ -104,7 +119,14 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
   }
   const loss = createEvent();
   const closed = Promise.all([
-    keepFresh({ entry: () => current, registerUntilDone: () => registerUntilDone(false), loss, clock, random, signal }),
+    keepFresh({
+      lease: () => (leaseMs === undefined ? undefined : { leaseMs, tryMs }),
+      registerUntilDone: () => registerUntilDone(false),
+      loss,
+      clock,
+      random,
+      signal,
+    }),
     watchOwnName({ registry, entry, isReplaced: (found) => isReplacedBy(current, found), loss, log, clock, random, signal }),
   ]).then(() => options.signal.removeEventListener("abort", follow));
 
@@ -133,20 +155,26 @@ function isFinal(error: unknown): boolean {
   return isStatusError(error) && final.includes(error.code);
 }
 
-interface Keeping<T> {
+interface Keeping {
   readonly loss: Event;
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
-  readonly entry: () => T;
+  /** Of the last answer, and what the call had for its time; undefined: it does not end. */
+  readonly lease: () => Lease | undefined;
   readonly registerUntilDone: () => Promise<boolean>;
 }
 
-async function keepFresh<T extends object>(keeping: Keeping<T>): Promise<void> {
+interface Lease {
+  readonly leaseMs: number;
+  readonly tryMs: number;
+}
+
+async function keepFresh(keeping: Keeping): Promise<void> {
   const { clock, random, signal, loss } = keeping;
   for (;;) {
     const registeredMs = clock.nowMs();
-    const waited = await waitForEither(clock, refreshAfterMs(keeping.entry(), registeredMs, random), loss, signal);
+    const waited = await waitForEither(clock, refreshAfterMs(keeping.lease(), random), loss, signal);
     if (waited === "stopped") return;
     const tooSoonMs = waited === "lost" ? registeredMs + eventGapMs * random() - clock.nowMs() : 0;
     if (tooSoonMs > 0 && !(await pause(clock, tooSoonMs, signal))) return;
@@ -155,11 +183,17 @@ async function keepFresh<T extends object>(keeping: Keeping<T>): Promise<void> {
   }
 }
 
-/** Undefined: an entry without lease needs no refresh. */
-function refreshAfterMs(entry: object, nowMs: number, random: () => number): number | undefined {
+/** How long the entry may stay without a refresh, from now on; undefined: for ever. */
+function leaseOf(entry: object, nowMs: number): number | undefined {
   const { expiration_time: expiry } = entry as Partial<NetworkServiceEndpoint>;
-  if (expiry === undefined) return undefined;
-  const remainingMs = Math.min((timestampMs(expiry) - nowMs) * (2 / 3), longestRefreshMs);
+  return expiry && timestampMs(expiry) - nowMs;
+}
+
+/** Undefined: an entry without lease needs no refresh. */
+function refreshAfterMs(lease: Lease | undefined, random: () => number): number | undefined {
+  if (lease === undefined) return undefined;
+  const { leaseMs, tryMs } = lease;
+  const remainingMs = Math.min(leaseMs * (2 / 3), (leaseMs - tryMs) * leftShare, longestRefreshMs);
   return Math.max(remainingMs * (1 - random() / 10), shortestRefreshMs);
 }
 
@@ -170,7 +204,7 @@ function isReplacedBy(current: object, found: object): boolean {
   return ours !== undefined && theirs !== undefined && timestampMs(theirs) > timestampMs(ours);
 }
 
-interface Watching<T> extends Omit<Keeping<T>, "entry" | "registerUntilDone"> {
+interface Watching<T> extends Omit<Keeping, "lease" | "registerUntilDone"> {
   readonly registry: Registry<T>;
   readonly entry: T;
   readonly isReplaced: (found: T) => boolean;
