@@ -232,6 +232,7 @@ function addAudit(program: Command, context: CliContext, act: Act): void {
     .command("audit")
     .description("compare the ledgers of this machine's forwarders with what is there, and name what nobody has")
     .option("--state-dir <folder...>", "WEFT_STATE_DIR of forwarders (default: those of this machine)")
+    .option("--nsmgr <url...>", "managers whose names are looked at (default: those of the local mesh)")
     .option("--fix", "take away what is provably of these ledgers and in none of them")
     .option("--json", "one JSON object")
     .action(act(async (options: AuditOptions) => (await import("./commands/audit.js")).auditCommand(options, context)));

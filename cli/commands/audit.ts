@@ -2,19 +2,25 @@
 import { existsSync, readdirSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { type AuditReport, audit, type Finding } from "../../forwarder/audit/audit.js";
+import { type Auditor, type AuditReport, audit, type Finding } from "../../forwarder/audit/audit.js";
 import { fastAuditor } from "../../forwarder/audit/fast-auditor.js";
 import { kernelAuditor } from "../../forwarder/audit/kernel-auditor.js";
 import { vppAuditor } from "../../forwarder/audit/vpp-auditor.js";
 import { apiFolders, flatten, readApiFolders } from "../../forwarder/vpp/api-files.js";
 import { Code, statusError } from "../../sdk/status.js";
+import type { Dialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
 import { runFolder } from "../mesh/plan.js";
+import { runningMesh } from "../mesh/state.js";
+import { operatorDialer } from "../operator-dialer.js";
 import { formatTable } from "../view/table.js";
 import { namesAuditor } from "./names-auditor.js";
+import { registryAuditor } from "./registry-auditor.js";
 
 export interface AuditOptions {
   readonly stateDir?: readonly string[];
+  /** URLs of managers whose names are looked at; absent = those of the local mesh. */
+  readonly nsmgr?: readonly string[];
   readonly fix?: boolean;
   readonly json?: boolean;
 }
@@ -26,11 +32,24 @@ export async function auditCommand(options: AuditOptions, context: CliContext): 
   if (withoutLedger !== undefined) {
     throw statusError(Code.NOT_FOUND, `${withoutLedger} holds no ledger of a forwarder; give the WEFT_STATE_DIR of one`);
   }
-  const worlds = [kernelAuditor(stateDirs), fastAuditor(stateDirs), vppAuditor(stateDirs, vppOf(context.env)), namesAuditor()];
-  const report = await audit(worlds, { fix: options.fix === true });
-  if (options.json === true) context.out.write(`${JSON.stringify({ ...report, ledgers: stateDirs }, null, 2)}\n`);
-  else context.out.write(describe(report, stateDirs, options.fix === true));
-  return report.ok ? 0 : 1;
+  const ledgers = [kernelAuditor(stateDirs), fastAuditor(stateDirs), vppAuditor(stateDirs, vppOf(context.env)), namesAuditor()];
+  const dialer = await operatorDialer(options, context);
+  try {
+    const report = await audit([...ledgers, ...registryOf(options, dialer, context.signal)], { fix: options.fix === true });
+    if (options.json === true) context.out.write(`${JSON.stringify({ ...report, ledgers: stateDirs }, null, 2)}\n`);
+    else context.out.write(describe(report, stateDirs, options.fix === true));
+    return report.ok ? 0 : 1;
+  } finally {
+    dialer.close();
+  }
+}
+
+/** Of the managers that are named, or those of the local mesh; nothing where there is neither. */
+function registryOf(options: AuditOptions, dialer: Dialer, signal: AbortSignal): Auditor[] {
+  const mesh = options.nsmgr === undefined ? runningMesh() : undefined;
+  const named = options.nsmgr?.map((url) => ({ name: url, url }));
+  const managers = named ?? mesh?.nodes.map(({ nsmgr }) => ({ name: nsmgr.name, url: nsmgr.socketUrl })) ?? [];
+  return managers.length === 0 ? [] : [registryAuditor({ managers, dialer, sameFiles: mesh !== undefined, signal })];
 }
 
 /** As a forwarder with these settings would reach its VPP (forwarder/vpp-settings.ts). */
