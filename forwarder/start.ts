@@ -35,6 +35,9 @@ import { createVniPool } from "./vni.js";
 import { askForRefresh, publishCounters, reportBroken } from "./watch-data-plane.js";
 import { createWireguardEnds, type WireguardEnds } from "./wireguard-ends.js";
 
+/** Its manager is on this node, and cannot heal a connection without it: it comes back soon after the manager does. */
+const longestPauseMs = 400;
+
 export interface ForwarderDeps {
   readonly log: Log;
   readonly observer?: ChainObserver | undefined;
@@ -257,7 +260,10 @@ function register({
   health.set("", true);
   health.set("registered", false);
   const registry = dialer.endpointRegistry(config.connectTo);
-  const registration = keepRegistered(policies?.ofRegistry(registry) ?? registry, entry, { log, clock, signal: stopping.signal });
+  const registration = keepRegistered(policies?.ofRegistry(registry) ?? registry, entry, {
+    ...{ log, clock, longestPauseMs },
+    signal: stopping.signal,
+  });
   let kept: Awaited<typeof registration> | undefined;
   const done = registration.then((registered) => {
     kept = registered;

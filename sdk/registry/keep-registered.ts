@@ -21,6 +21,8 @@ export interface KeepOptions {
   readonly onSuperseded?: (() => void) | undefined;
   /** 0 ≤ x < 1; spreads refreshes and retries. */
   readonly random?: () => number;
+  /** Between two tries; default 2,000. */
+  readonly longestPauseMs?: number;
 }
 
 export interface Registration<T> {
@@ -93,7 +95,7 @@ export async function keepRegistered<T extends NetworkService | NetworkServiceEn
   };
   /** Tries until it succeeds; false when the signal ended it. */
   const registerUntilDone = async (first: boolean): Promise<boolean> => {
-    const backOff = createBackOff(random);
+    const backOff = createBackOff(random, options.longestPauseMs);
     for (let failures = 0; ; failures += 1) {
       try {
         await register(failures);

@@ -17,7 +17,7 @@ export function pause(clock: Clock, durationMs: number, signal: AbortSignal): Pr
   });
 }
 
-/** Growing pauses between tries: 200 ms, doubled up to 2 s, each shortened by up to half so that clients spread. */
+/** Growing pauses between tries: 200 ms, doubled up to 2 s unless it says otherwise, each shortened by up to half so that clients spread. */
 export interface BackOff {
   nextMs(): number;
   reset(): void;
@@ -26,12 +26,12 @@ export interface BackOff {
 const firstPauseMs = 200;
 const longestPauseMs = 2_000;
 
-export function createBackOff(random: () => number): BackOff {
+export function createBackOff(random: () => number, longestMs: number = longestPauseMs): BackOff {
   let pauseMs = firstPauseMs;
   return {
     nextMs() {
       const now = pauseMs * (1 - random() / 2);
-      pauseMs = Math.min(pauseMs * 2, longestPauseMs);
+      pauseMs = Math.min(pauseMs * 2, longestMs);
       return now;
     },
     reset() {
