@@ -2,6 +2,7 @@
 // npm run simulate [-- --schedules N --from SEED --mutants all|quick|none --workers N --json]
 // Plays many seeds of the simulation and checks that every planted mistake is caught. Exit code 0: no invariant was broken and
 // every mutant was caught.
+//   --list FILE                     other mistakes than those of mutants.json
 //   --record                        writes into mutants.json by which seed and by what each was caught
 //   simulate.mjs --twice SEED --schedules N   whether N seeds play the same a second time
 //   simulate.mjs --trace SEED       everything that happened, with virtual times
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     schedules: { type: "string", default: "10000" },
     from: { type: "string", default: "1" },
     mutants: { type: "string", default: "all" },
+    list: { type: "string", default: "mutants.json" },
     workers: { type: "string", default: String(Math.min(4, cpus().length)) },
     trace: { type: "string" },
     twice: { type: "string" },
@@ -74,7 +76,8 @@ say(`${count} schedules, ${events} events, ${broken.length} with a broken invari
 for (const { seed, broken: why, faults = [] } of broken.slice(0, 20))
   say(`  seed ${seed}: ${why[0]}\n    faults: ${faults.join("; ")}`);
 
-const mutants = values.mutants === "none" ? [] : JSON.parse(readFileSync(here("mutants.json"), "utf8"));
+const list = values.list === "mutants.json" ? here(values.list) : values.list;
+const mutants = values.mutants === "none" ? [] : JSON.parse(readFileSync(list, "utf8"));
 const verdicts = [];
 await inParallel(mutants, async (mutant) => {
   const file = join(folder, `mutant-${mutants.indexOf(mutant)}.mjs`);
@@ -107,7 +110,7 @@ if (values.record) {
     seed: verdicts[i].caughtBySeed ?? mutant.seed,
     caughtBy: verdicts[i].how,
   }));
-  writeFileSync(here("mutants.json"), `${JSON.stringify(caught, null, 2)}\n`);
+  writeFileSync(list, `${JSON.stringify(caught, null, 2)}\n`);
 }
 const escaped = verdicts.filter(({ caughtBySeed }) => caughtBySeed === undefined).length;
 const ok = broken.length === 0 && escaped === 0;
