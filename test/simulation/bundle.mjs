@@ -15,6 +15,7 @@ const border = new Map([
   ["sdk/config/follow-file.ts", "model-follow-file.ts"],
   ["sdk/endpoint/ipam/point-to-point.ts", "observe-ipam.ts"],
   ["forwarder/vni.ts", "model-vni.ts"],
+  ["sdk/client/beat.ts", "model-beat.ts"],
 ]);
 /** Native code is not bundled, and hardly loaded. */
 const native = /^(koffi|lmdb|@kubernetes\/client-node)$/;

@@ -65,6 +65,18 @@ export function removePod(kernels: Kernels, netnsUrl: string): void {
   }
 }
 
+/** The interface loses its link; the forwarder, if it lives, hears of it. */
+export function takeLinkDown(kernels: Kernels, netnsUrl: string, interfaceName: string): void {
+  for (const kernel of kernels.all) {
+    for (const [id, { built }] of kernel.held) {
+      if (built?.client.kind !== "kernel" || built.client.netnsUrl !== netnsUrl) continue;
+      if (built.client.interfaceName !== interfaceName) continue;
+      kernel.downLinks.add(linkName(built.client));
+      for (const listener of [...kernel.listeners]) listener({ kind: "broken", id, reason: "its interface has no link" });
+    }
+  }
+}
+
 export function createModelDataPlane(kernel: Kernel, kernels: Kernels, world: World, process: SimProcess): DataPlane {
   const mine = (): boolean => process.alive;
   return {

@@ -57,6 +57,8 @@ export interface DomainPlan {
   readonly tokenLifeMs: number;
   /** Nothing but planned ends: no packet is lost, and nothing has to expire. */
   readonly gentle: boolean;
+  /** The clients look themselves whether packets pass; without, they have nothing but the mesh's word. */
+  readonly probe: boolean;
   /** No process is killed: nothing has to expire. */
   readonly alive: boolean;
   readonly log?: (process: string) => Log;

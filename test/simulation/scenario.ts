@@ -83,6 +83,7 @@ function planOf(chance: Chance): DomainPlan {
     durableRegistry: chance.next() < 0.5,
     tokenLifeMs: chance.pick([shortLifeMs, 60_000, 600_000]),
     gentle: kind < 0.25,
+    probe: chance.next() >= 0.15,
     alive: kind >= 0.25 && kind < 0.45,
   };
 }

@@ -99,7 +99,7 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
           netnsUrl,
           dialer: shared.network.transportOf(process).createDialer({ dialTimeoutMs: 750 }),
           maxTokenLifetimeMs: shared.plan.tokenLifeMs,
-          liveness: livenessOf(shared, netnsUrl, isCut),
+          liveness: shared.plan.probe ? livenessOf(shared, netnsUrl, isCut) : false,
           livenessIntervalMs: 250,
           livenessTimeoutMs: 600,
           workload: { nodeName: node },
