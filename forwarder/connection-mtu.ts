@@ -6,7 +6,7 @@ import type { Connection, Mechanism } from "../sdk/gen/connection.js";
 import { Code, statusError } from "../sdk/status.js";
 import type { HeldConnection } from "./connections.js";
 import type { MechanismKind } from "./mechanisms/mechanism.js";
-import { defaultMtuBytes, grownMtuBytes, lowestMtuBytes, maxMtuBytes, minMtuBytes, withMtu } from "./mtu.js";
+import { defaultMtuBytes, grownMtuBytes, lowestMtuBytes, maxMtuBytes, minIpv6MtuBytes, minMtuBytes, withMtu } from "./mtu.js";
 
 /** How a side of the connection is reached. */
 export interface Side {
@@ -36,7 +36,7 @@ export async function onwardMtuBytes(
 
 /**
  * The least that the context, both mechanisms and this node allow, in bytes.
- * @throws FAILED_PRECONDITION it is too little for a link
+ * @throws FAILED_PRECONDITION it is too little for a link: the kernel would take its IPv6 addresses away without a word
  */
 export async function agreedMtuBytes(
   connection: Connection,
@@ -47,12 +47,24 @@ export async function agreedMtuBytes(
   const limits = await limitsOf(connection, sides);
   const lowest = lowestMtuBytes(connection.context?.MTU, answer.context?.MTU, ...limits) ?? defaultMtuBytes;
   const mtuBytes = await grown(connection, Math.min(lowest, maxMtuBytes), sides, before);
+  if (mtuBytes < minIpv6MtuBytes && hasIpv6(answer)) {
+    throw statusError(
+      Code.FAILED_PRECONDITION,
+      `connection ${connection.id} has IPv6 addresses, which need a link of ${minIpv6MtuBytes} bytes, and it would have ${mtuBytes}; ` +
+        "raise the MTU of the link between the nodes, or what context.MTU asks for, or give the connection IPv4 addresses alone",
+    );
+  }
   if (mtuBytes >= minMtuBytes) return mtuBytes;
   throw statusError(
     Code.FAILED_PRECONDITION,
     `connection ${connection.id} would have an MTU of ${mtuBytes} bytes, and a link needs ${minMtuBytes}; ` +
       "raise the MTU of the link between the nodes, or what context.MTU asks for",
   );
+}
+
+function hasIpv6({ context }: Connection): boolean {
+  const { src_ip_addrs = [], dst_ip_addrs = [] } = context?.ip_context ?? {};
+  return [...src_ip_addrs, ...dst_ip_addrs].some((address) => address.includes(":"));
 }
 
 function limitsOf(connection: Connection, sides: readonly Side[]): Promise<(number | undefined)[]> {

@@ -11,6 +11,8 @@ import { tunnelOverheadBytes } from "../sdk/mechanisms/overhead.js";
 export const defaultMtuBytes = 1500;
 /** Least that a link may have: what every IPv4 node forwards without fragments (RFC 791). */
 export const minMtuBytes = 68;
+/** Least that a link may have with IPv6 addresses (RFC 8200, section 5); the kernel takes them off a smaller one. */
+export const minIpv6MtuBytes = 1280;
 /** Most that a link of the kernel may have (ETH_MAX_MTU, linux/if_ether.h). */
 export const maxMtuBytes = 65_535;
 

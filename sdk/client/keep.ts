@@ -41,6 +41,8 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   let asked: Promise<void> = Promise.resolve();
   let release: Promise<void> | undefined;
   const trust = createTrust();
+  /** The code of the last refusal in this trouble. */
+  let refusedWith: Code | undefined;
   let settleClosed = (): void => {};
   const closed = new Promise<void>((resolve) => {
     settleClosed = resolve;
@@ -95,6 +97,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
         changes.tell({ ...action, connection });
         break;
       case "healed":
+        refusedWith = undefined;
         log.info("connection healed", { connectionId: connection.id, how: action.how, tookMs: action.tookMs });
         changes.tell({ ...action, connection });
         break;
@@ -135,7 +138,10 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
 
   function refused(thrown: unknown, how: Ask): void {
     const error = toStatusError(thrown);
-    if (!life.signal.aborted) log.debug("request refused", { connectionId: connection.id, how, error });
+    // The reason is told once; further tries end the same way for as long as nothing changes.
+    const isNews = state.trouble !== undefined && error.code !== refusedWith;
+    if (!life.signal.aborted) log[isNews ? "warn" : "debug"]("request refused", { connectionId: connection.id, how, error });
+    if (isNews) refusedWith = error.code;
     if (error.code === Code.ABORTED && error.details.includes("newer incarnation")) yieldTo(error.details);
     else {
       const reason = `${codeName(error.code)}: ${error.details}`;

@@ -11,8 +11,10 @@ import { NetworkService } from "../../sdk/gen/registry.js";
 import { icmpEcho } from "../../sdk/linux/icmp-echo.js";
 import { getLink, listLinks } from "../../sdk/linux/netlink/links.js";
 import { findWireguardGo } from "../../sdk/linux/wireguard-go.js";
+import { type Log, silentLog } from "../../sdk/telemetry/log.js";
 import { until } from "../../sdk/testing/until.js";
 import { functionsOf, registerChain, startWire } from "./chain.js";
+import { healing } from "./listen.js";
 import { type ProcessMesh, startProcessMesh } from "./process-mesh.js";
 import { startSteadyPackets } from "./steady-packets.js";
 import { inNetns, setMtu } from "./underlay.js";
@@ -88,6 +90,36 @@ test("row 1.24: a connection that asked for less than the path carries gets back
   setSwitchMtu(mesh, 1400);
   await follows(connection, endpoint.netns, 1400 - overheadBytes[4]);
   await growsWithoutLoss(connection, endpoint.netns, 1390, () => setSwitchMtu(mesh, 1500));
+});
+
+test("row 1.24: the path carries less than IPv6 needs: IPv4 alone follows, with IPv6 it is told and refused, and heals by itself", async (t) => {
+  const mesh = await startProcessMesh(t, { nodes: 2, dataplane: "kernel", switched: true });
+  const both = await mesh.endpoint(1, "nse-1", "icmp-responder", "172.16.1.0/24,fd00:1::/64");
+  const four = await mesh.endpoint(1, "nse-4", "four", "172.16.4.0/24");
+  const told: string[] = [];
+  const log: Log = {
+    ...silentLog,
+    warn: (_message, fields) => told.push(String((fields?.["error"] as Error | undefined)?.message)),
+  };
+  const connection = await mesh.client(0, { url, ...probe, log });
+  const [client4, other] = [await mesh.client(0, { url: "kernel://four/nsm-4", ...probe }), "kernel://icmp-responder/nsm-2"];
+  setSwitchMtu(mesh, 1200);
+  const least = 1200 - overheadBytes[4];
+  await until("the MTU of IPv4 alone", () => mtuIn(client4.netns, "nsm-4") === least, timeoutMs);
+  await until("its endpoint's", () => podMtus(four.netns).join() === String(least), timeoutMs);
+  await passes(client4, least);
+  const text = /IPv6 addresses, which need a link of 1280 bytes, and it would have 1146; raise the MTU/;
+  await until("the client to be told", () => told.some((reason) => text.test(reason)), timeoutMs).catch((error: Error) =>
+    assert.fail(`${error.message}: ${told.join("; ")}`),
+  );
+  const refused = mesh.client(0, { url: other, ...probe, connectTimeoutMs: 2_000 });
+  await assert.rejects(refused, text);
+  // What still fits passes: neither its addresses nor its link have been taken.
+  await passes(connection, least);
+  const healed = healing(connection);
+  setSwitchMtu(mesh, 1500);
+  await healed;
+  await follows(connection, both.netns, 1500 - overheadBytes[4]);
 });
 
 test("rows 1.24, 2.8: a chain over two nodes and back: the cut reaches the client, the function and the endpoint", async (t) => {
