@@ -28,6 +28,7 @@ import { createTrust } from "./trust.js";
 /** A try to heal is cut short: somebody waits for packets. Less for the same endpoint when none comes back, more when tries fail. */
 const healTimeoutMs = 3_000;
 const deadTimeoutMs = 500;
+
 /** @param adopted  the connection was made by an earlier process: it is refreshed at once */
 export function keep(first: Connection, options: KeepOptions, adopted: boolean): Kept {
   const { clock, log, changes, handler } = options;
@@ -48,11 +49,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     settleClosed = resolve;
   });
   const mover = moverFor(first, options, life.signal, () => feed({ kind: "refresh-requested" }));
-  const own = createOwnInterface({
-    netnsUrl: options.netnsUrl,
-    onLoss: lostLink,
-    onPassing: () => feed({ kind: "passing" }),
-  });
+  const own = createOwnInterface({ netnsUrl: options.netnsUrl, onLoss: lostLink, onPassing: () => feed({ kind: "passing" }) });
   const probe = createProbe({
     check: options.liveness || echoLiveness,
     netnsUrl: options.netnsUrl,
