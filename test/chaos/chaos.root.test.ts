@@ -56,9 +56,10 @@ test("rows 7.3, 7.6, 7.7: an endpoint's pod goes, an interface goes down, everyt
   t.diagnostic(told);
   assert.equal(result.void, false, "the machine lost packets outside the mesh");
   assert.deepEqual(result.orphans, []);
-  for (const { fault, broken } of result.timeline) {
+  for (const { fault, broken, lost } of result.timeline) {
     const unwell = broken.filter((why) => why.startsWith("not well"));
     assert.deepEqual(unwell, [], `${fault.kind}: ${told}`);
+    if (fault.kind === "everything") assert.equal(lost, 0, `the kernel and wireguard-go carry on: ${told}`);
   }
 });
 
