@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { test } from "node:test";
+import { systemClock } from "../clock.js";
 import { type Connection, State } from "../gen/connection.js";
 import { ConnectionContext } from "../gen/connectioncontext.js";
 import { asBroken } from "../monitor/broken.js";
@@ -184,6 +185,24 @@ test("a changed context reported by the node manager is taken over and told", as
   node.report(connection.id, State.UP, { context: withAddresses });
   await until("the change", () => heard.some(({ kind }) => kind === "updated"));
   assert.deepEqual(connection.context, withAddresses);
+});
+
+test("shown at another endpoint, which somebody else has asked for under our id, it is refreshed there and not moved back", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  let laterMs = 0;
+  const clock = { ...systemClock, nowMs: () => Date.now() + laterMs };
+  const connection = await start(t, node, { liveness: false, clock });
+  await until("the stream", () => node.watchers() === 1);
+  const before = node.requests.length;
+  node.report(connection.id, State.UP, { network_service_endpoint_name: "too early to be news", context: withAddresses });
+  await until("the change", () => connection.context.ip_context !== undefined);
+  laterMs = 2_000;
+  node.report(connection.id, State.UP, { network_service_endpoint_name: "nse-other" });
+  await until("the refresh", () => node.requests.length > before);
+  assert.deepEqual(
+    node.requests.slice(before).map(({ connection }) => [connection?.network_service_endpoint_name, connection?.state]),
+    [["nse-other", State.UP]],
+  );
 });
 
 test("a connection that was left is taken over under its id by the next process", async (t) => {

@@ -28,6 +28,8 @@ import { createTrust } from "./trust.js";
 /** A try to heal is cut short: somebody waits for packets. Less for the same endpoint when none comes back, more when tries fail. */
 const healTimeoutMs = 3_000;
 const deadTimeoutMs = 500;
+/** What the manager shows so soon after an answer may have been shown before it. */
+const lateNewsMs = 1_000;
 
 /** @param adopted  the connection was made by an earlier process: it is refreshed at once */
 export function keep(first: Connection, options: KeepOptions, adopted: boolean): Kept {
@@ -38,6 +40,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     refreshAtMs: adopted ? clock.nowMs() : refreshAtMs(first, clock.nowMs(), Math.random()),
     expiresAtMs: expiryMs(first) ?? Number.POSITIVE_INFINITY,
   });
+  let grantedMs = clock.nowMs();
   let disarm: Disarm = () => {};
   let asked: Promise<void> = Promise.resolve();
   let release: Promise<void> | undefined;
@@ -176,6 +179,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   function granted(answer: Connection, how: Ask): void {
     const before = connection;
     connection = answer;
+    grantedMs = clock.nowMs();
     trust.granted();
     const samePairs = isDeepStrictEqual(addressPairs(before), addressPairs(answer));
     if (how !== "same" || state.data === "dead" || !samePairs) watchData();
@@ -242,10 +246,15 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     }
     // Our own answer says the same later, and more surely.
     const now = state.asking === undefined && !state.ended ? adopt(mover.wish, seen) : undefined;
-    if (now === undefined || isDeepStrictEqual(now.context, connection.context)) return;
-    connection = { ...connection, context: now.context };
+    if (now === undefined) return;
+    const isNews = clock.nowMs() - grantedMs > lateNewsMs;
+    const elsewhere = isNews && now.network_service_endpoint_name !== connection.network_service_endpoint_name;
+    if (!elsewhere && isDeepStrictEqual(now.context, connection.context)) return;
+    // Somebody else has asked under our id (an older process of ours): to ask for what we had would move it back and cut it.
+    connection = elsewhere ? now : { ...connection, context: now.context };
     watchData();
     changes.tell({ kind: "updated", connection });
+    if (elsewhere) feed({ kind: "refresh-requested" });
   }
 
   async function stopKeeping(): Promise<void> {
