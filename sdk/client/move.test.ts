@@ -69,6 +69,22 @@ test("row 7.15: told to move: the new path is asked for under another id and nam
   assert.equal(node.held.size, 0, "nothing is left");
 });
 
+test("row 7.15: the close of the old path that nobody heard is tried again: until then the interface is not free", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  grantAnother(node);
+  let inVain = 2;
+  node.onClose = () => {
+    if (inVain-- > 0) throw statusError(Code.UNAVAILABLE, "the forwarder is away");
+  };
+  const connection = await start(t, node, { url, id: "c-1", lingerMs: 10, livenessIntervalMs: 5, liveness: async () => true });
+  await until("the stream", () => node.watchers() === 1);
+  node.report("c-1", State.RESELECT_REQUESTED);
+  await until("the third close", () => node.closes.length === 3);
+  assert.ok(node.closes.every(({ id }) => id === "c-1"));
+  await until("the interface has its name back", () => connection.interfaceName === "nsm-1");
+  assert.deepEqual([...node.held.keys()], ["c-1-b"]);
+});
+
 test("row 7.15: no packet on the new path: it is given back, the old one stays, and it is tried again", async (t) => {
   const node = await startScriptedNodeManager(t);
   grantAnother(node);

@@ -7,6 +7,7 @@ import type { ConnectionApi } from "../api.js";
 import type { Handler } from "../chain.js";
 import type { Connection } from "../gen/connection.js";
 import { sharedParameter } from "../mechanisms/parameters.js";
+import { Code, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import { type BesideOptions, closeQuietly, makeBeside, renamed, wishBeside } from "./beside.js";
 import type { Watch } from "./node-manager.js";
@@ -44,6 +45,13 @@ export interface Mover {
 
 /** A name that was taken is tried again after so long. */
 const nameAgainMs = 30_000;
+/** Pauses before further tries of a close that nobody heard, in milliseconds; afterwards it is left to expire. */
+const closeAgainMs = [100, 200, 400, 800, 1_500, 3_000, 5_000, 10_000];
+
+function wasUnheard(error: unknown): boolean {
+  const { code } = toStatusError(error);
+  return code === Code.UNAVAILABLE || code === Code.DEADLINE_EXCEEDED;
+}
 
 /** @param currentId  id of the connection as it was taken over: that of the wish or its sibling */
 export function createMover(options: MoverOptions, currentId: string): Mover {
@@ -55,12 +63,25 @@ export function createMover(options: MoverOptions, currentId: string): Mover {
   /** Of the sibling; connect() looks after that of the first id. */
   let watch = currentId === baseId ? undefined : options.watch(currentId);
   let leaving: Promise<void> | undefined;
+  /** Ends the further tries to close the path before. */
+  let noFurther = new AbortController();
   let nameFromMs = 0;
 
-  async function letGo(old: Connection, watched: Watch | undefined): Promise<void> {
+  /** Until somebody has heard it: a manager that restarts just then would let the old path carry packets to who is leaving. */
+  async function closeHeard(old: Connection, further: AbortSignal): Promise<unknown> {
+    let error = await closeQuietly(handler, old);
+    for (const pauseMs of closeAgainMs) {
+      if (error === undefined || !wasUnheard(error) || further.aborted) break;
+      await delay(pauseMs, undefined, { signal: further }).catch(() => {});
+      error = await closeQuietly(handler, old);
+    }
+    return error;
+  }
+
+  async function letGo(old: Connection, watched: Watch | undefined, further: AbortSignal): Promise<void> {
     await delay(options.lingerMs, undefined, { signal }).catch(() => {});
     watched?.stop();
-    const error = await closeQuietly(handler, old);
+    const error = await closeHeard(old, further);
     if (error !== undefined)
       log.info("a hop of the old path was not told of its end; it expires there", { connectionId: old.id, error });
   }
@@ -75,6 +96,8 @@ export function createMover(options: MoverOptions, currentId: string): Mover {
     },
     wanted: (connection) => (interfaceName !== undefined && mayName() ? renamed(connection, interfaceName) : connection),
     async make() {
+      // The next one gets the id of the one before: nobody may close that any more.
+      noFurther.abort();
       await leaving;
       next = wishBeside(wish, baseId);
       return await makeBeside({ ...options, wish: next });
@@ -84,7 +107,8 @@ export function createMover(options: MoverOptions, currentId: string): Mover {
       wish = next;
       const watched = wish.id === baseId ? watch : undefined;
       if (wish.id !== baseId) watch = options.watch(wish.id);
-      leaving = letGo(old, watched).then(() => {
+      noFurther = new AbortController();
+      leaving = letGo(old, watched, AbortSignal.any([signal, noFurther.signal])).then(() => {
         leaving = undefined;
         if (!signal.aborted) options.onGone();
       });

@@ -21,6 +21,8 @@ export interface ScriptedNodeManager {
   readonly watchers: () => number;
   /** Decides the next answers; default: grants what is asked. Throw to refuse. */
   answer: (request: NetworkServiceRequest) => Promise<Connection> | Connection;
+  /** Hears of each Close before it counts. Throw to refuse. */
+  onClose: (connection: Connection) => void;
   /** Tells the watchers about a connection. */
   report(id: string, state: State, change?: Partial<Connection>): void;
   reportDeleted(id: string): void;
@@ -50,6 +52,7 @@ export async function startScriptedNodeManager(t: TestContext): Promise<Scripted
     held,
     watchers: () => streams.size,
     answer: (request) => grant(request),
+    onClose: () => {},
     report(id, state, change = {}) {
       const connection = { ...(held.get(id) ?? Connection.fromPartial({ id })), ...change, state };
       held.set(id, connection);
@@ -71,6 +74,7 @@ export async function startScriptedNodeManager(t: TestContext): Promise<Scripted
         },
         async close(connection: Connection): Promise<void> {
           node.closes.push(connection);
+          node.onClose(connection);
           held.delete(connection.id);
         },
       };
