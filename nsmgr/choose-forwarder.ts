@@ -83,8 +83,8 @@ export function chooseForwarder(deps: ChooseForwarderDeps): Element<ConnectionAp
         if (name === undefined) return;
         const forwarder = deps.locals.ofService(deps.serviceName).find((candidate) => candidate.name === name);
         if (forwarder !== undefined) return rest.close(connection, { nextHop: { url: forwarder.url, name } });
-        if (context.previous === undefined) return;
-        const text = `forwarder ${name} is not registered with this manager; what it built goes when its lease ends`;
+        // Also when we have forgotten the connection, by the first Close or a restart: the forwarder still has it.
+        const text = `forwarder ${name} is not registered with this manager; close again when it is, or what it built goes when its lease ends`;
         throw statusError(Code.UNAVAILABLE, text);
       },
     },

@@ -65,6 +65,8 @@ function turnOff(state: Playing, node: string): void {
 export async function upgrade(state: Playing): Promise<void> {
   const { domain, chance, world, faults } = state;
   faults.push("upgrade of registry, managers and forwarders in turn");
+  // a client may go elsewhere while a hop of its path is away
+  state.planned = true;
   for (const part of chance.shuffle([domain.registry, ...domain.nsmgrs, ...domain.forwarders])) {
     await stopPart(state, part);
     await world.sleep(chance.between(restartMs.least, restartMs.most));
