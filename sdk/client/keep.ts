@@ -22,14 +22,12 @@ import { createMover, type Mover } from "./move.js";
 import { askedBy, type Report } from "./node-manager.js";
 import { createOwnInterface } from "./own-interface.js";
 import { expiryMs, refreshAtMs } from "./refresh.js";
-import { adopt, reselectRequest, sameRequest } from "./requests.js";
+import { adopt, isElsewhere, reselectRequest, sameRequest } from "./requests.js";
 import { createTrust } from "./trust.js";
 
 /** A try to heal is cut short: somebody waits for packets. Less for the same endpoint when none comes back, more when tries fail. */
 const healTimeoutMs = 3_000;
 const deadTimeoutMs = 500;
-/** What the manager shows so soon after an answer may have been shown before it. */
-const lateNewsMs = 1_000;
 
 /** @param adopted  the connection was made by an earlier process: it is refreshed at once */
 export function keep(first: Connection, options: KeepOptions, adopted: boolean): Kept {
@@ -247,8 +245,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
     // Our own answer says the same later, and more surely.
     const now = state.asking === undefined && !state.ended ? adopt(mover.wish, seen) : undefined;
     if (now === undefined) return;
-    const isNews = clock.nowMs() - grantedMs > lateNewsMs;
-    const elsewhere = isNews && now.network_service_endpoint_name !== connection.network_service_endpoint_name;
+    const elsewhere = isElsewhere(now, connection, clock.nowMs() - grantedMs);
     if (!elsewhere && isDeepStrictEqual(now.context, connection.context)) return;
     // Somebody else has asked under our id (an older process of ours): to ask for what we had would move it back and cut it.
     connection = elsewhere ? now : { ...connection, context: now.context };

@@ -96,3 +96,11 @@ export function adopt(wish: Wish, marked: Connection): Connection | undefined {
   const here = withParameters(mechanism, netns === undefined ? {} : { [sharedParameter.inodeUrl]: netns });
   return { ...shown, id: wish.id, mechanism: here, path: { ...shown.path, index: 0 } };
 }
+
+/** What the manager shows so soon after an answer may have been shown before it. */
+const lateNewsMs = 1_000;
+
+/** Whether a connection as it is shown leads to another endpoint than the one we were granted so long ago. */
+export function isElsewhere(shown: Connection, granted: Connection, sinceGrantMs: number): boolean {
+  return sinceGrantMs > lateNewsMs && shown.network_service_endpoint_name !== granted.network_service_endpoint_name;
+}
