@@ -121,7 +121,8 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
       const signal = AbortSignal.any([life.signal, AbortSignal.timeout(limitMs)]);
       return handler.request(request, { ...backgroundCall(signal), deadlineMs: Date.now() + limitMs });
     };
-    const inVain = how === "same" && state.data === "dead" ? connection.network_service_endpoint_name : undefined;
+    const inDoubt = state.data === "dead" || state.trouble?.doubted === true;
+    const inVain = how === "same" && inDoubt ? connection.network_service_endpoint_name : undefined;
     try {
       const answer = await options.gate.run(inTrouble ? Urgency.HEAL : Urgency.REFRESH, life.signal, () =>
         inVain === undefined ? attempt() : options.silence.run(inVain, attempt),

@@ -37,6 +37,12 @@ export interface HealthNeeds {
   inTurn(id: string, look: (built: Built) => Promise<void>): void;
 }
 
+/** Where the interfaces of a cross-connect are: namespace and index of each, and the numbers of the namespaces. */
+interface Tracked {
+  readonly links: ReadonlyMap<string, BuiltLink>;
+  readonly namespaces: readonly number[];
+}
+
 interface Subscriber {
   readonly waiting: DataPlaneEvent[];
   wake(): void;
@@ -44,18 +50,37 @@ interface Subscriber {
 
 export function createHealth(needs: HealthNeeds): Health {
   const idsByLink = new Map<string, string>();
-  const linksById = new Map<string, { readonly keys: readonly string[]; readonly namespaces: readonly number[] }>();
+  const linksById = new Map<string, Tracked>();
+  /** To be looked at, each with an interface of it that has been deleted. */
+  const suspects = new Map<string, BuiltLink | undefined>();
   const broken = new Map<string, string>();
   const subscribers = new Set<Subscriber>();
   let watch: LinkWatch | undefined;
   let closed = false;
 
   const forget = (id: string): void => {
-    for (const key of linksById.get(id)?.keys ?? []) if (idsByLink.get(key) === id) idsByLink.delete(key);
+    for (const key of linksById.get(id)?.links.keys() ?? []) if (idsByLink.get(key) === id) idsByLink.delete(key);
     linksById.delete(id);
+    suspects.delete(id);
     broken.delete(id);
   };
-  const suspect = (id: string): void => needs.inTurn(id, async (built) => report(id, await breakOf(needs, built)));
+  /**
+   * Looks when it is its turn, once for all that the kernel has told until then. An interface that it has deleted since then has gone,
+   * if it is still what we have: to look for it costs much when a pod goes with all its interfaces.
+   */
+  const suspect = (id: string, lostKey?: string): void => {
+    const isWaiting = suspects.has(id);
+    const tracked = linksById.get(id);
+    const link = tracked?.links.get(lostKey ?? "");
+    if (!isWaiting || link !== undefined) suspects.set(id, link);
+    if (isWaiting) return;
+    needs.inTurn(id, async (built) => {
+      const lost = suspects.get(id);
+      suspects.delete(id);
+      const isSame = lost !== undefined && linksById.get(id) === tracked && built.links.includes(lost);
+      report(id, isSame ? `${nameOf(lost)} is gone` : await breakOf(needs, built));
+    });
+  };
   const report = (id: string, reason: string | undefined): void => {
     const known = broken.has(id);
     if (reason === undefined) broken.delete(id);
@@ -69,11 +94,12 @@ export function createHealth(needs: HealthNeeds): Health {
   };
   const handlers: LinkEventHandlers = {
     link({ namespace, gone, index, up, carrier }) {
-      const id = idsByLink.get(`${namespace ?? "own"}/${index}`);
-      if (id !== undefined && (gone || !up || !carrier || broken.has(id))) suspect(id);
+      const key = `${namespace ?? "own"}/${index}`;
+      const id = idsByLink.get(key);
+      if (id !== undefined && (gone || !up || !carrier || broken.has(id))) suspect(id, gone ? key : undefined);
     },
     namespaceEnded(namespace) {
-      for (const [id, { namespaces }] of linksById) if (namespaces.includes(namespace)) suspect(id);
+      for (const [id, { namespaces }] of linksById) if (namespaces.includes(namespace) && !broken.has(id)) suspect(id);
     },
     overrun() {
       needs.log.warn("link events were lost; looking at every cross-connect");
@@ -86,7 +112,7 @@ export function createHealth(needs: HealthNeeds): Health {
   };
   const follow = (built: Built, places: Places): void => {
     const { id } = built.crossConnect;
-    const keys: string[] = [];
+    const links = new Map<string, BuiltLink>();
     const namespaces: number[] = [];
     for (const link of built.links) {
       const seen = whereabouts(needs, places, link);
@@ -96,12 +122,12 @@ export function createHealth(needs: HealthNeeds): Health {
       }
       const { namespace, index } = seen;
       if (namespace !== undefined) namespaces.push(namespace);
-      keys.push(`${namespace ?? "own"}/${index}`);
+      links.set(`${namespace ?? "own"}/${index}`, link);
     }
     // What has happened until now is our own work.
     watch?.drain();
-    for (const key of keys) idsByLink.set(key, id);
-    linksById.set(id, { keys, namespaces });
+    for (const key of links.keys()) idsByLink.set(key, id);
+    linksById.set(id, { links, namespaces });
   };
   /** The first listener starts it, so that nothing is watched for nobody. */
   const start = (): void => {
@@ -136,11 +162,15 @@ function whereabouts(
   places: Places,
   link: BuiltLink,
 ): { namespace: number | undefined; index: number } | undefined {
-  const known = findLinkByNumber(own, link) ?? findRenamedByNumber(own, link);
+  const known = findLinkByNumber(own, link);
   if (known !== undefined) return { namespace: link.number, index: known.index };
   const place = places.findByPath(link);
+  if (place === undefined) {
+    const renamed = findRenamedByNumber(own, link);
+    return renamed && { namespace: link.number, index: renamed.index };
+  }
   const index = place && findLink(place, link)?.index;
-  if (place === undefined || index === undefined) return undefined;
+  if (index === undefined) return undefined;
   return { namespace: place.netns.ino === home.ino ? undefined : namespaceId(own, place.netns), index };
 }
 
@@ -172,16 +202,20 @@ async function* listen(subscribers: Set<Subscriber>, start: () => void, signal: 
 function breakOf(from: Home, built: Built): Promise<string | undefined> {
   return withPlaces(from, (places) => {
     for (const link of built.links) {
-      const what = `${link.role} interface ${link.name} in ${link.netnsUrl}`;
-      const known = findLinkByNumber(from.own, link) ?? findRenamedByNumber(from.own, link);
+      const what = nameOf(link);
+      const known = findLinkByNumber(from.own, link);
       const place = known === undefined ? places.findByPath(link) : undefined;
-      if (known === undefined && place === undefined && !isNamespaceKnown(from.own, link))
+      const found = known ?? (place === undefined ? findRenamedByNumber(from.own, link) : findLink(place, link));
+      if (found === undefined && place === undefined && !isNamespaceKnown(from.own, link))
         return `${what}: its network namespace has ended`;
-      const found = known ?? (place && findLink(place, link));
       if (found === undefined) return `${what} is gone`;
       if (!found.up) return `${what} was set down`;
       if (!found.carrier) return `${what} has lost its link`;
     }
     return undefined;
   });
+}
+
+function nameOf({ role, name, netnsUrl }: BuiltLink): string {
+  return `${role} interface ${name} in ${netnsUrl}`;
 }
