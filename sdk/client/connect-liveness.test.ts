@@ -38,6 +38,30 @@ test("row 7.8: reports of faults while packets pass: the connection is neither c
   assert.deepEqual(node.closes, []);
 });
 
+test("row 7.3: of several connections to one endpoint that are reported as down, one asks for what it had, and the others do as it turns out", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const options = { liveness: () => new Promise<boolean>(() => {}), livenessIntervalMs: 5 };
+  const names = ["c-1", "c-2", "c-3"];
+  const all = await Promise.all(names.map((id) => start(t, node, { ...options, id, url: `kernel://icmp-responder/${id}` })));
+  const heard = all.map(listenTo);
+  await until("the stream", () => node.watchers() === 1);
+  const before = node.requests.length;
+  let settle = (): void => {};
+  const answered = new Promise<void>((resolve) => {
+    settle = resolve;
+  });
+  node.answer = async (request) => {
+    await answered;
+    return grant(request);
+  };
+  for (const id of names) node.report(id, State.DOWN);
+  await until("all to notice", () => heard.every((changes) => changes.some(({ kind }) => kind === "trouble")));
+  await until("the first to ask", () => node.requests.length > before);
+  assert.equal(node.requests.length, before + 1);
+  settle();
+  await until("all to ask", () => node.requests.length === before + names.length);
+});
+
 test("row 7.7: a path on which no probe was ever answered is tried anew, then left alone: ICMP may be filtered", async (t) => {
   const node = await startScriptedNodeManager(t);
   let checks = 0;
