@@ -113,6 +113,10 @@ function addChaos(program: Command, context: CliContext, act: Act): void {
     .argument("<plan>", "file with what to probe")
     .action(act(async (plan: string) => (await import("./chaos/prober.js")).probe(plan, context)));
   program
+    .command("chaos-rings", { hidden: true })
+    .argument("<role>", "client or endpoint")
+    .action(act(async (role: string) => (await import("./chaos/rings.js")).rings(role, context)));
+  program
     .command("chaos-cable", { hidden: true })
     .argument("<plan>", "which cable, and how bad, as JSON")
     .action(act(async (plan: string) => (await import("./chaos/cable.js")).cable(plan, context)));

@@ -1,11 +1,14 @@
 /** What is left when every client has gone: nothing that belonged to a connection may be there. */
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { listLinks } from "../../sdk/linux/netlink/links.js";
 import { openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
 import { openNetns } from "../../sdk/linux/netns.js";
 import { podNetns } from "../mesh/plan.js";
+import { stateFolder } from "./place.js";
 import type { Stage } from "./stage.js";
+import { needsCore } from "./topology.js";
 
 /** Interfaces that a node and a pod have without any connection. */
 const ownLinks = new Set(["lo", "eth0"]);
@@ -43,7 +46,15 @@ async function findOrphans(stage: Stage): Promise<string[]> {
       return facts.map(({ name, connection_id }) => `${forwarder.name} keeps ${name} of ${connection_id}`);
     }),
   );
-  return [...links, ...reports.flat(), ...tunnelProcesses()];
+  return [...links, ...reports.flat(), ...tunnelProcesses(), ...(await inPacketCores(stage))];
+}
+
+/** Where nothing has memif there is no core. */
+async function inPacketCores({ mesh, topology }: Stage): Promise<string[]> {
+  if (!needsCore(topology)) return [];
+  const { fastAuditor } = await import("../../forwarder/audit/fast-auditor.js");
+  const auditor = fastAuditor(mesh.state.nodes.map(({ name }) => join(stateFolder, name, "forwarder")));
+  return (await auditor.seen()).map(({ kind, name, owner }) => `${kind} ${name}, ${owner}`);
 }
 
 function linksIn(netns: string): string[] {

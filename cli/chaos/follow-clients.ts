@@ -1,6 +1,6 @@
 /** What the clients of the mesh notice, read from what they log: who is in trouble, since when, and who is healed. */
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { logFileOf } from "../mesh/plan.js";
+import { lineReader } from "./line-reader.js";
 
 export interface ClientNote {
   readonly atMs: number;
@@ -84,29 +84,4 @@ function noteOf(line: string): ClientNote | undefined {
   } catch {
     return undefined; // no line of the log: a program may print what it likes
   }
-}
-
-/** Whole lines that came in since the last call. */
-function lineReader(path: string): () => readonly string[] {
-  let at = 0;
-  let rest = "";
-  return () => {
-    let fd: number;
-    try {
-      fd = openSync(path, "r");
-    } catch {
-      return [];
-    }
-    try {
-      const length = fstatSync(fd).size - at;
-      if (length <= 0) return [];
-      const bytes = Buffer.alloc(length);
-      at += readSync(fd, bytes, 0, length, at);
-      const lines = (rest + bytes.toString("utf8")).split("\n");
-      rest = lines.pop() ?? "";
-      return lines;
-    } finally {
-      closeSync(fd);
-    }
-  };
 }

@@ -86,7 +86,8 @@ export async function playFault(stage: Stage, fault: Fault, startedAtMs: number)
     healedAfterMs: healed && healed.atMs - injectedAtMs,
     wellAfterMs: wellMs - servingMs,
     noticed: new Set(notes.filter(({ kind }) => kind === "trouble").map(({ connection }) => connection)).size,
-    moved: [...after].filter(([name, { far }]) => before.get(name)?.far !== far).length / 2,
+    moved: new Set([...after].filter(([name, { far }]) => before.get(name)?.far !== far).map(([name]) => name.split(" ")[0]))
+      .size,
     ...pressureOf(notes),
     sent: [...after].reduce((sum, [name, { sent }]) => sum + sent - (before.get(name)?.sent ?? 0), 0),
     lost: losses.reduce((sum, { lost }) => sum + lost, 0),

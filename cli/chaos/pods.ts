@@ -3,7 +3,8 @@ import { generateInterfaceName } from "../../sdk/mechanisms/interface-name.js";
 import type { PodSpec } from "../mesh/mesh.js";
 import { netnsPrefix, podNetns } from "../mesh/plan.js";
 import type { ProbePlan } from "./prober.js";
-import type { ClientPod, EndpointPod, Topology } from "./topology.js";
+import { ringsVariable } from "./rings-settings.js";
+import { type ClientPod, type EndpointPod, hasRings, type Topology } from "./topology.js";
 
 export interface ProbeSettings {
   /** Pause between two liveness probes of the clients, and when they give up. */
@@ -18,11 +19,19 @@ export const controlStream = "outside the mesh";
 const ordinaryPerSecond = 20;
 const fastPerSecond = 1000;
 
-export function endpointPod({ pod, node, service, leaves = false }: EndpointPod, index: number): PodSpec {
+export function endpointPod(endpoint: EndpointPod, index: number): PodSpec {
+  const { pod, node, service, leaves = false } = endpoint;
+  const common = { name: pod, node, role: `endpoint of ${service}`, restart: true };
+  if (hasRings(endpoint)) {
+    const cidrs = `${poolOf(index).v4},${poolOf(index).v6}`;
+    return {
+      ...common,
+      args: ["chaos-rings", "endpoint"],
+      env: { [ringsVariable.service]: service, [ringsVariable.cidrs]: cidrs },
+    };
+  }
   return {
-    name: pod,
-    node,
-    role: `endpoint of ${service}`,
+    ...common,
     args: ["endpoint"],
     env: {
       NSM_SERVICE_NAMES: service,
@@ -31,7 +40,6 @@ export function endpointPod({ pod, node, service, leaves = false }: EndpointPod,
       NSM_REGISTER_SERVICE: "false",
       NSM_UNREGISTER_ITSELF: String(leaves),
     },
-    restart: true,
   };
 }
 
@@ -41,10 +49,21 @@ export function poolOf(index: number): { readonly v4: string; readonly v6: strin
 }
 
 export function clientPod(client: ClientPod, settings: ProbeSettings): PodSpec {
+  const common = { name: client.pod, node: client.node, role: `client of ${client.service}`, restart: true };
+  if (hasRings(client)) {
+    return {
+      ...common,
+      args: ["chaos-rings", "client"],
+      env: {
+        [ringsVariable.service]: client.service,
+        [ringsVariable.connections]: String(client.connections),
+        [ringsVariable.livenessInterval]: String(settings.livenessIntervalMs),
+        [ringsVariable.livenessTimeout]: String(settings.livenessTimeoutMs),
+      },
+    };
+  }
   return {
-    name: client.pod,
-    node: client.node,
-    role: `client of ${client.service}`,
+    ...common,
     args: ["client"],
     env: {
       NSM_NETWORK_SERVICES: interfacesOf(client)
@@ -55,7 +74,6 @@ export function clientPod(client: ClientPod, settings: ProbeSettings): PodSpec {
       NSM_LIVENESS_CHECK_INTERVAL: `${settings.livenessIntervalMs}ms`,
       NSM_LIVENESS_CHECK_TIMEOUT: `${settings.livenessTimeoutMs}ms`,
     },
-    restart: true,
   };
 }
 
@@ -65,7 +83,8 @@ export function interfacesOf({ service, connections }: ClientPod): string[] {
 
 /** Every connection in both families at 20 packets a second, one of them at 1,000, and the stream that no fault may touch. */
 export function probePlan(topology: Topology): ProbePlan {
-  const pods = topology.clients.map((client, first) => ({
+  const withInterfaces = topology.clients.filter((client) => !hasRings(client));
+  const pods = withInterfaces.map((client, first) => ({
     netns: podNetns(client.pod),
     streams: interfacesOf(client).flatMap((interfaceName, index) =>
       ([4, 6] as const).map((family) => ({

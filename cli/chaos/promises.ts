@@ -1,6 +1,6 @@
 /** What the mesh promises about each kind of fault: the figures of docs/resilience.md (pure). */
 import type { Fault } from "./schedule.js";
-import type { Topology } from "./topology.js";
+import { hasRings, type Topology } from "./topology.js";
 
 export interface Outcome {
   readonly lost: number;
@@ -41,7 +41,7 @@ export function promiseOf(fault: Fault, topology: Topology): Promised {
     case "everything":
       return {
         text: `no packet lost, well ${healTimeMs / 1000} s after all serve`,
-        check: (outcome) => [...lossless(outcome), ...inTime(outcome)],
+        check: (outcome) => [...lossless(outcome, ringsOf(fault, topology)), ...inTime(outcome)],
       };
     case "pod-gone":
       return {
@@ -96,8 +96,21 @@ function nodeDownPromise(nodes: readonly string[], { clients, endpoints }: Topol
   };
 }
 
-function lossless({ lost, losses }: Outcome): string[] {
-  return lost === 0 ? [] : [`${lost} packets lost, on ${losses.length} streams, first ${losses[0]?.stream}`];
+/** @param ended  clients whose rings ended with a process */
+function lossless({ losses }: Outcome, ended: ReadonlySet<string>): string[] {
+  const unexpected = losses.filter(({ stream }) => !ended.has(stream.split("/")[0] ?? ""));
+  const lost = unexpected.reduce((sum, each) => sum + each.lost, 0);
+  return lost === 0 ? [] : [`${lost} packets lost, on ${unexpected.length} streams, first ${unexpected[0]?.stream}`];
+}
+
+/** Rings are memory of the workload's process: who kills that, cuts what goes through them. */
+function ringsOf({ kind, targets }: Fault, { clients, endpoints }: Topology): ReadonlySet<string> {
+  if (kind !== "kill" && kind !== "restart" && kind !== "everything") return new Set();
+  const services = new Set(
+    endpoints.filter((endpoint) => hasRings(endpoint) && targets.includes(endpoint.pod)).map(({ service }) => service),
+  );
+  const cut = clients.filter((client) => services.has(client.service) || (hasRings(client) && targets.includes(client.pod)));
+  return new Set(cut.map(({ pod }) => pod));
 }
 
 function inTime({ wellAfterMs }: Outcome): string[] {

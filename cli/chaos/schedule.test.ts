@@ -7,7 +7,7 @@ import { outageOf, pressureOf } from "./play-fault.js";
 import { probePlan } from "./pods.js";
 import { promiseOf } from "./promises.js";
 import { type Fault, faultKinds, schedule } from "./schedule.js";
-import { defaultTopology, readTopology } from "./topology.js";
+import { defaultTopology, needsCore, readTopology, type Topology } from "./topology.js";
 
 const topology = defaultTopology(2, 50, true);
 
@@ -99,4 +99,59 @@ test("a node goes down: who has nowhere to go is promised to be well when it is 
   assert.deepEqual(losing("going-east/east-0 IPv6", 1_900), []);
   const without = promiseOf({ kind: "node-down", targets: ["node-2"], holdMs: 4_000 }, defaultTopology(3, 48, false));
   assert.doesNotMatch(without.text, /nowhere to go/);
+});
+
+const ringsTopology: Topology = {
+  nodes: 2,
+  services: [{ name: "rings", payload: "ETHERNET" }],
+  endpoints: [
+    { pod: "ring-1", node: "node-1", service: "rings", mechanism: "memif" },
+    { pod: "ring-2", node: "node-2", service: "rings", mechanism: "memif" },
+  ],
+  clients: [
+    { pod: "near", node: "node-1", service: "rings", connections: 2, mechanism: "memif" },
+    { pod: "linked", node: "node-2", service: "rings", connections: 2 },
+  ],
+};
+
+test("who has rings is never drained or restarted, and has no interface to take down; its streams are its own", () => {
+  const faults = schedule(ringsTopology, { seed: 3, count: 300 });
+  const kinds = new Set(faults.map(({ kind }) => kind));
+  assert.ok(
+    !["drain", "retire", "drain-node", "drain-forwarder"].some((kind) => kinds.has(kind as Fault["kind"])) &&
+      kinds.has("pod-gone"),
+  );
+  const targetsOf = (kind: string): string[] => faults.filter((fault) => fault.kind === kind).flatMap(({ targets }) => targets);
+  assert.ok(targetsOf("restart").every((name) => !name.startsWith("ring-")));
+  assert.ok(targetsOf("interface-down").every((name) => name.startsWith("linked/")));
+  const streams = probePlan(ringsTopology).pods.flatMap(({ streams }) => streams.map(({ name }) => name));
+  assert.equal(streams.filter((name) => name.startsWith("near")).length, 0);
+});
+
+test("whose rings ended with a process may lose packets, and nobody else", () => {
+  const loss = (stream: string) => ({ stream, lost: 3, outageMs: 150 });
+  const outcome = { lost: 6, losses: [loss("near/rings-0 rings"), loss("linked/rings-0 IPv4")], wellAfterMs: 1, overAfterMs: 0 };
+  const check = (...targets: string[]) => promiseOf({ kind: "kill", targets }, ringsTopology).check(outcome);
+  assert.deepEqual(check("ring-1"), []);
+  assert.deepEqual(check("near"), ["3 packets lost, on 1 streams, first linked/rings-0 IPv4"]);
+  assert.deepEqual(check("forwarder-1"), ["6 packets lost, on 2 streams, first near/rings-0 rings"]);
+});
+
+test("a topology with rings is checked: endpoints of such a client, who leaves, the word itself", (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "wt-rings-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const read = (endpoint: string, client: string) => {
+    const path = join(folder, "topology.yaml");
+    const pods = `endpoints: [{ pod: a, node: node-1, service: s${endpoint} }]\nclients: [{ pod: b, node: node-1, service: s${client} }]\n`;
+    writeFileSync(path, `nodes: 1\nservices: [{ name: s }]\n${pods}`);
+    return readTopology(path);
+  };
+  assert.equal(needsCore(read(", mechanism: memif", ", mechanism: memif")), true);
+  assert.equal(needsCore(read("", "")), false);
+  assert.throws(
+    () => read("", ", mechanism: memif"),
+    /client with mechanism memif asks for s, so endpoint a needs mechanism memif/,
+  );
+  assert.throws(() => read(", mechanism: memif, leaves: true", ""), /endpoints\[0\]: rings end with their process/);
+  assert.throws(() => read(", mechanism: vhost", ""), /endpoints\[0\]\.mechanism is kernel or memif/);
 });

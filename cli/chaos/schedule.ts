@@ -1,6 +1,6 @@
 /** Which faults a seed stands for: the same seed and topology give the same list, on every machine (pure). */
 import { type Chance, createChance } from "./random.js";
-import type { Topology } from "./topology.js";
+import { hasRings, needsCore, type Topology } from "./topology.js";
 
 export type Fault =
   /** SIGKILL of processes at the same moment; their supervisor starts them again. */
@@ -79,12 +79,16 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
   const components = ["registry", ...managers, ...forwarders];
   const endpoints = topology.endpoints.map(({ pod }) => pod);
   const clients = topology.clients.map(({ pod }) => pod);
+  const withInterfaces = topology.clients.filter((client) => !hasRings(client));
   const processes = [...components, ...endpoints, ...clients];
-  // those whose service has another one
+  // those whose service has another one; rings end with their process, so nothing can be moved away from them without loss
+  const ringed = new Set(topology.endpoints.filter(hasRings).map(({ pod }) => pod));
+  const rings = needsCore(topology);
   const replaceable = topology.endpoints.filter(({ pod, service }) =>
     topology.endpoints.some((other) => other.service === service && other.pod !== pod),
   );
   const leaving = new Set(topology.endpoints.filter(({ leaves }) => leaves === true).map(({ pod }) => pod));
+  const movable = replaceable.map(({ pod }) => pod).filter((pod) => !ringed.has(pod));
   const retirable = replaceable.map(({ pod }) => pod).filter((pod) => leaving.has(pod));
   const one = (from: readonly string[]): string[] => [chance.pick(from)];
   const hold = (firstMs: number, lastMs: number): number => chance.between(firstMs / 100, lastMs / 100) * 100;
@@ -92,7 +96,7 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
     topology.nodes < 2
       ? {}
       : {
-          "drain-node": () => ({ kind: "drain-node", targets: one(nodes) }),
+          ...(rings ? {} : { "drain-node": (): Fault => ({ kind: "drain-node", targets: one(nodes) }) }),
           "link-down": () => ({ kind: "link-down", targets: one(nodes), holdMs: hold(500, 4_000) }),
           partition: () => ({ kind: "partition", targets: chance.shuffle(nodes).slice(0, 2).sort(), holdMs: hold(500, 5_000) }),
           "half-open": () => ({ kind: "half-open", targets: one(nodes), holdMs: hold(2_000, 8_000) }),
@@ -110,20 +114,27 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
     kill: () => ({ kind: "kill", targets: one(components) }),
     "kill-workload": () => ({ kind: "kill", targets: one([...endpoints, ...clients]) }),
     "kill-two": () => ({ kind: "kill", targets: chance.shuffle(processes).slice(0, 2).sort() }),
-    restart: () => ({ kind: "restart", targets: one([...components, ...endpoints.filter((pod) => !leaving.has(pod))]) }),
+    restart: () => ({
+      kind: "restart",
+      targets: one([...components, ...endpoints.filter((pod) => !leaving.has(pod) && !ringed.has(pod))]),
+    }),
     ...(retirable.length === 0 ? {} : { retire: (): Fault => ({ kind: "retire", targets: one(retirable) }) }),
-    drain: () => ({ kind: "drain", targets: one(replaceable.map(({ pod }) => pod)) }),
-    "drain-forwarder": () => ({ kind: "drain-forwarder", targets: one(forwarders) }),
+    ...(movable.length === 0 ? {} : { drain: (): Fault => ({ kind: "drain", targets: one(movable) }) }),
+    ...(rings ? {} : { "drain-forwarder": (): Fault => ({ kind: "drain-forwarder", targets: one(forwarders) }) }),
     roll: () => ({ kind: "roll", targets: chance.shuffle(components) }),
     freeze: () => ({ kind: "freeze", targets: one(processes), holdMs: hold(300, 5_000) }),
     "pod-gone": () => ({ kind: "pod-gone", targets: one(replaceable.map(({ pod }) => pod)), holdMs: hold(1_000, 4_000) }),
-    "interface-down": () => {
-      const client = chance.pick(topology.clients);
-      return {
-        kind: "interface-down",
-        targets: [`${client.pod}/${client.service.slice(0, 10)}-${chance.between(0, client.connections - 1)}`],
-      };
-    },
+    ...(withInterfaces.length === 0
+      ? {}
+      : {
+          "interface-down": (): Fault => {
+            const client = chance.pick(withInterfaces);
+            return {
+              kind: "interface-down",
+              targets: [`${client.pod}/${client.service.slice(0, 10)}-${chance.between(0, client.connections - 1)}`],
+            };
+          },
+        }),
     clock: () => ({
       kind: "clock",
       targets: one(processes),

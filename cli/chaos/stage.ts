@@ -8,6 +8,7 @@ import { Code, statusError } from "../../sdk/status.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
 import type { CliContext } from "../context.js";
+import { toolProgram } from "../fast/tool.js";
 import { type Mesh, startMesh } from "../mesh/mesh.js";
 import { podSocketUrl, runFolder } from "../mesh/plan.js";
 import type { MeshProcess } from "../mesh/processes.js";
@@ -17,7 +18,7 @@ import { type ClientsFollowed, followClients } from "./follow-clients.js";
 import { type Prober, startProber } from "./follow-prober.js";
 import { stateFolder } from "./place.js";
 import { clientPod, endpointPod, interfacesOf, type ProbeSettings, probePlan } from "./pods.js";
-import type { Topology } from "./topology.js";
+import { hasRings, needsCore, type Topology } from "./topology.js";
 
 export interface Stage {
   readonly topology: Topology;
@@ -55,6 +56,7 @@ export async function openStage(
   { env, self, signal }: CliContext,
   onStep: (text: string) => void,
 ): Promise<Stage> {
+  if (needsCore(topology)) await toolProgram();
   const dialer = createDialer({ dialTimeoutMs: 1000 });
   const hook = pathToFileURL(join(dirname(self.at(-1) ?? ""), "chaos-clock.mjs")).href;
   const hooked = {
@@ -92,7 +94,8 @@ export async function openStage(
     const clients = followClients(connections);
     for (const client of topology.clients) mesh.addPod(clientPod(client, settings));
     layControlStream();
-    const prober = startProber(probePlan(topology), self, env);
+    const ringPods = topology.clients.filter(hasRings).map(({ pod }) => pod);
+    const prober = startProber(probePlan(topology), ringPods, self, env);
     const waiting = topology.endpoints.filter(({ standby }) => standby === true);
     if (waiting.length > 0) {
       await untilConnected(clients, signal);
@@ -128,7 +131,8 @@ type Parts = Pick<
 
 function stageOf(parts: Parts): Stage {
   const { mesh, dialer, prober } = parts;
-  const streamCount = probePlan(parts.topology).pods.flatMap(({ streams }) => streams).length;
+  const ringCount = parts.topology.clients.filter(hasRings).reduce((sum, { connections }) => sum + connections, 0);
+  const streamCount = probePlan(parts.topology).pods.flatMap(({ streams }) => streams).length + ringCount;
   return {
     ...parts,
     process(name) {

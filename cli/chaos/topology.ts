@@ -18,12 +18,26 @@ export interface EndpointPod {
   readonly standby?: boolean;
   /** Leaves the registry at its end, after its connections have been moved. */
   readonly leaves?: boolean;
+  /** What the pod has: an interface (default), or rings, which end with its process. */
+  readonly mechanism?: PodMechanism;
 }
 export interface ClientPod {
   readonly pod: string;
   readonly node: string;
   readonly service: string;
   readonly connections: number;
+  /** With "memif" every endpoint of the service has it too. */
+  readonly mechanism?: PodMechanism;
+}
+export type PodMechanism = "kernel" | "memif";
+
+export function hasRings({ mechanism }: Pick<EndpointPod | ClientPod, "mechanism">): boolean {
+  return mechanism === "memif";
+}
+
+/** Whether the packet core is needed. */
+export function needsCore({ endpoints, clients }: Topology): boolean {
+  return [...endpoints, ...clients].some(hasRings);
 }
 
 /**
@@ -83,7 +97,10 @@ export function readTopology(path: string): Topology {
   const podsOf = (key: "endpoints" | "clients") =>
     list(root[key], `${path}: ${key}`).map((entry, index) => {
       const where = `${path}: ${key}[${index}]`;
-      const { pod, node, service, connections = 1, standby = false, leaves = false } = record(entry, where);
+      const { pod, node, service, connections = 1, standby = false, leaves = false, mechanism = "kernel" } = record(entry, where);
+      if (mechanism !== "kernel" && mechanism !== "memif") throw wrong(`${where}.mechanism is kernel or memif`);
+      if (mechanism === "memif" && leaves === true)
+        throw wrong(`${where}: rings end with their process, so it cannot have "leaves"`);
       if (typeof standby !== "boolean") throw wrong(`${where}.standby is true or false`);
       if (typeof leaves !== "boolean") throw wrong(`${where}.leaves is true or false`);
       const wanted = text(service, `${where}.service`);
@@ -95,9 +112,17 @@ export function readTopology(path: string): Topology {
         connections: count(connections, `${where}.connections`, 200),
         standby,
         leaves,
+        mechanism: mechanism as PodMechanism,
       };
     });
-  return { nodes, services, endpoints: podsOf("endpoints"), clients: podsOf("clients") };
+  const topology: Topology = { nodes, services, endpoints: podsOf("endpoints"), clients: podsOf("clients") };
+  const without = topology.clients.filter(hasRings).map(({ service }) => service);
+  const mixed = topology.endpoints.find((endpoint) => without.includes(endpoint.service) && !hasRings(endpoint));
+  if (mixed !== undefined)
+    throw wrong(
+      `${path}: a client with mechanism memif asks for ${mixed.service}, so endpoint ${mixed.pod} needs mechanism memif too`,
+    );
+  return topology;
 }
 
 function record(value: unknown, where: string): Record<string, unknown> {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * ping, blast, sink and echo over one memif interface. Each prints one line of JSON a second (or an answer), for people and
- * programs alike. */
+ * programs alike. ping --steady sends at its pace also when the link is down, and says so of every packet. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,7 +22,7 @@ struct tool {
   const char *source, *destination;
   uint32_t size, count, flows;
   double seconds, rate, interval;
-  bool once;
+  bool once, steady;
 };
 
 static volatile sig_atomic_t stop;
@@ -45,6 +45,7 @@ static const char *read_options(struct tool *t, int count, char **a) {
     const char *name = a[i], *value = i + 1 < count ? a[i + 1] : "";
     if (strcmp(name, "--ip") == 0) { t->options.mode = WM_IP; continue; }
     if (strcmp(name, "--server") == 0) { t->options.role = WM_SERVER; continue; }
+    if (strcmp(name, "--steady") == 0) { t->steady = true; continue; }
     if (strcmp(name, "--client") == 0) { t->options.role = WM_CLIENT; continue; }
     if (i + 1 >= count) return explain("an option lacks its value");
     i++;
@@ -153,8 +154,10 @@ static int ping(const struct tool *t) {
   if (error < 0) { fprintf(stderr, "weft-fast: open %s: %s\n", t->options.path, strerror(-error)); return 1; }
   uint32_t sent = 0, received = 0;
   bool known = t->options.mode == WM_IP;
-  double end = seconds_now() + t->seconds, next = 0, asked = 0, when[65536 / 64];
+  double end = seconds_now() + t->seconds, next = 0, asked = 0, heard = 0, when[65536 / 64];
   while (!stop && seconds_now() < end && received < t->count) {
+    /* What was sent last may still be answered. */
+    if (t->steady && sent >= t->count && seconds_now() - next > 0.5) break;
     wm_wait(m, 10);
     struct wm_packet in[64];
     uint32_t n = wm_receive(m, in, 64);
@@ -177,16 +180,25 @@ static int ping(const struct tool *t) {
     }
     wm_release(m);
     double now = seconds_now();
-    if (!wm_is_up(m)) continue;
-    if (!known && now - asked > 0.05) {
+    bool up = wm_is_up(m);
+    if (n > 0) heard = now;
+    if (!up && !t->steady) continue;
+    /* Another endpoint has another hardware address. */
+    bool ask = !known || (t->steady && t->options.mode == WM_ETHERNET && now - heard > 0.1);
+    if (up && ask && now - asked > 0.05) {
       asked = now;
       ask_neighbour(m, own_mac, source, destination);
     }
-    if (known && now >= next && sent < t->count + 100) {
+    if (known && now >= next && sent < t->count + (t->steady ? 0 : 100)) {
       uint8_t packet[9100];
       when[sent % 1024] = now;
-      if (send_one(m, packet, echo_request(packet, t, mac, own_mac, source, destination, (uint16_t)sent))) sent++;
-      next = now + t->interval;
+      bool taken = up && send_one(m, packet, echo_request(packet, t, mac, own_mac, source, destination, (uint16_t)sent));
+      if (t->steady) {
+        printf("{\"sending\":%u,\"taken\":%s}\n", sent, taken ? "true" : "false");
+        fflush(stdout);
+      }
+      if (taken || t->steady) sent++;
+      next = t->steady && now - next < 0.1 ? next + t->interval : now + t->interval;
     }
   }
   printf("{\"sent\":%u,\"received\":%u,\"up\":%s,\"why\":\"%s\"}\n", sent, received, wm_is_up(m) ? "true" : "false", wm_why(m));

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { ChurnResult } from "../../cli/chaos/churn.js";
 import type { RunResult } from "../../cli/chaos/run.js";
+import { notBuilt } from "../../forwarder/native/testing/tool.js";
 import { finish, weftScript } from "../cli/isolated.js";
 
 async function chaos<T = RunResult>(...argv: string[]): Promise<{ readonly result: T; readonly told: string }> {
@@ -111,4 +112,47 @@ test("rows 11.1, 11.4: clients come and go while components are killed: no orpha
   assert.deepEqual(result.addressesTwice, []);
   assert.equal(result.unhealed, "");
   assert.equal(result.kills, 2);
+});
+
+test("rows 7.1, 7.2, 7.3, 7.6: rings: memif to memif on one node and between nodes, an interface to memif: killed components cost no packet, a gone pod and everything at once heal", {
+  skip: notBuilt() ?? false,
+}, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "wt-rings-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const topology = join(folder, "rings.yaml");
+  const endpoints = [
+    "ring-1, node: node-1, service: rings",
+    "ring-2, node: node-2, service: rings",
+    "far, node: node-1, service: far",
+  ];
+  const clients = [
+    "near, node: node-1, service: rings, connections: 2, mechanism: memif",
+    "over, node: node-2, service: far, connections: 2, mechanism: memif",
+    "linked, node: node-2, service: far, connections: 2",
+  ];
+  const list = (pods: readonly string[], more = ""): string => pods.map((pod) => `  - { pod: ${pod}${more} }\n`).join("");
+  const services = "services: [{ name: rings }, { name: far }]";
+  writeFileSync(
+    topology,
+    `nodes: 2\n${services}\nendpoints:\n${list(endpoints, ", mechanism: memif")}clients:\n${list(clients)}`,
+  );
+  const { result, told } = await chaos(
+    "--seed",
+    "1",
+    "--faults",
+    "3",
+    "--only",
+    "kill,pod-gone,everything",
+    "--topology",
+    topology,
+  );
+  t.diagnostic(told);
+  assert.equal(result.void, false, "the machine lost packets outside the mesh");
+  assert.deepEqual(result.orphans, []);
+  assert.ok(result.sent > 1_000, `only ${result.sent} packets were sent`);
+  for (const { fault, broken, lost } of result.timeline) {
+    const unwell = broken.filter((why) => why.startsWith("not well"));
+    assert.deepEqual(unwell, [], `${fault.kind}: ${told}`);
+    if (fault.kind === "kill") assert.equal(lost, 0, told);
+  }
 });

@@ -16,6 +16,8 @@ import type { Passthrough, Wire } from "../../sdk/passthrough/passthrough.js";
 import { type CleanUp, cleanUp } from "../../sdk/testing/cleanup.js";
 import { temporaryNetns } from "../../sdk/testing/netns.js";
 import { until } from "../../sdk/testing/until.js";
+import type { Dialer } from "../../sdk/transport/dial.js";
+import type { Component } from "../../testing/components.js";
 import { startDomain } from "../../testing/start-domain.js";
 import { interfaces, pings as netnsPings } from "./one-node.js";
 
@@ -59,8 +61,10 @@ for (const direct of [true, false]) {
     const wires = functions.flatMap((each) => each.wires);
     assert.equal(wires.length, names.length);
     await connection.close();
+    // a forwarder on a busy machine waits 150 ms for the next hop's close and answers then (forwarder/wait-for-close.ts): the rest follows
     await until("every wire to end", () => wires.every(({ closed }) => closed.aborted));
     await until("the endpoint to let go", () => endpoint.connections.length === 0);
+    await until("the forwarder to hold nothing", async () => (await objectsAt(domain.dialer, node.forwarder)).length === 0);
     assert.equal(functions.flatMap((each) => each.wires).length, 0);
   });
 }
@@ -127,6 +131,11 @@ test("rows 1.6, 2.9: the endpoint behind a memif function leaves: the function s
   await connection.close();
   await until("the function to let go", () => hop.wires.length === 0);
 });
+
+async function objectsAt(dialer: Dialer, { urls }: Component): Promise<readonly unknown[]> {
+  const { signal } = new AbortController();
+  return (await dialer.inspect(urls[0] ?? "").getReport({ section: "objects" }, { signal })).facts;
+}
 
 async function pings(t: CleanUp, { connection }: ClientConnection, ...more: string[]): Promise<boolean> {
   const { own, other } = addressesOf(connection);

@@ -2,14 +2,17 @@
 import { hasErrno } from "../../../sdk/linux/system-error.js";
 import type { CrossConnect } from "../dataplane.js";
 import { type Ledger, openLedger } from "../ledger.js";
+import { readWhereabouts, type Whereabouts } from "./whereabouts.js";
 
 export interface FastBook {
   /** What was valid last, and ids of which the making was interrupted. */
   load(): { readonly committed: readonly CrossConnect[]; readonly interrupted: readonly string[] };
-  begin(crossConnect: CrossConnect): void;
+  /** Of what is committed: where its namespaces were. */
+  whereabouts(id: string): Whereabouts;
+  begin(crossConnect: CrossConnect, whereabouts?: Whereabouts): void;
   commit(id: string): void;
   abandon(id: string): void;
-  update(crossConnect: CrossConnect): void;
+  update(crossConnect: CrossConnect, whereabouts?: Whereabouts): void;
   /** It is going to be taken away: whoever compares the ledger with what is there must not miss it. */
   retire(id: string): void;
   remove(id: string): void;
@@ -19,21 +22,26 @@ const version = 1;
 
 export function openFastBook(folder: string): FastBook {
   const ledger: Ledger = openLedger(folder);
+  const places = new Map<string, Whereabouts>();
   return {
     load() {
       const committed: CrossConnect[] = [];
       const interrupted: string[] = [];
       for (const [id, entry] of ledger.load().entries) {
         const read = decode(entry.committed);
-        if (read !== undefined) committed.push(read);
+        if (read !== undefined) {
+          committed.push(read);
+          places.set(id, readWhereabouts((entry.committed as { readonly whereabouts?: unknown }).whereabouts));
+        }
         if (entry.begun !== undefined || read === undefined) interrupted.push(id);
       }
       return { committed, interrupted };
     },
-    begin: (crossConnect) => ledger.begin(crossConnect.id, encode(crossConnect)),
+    whereabouts: (id) => places.get(id) ?? readWhereabouts(undefined),
+    begin: (crossConnect, whereabouts) => ledger.begin(crossConnect.id, { ...encode(crossConnect), whereabouts }),
     commit: ledger.commit,
     abandon: ledger.abandon,
-    update: (crossConnect) => ledger.update(crossConnect.id, encode(crossConnect)),
+    update: (crossConnect, whereabouts) => ledger.update(crossConnect.id, { ...encode(crossConnect), whereabouts }),
     retire(id) {
       try {
         ledger.retire(id);
@@ -46,7 +54,7 @@ export function openFastBook(folder: string): FastBook {
   };
 }
 
-function encode(crossConnect: CrossConnect): unknown {
+function encode(crossConnect: CrossConnect): object {
   const { record, ...rest } = crossConnect;
   return { version, ...rest, record: Buffer.from(record).toString("base64") };
 }
@@ -54,7 +62,7 @@ function encode(crossConnect: CrossConnect): unknown {
 /** Undefined: not of our making. Values are checked again when it is built. */
 function decode(value: unknown): CrossConnect | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { version: found, record, ...rest } = value as Record<string, unknown>;
+  const { version: found, record, whereabouts: _, ...rest } = value as Record<string, unknown>;
   const { id, generation, client, endpoint } = rest;
   const whole = typeof id === "string" && typeof generation === "number" && isPort(client) && isPort(endpoint);
   if (found !== version || typeof record !== "string" || !whole) return undefined;

@@ -21,6 +21,7 @@ import { type Joint, join, part, sweep } from "./joints.js";
 import { createPatchRoom, patchRoomName } from "./patch-room.js";
 import { isPart, ownerOf, partId, partOf, type Shape, type ShapeOptions, shapeOf, sides } from "./shape.js";
 import type { UnderlayChoice } from "./underlay.js";
+import { located, type Whereabouts, whereaboutsOf } from "./whereabouts.js";
 
 export interface FastDataPlaneOptions {
   readonly stateDir: string;
@@ -42,6 +43,7 @@ export interface Held {
   readonly crossConnect: CrossConnect;
   readonly shape: Exclude<Shape, "whole">;
   readonly joint: Joint;
+  readonly whereabouts: Whereabouts;
 }
 
 export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
@@ -63,7 +65,13 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       await inTurn(id, async () => {
         const current = held.get(id);
         if (current === undefined) return;
-        const joint = await join(await host.get(), current.crossConnect, current.shape, undefined, needs);
+        const joint = await join(
+          await host.get(),
+          located(current.crossConnect, current.whereabouts),
+          current.shape,
+          undefined,
+          needs,
+        );
         held.set(id, { ...current, joint });
       }).catch((error: unknown) =>
         log.error("a cross-connect could not be given to the new packet core", { connectionId: id, error }),
@@ -85,22 +93,25 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
     }
   }
 
+  /** @param found  where an earlier run had it: its parts are adopted already */
   async function raise(
     crossConnect: CrossConnect,
     shape: Held["shape"],
     before: Held | undefined,
     signal: AbortSignal,
+    found?: Whereabouts,
   ): Promise<void> {
     const { id } = crossConnect;
+    const whereabouts = found ?? whereaboutsOf(crossConnect);
     const same = before !== undefined && before.shape === shape && samePorts(before.crossConnect, crossConnect);
-    if (!same) book.begin(crossConnect);
+    if (!same) book.begin(crossConnect, whereabouts);
     try {
       const core = await host.get();
-      if (shape === "joined") await ensureParts(crossConnect, signal);
-      const joint = await join(core, crossConnect, shape, before?.joint, needs);
+      if (shape === "joined" && found === undefined) await ensureParts(crossConnect, signal);
+      const joint = await join(core, located(crossConnect, whereabouts), shape, before?.joint, needs);
       if (before !== undefined) await removeParts(id, shape === "joined" ? crossConnect : undefined);
-      held.set(id, { crossConnect, shape, joint });
-      if (same) book.update(crossConnect);
+      held.set(id, { crossConnect, shape, joint, whereabouts });
+      if (same) book.update(crossConnect, whereabouts);
       else book.commit(id);
     } catch (error) {
       await putBack(id, before);
@@ -114,7 +125,8 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       if (before === undefined) return await removeParts(id, undefined);
       if (before.shape === "joined") await ensureParts(before.crossConnect, never);
       await removeParts(id, before.shape === "joined" ? before.crossConnect : undefined);
-      held.set(id, { ...before, joint: await join(await host.get(), before.crossConnect, before.shape, before.joint, needs) });
+      const there = located(before.crossConnect, before.whereabouts);
+      held.set(id, { ...before, joint: await join(await host.get(), there, before.shape, before.joint, needs) });
     } catch (error) {
       log.warn("could not put back what was there", { connectionId: id, error });
     }
@@ -170,7 +182,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       try {
         if (crossConnect.expiresAtMs <= nowMs || !whole)
           throw statusError(Code.NOT_FOUND, "it has expired, or a part of it is gone");
-        await raise(crossConnect, shapeOf(crossConnect, shaping) as Held["shape"], undefined, never);
+        await raise(crossConnect, shapeOf(crossConnect, shaping) as Held["shape"], undefined, never, book.whereabouts(id));
         events.track(id);
         adopted.push(crossConnect);
       } catch (error) {
