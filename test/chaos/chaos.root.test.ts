@@ -114,7 +114,7 @@ test("rows 11.1, 11.4: clients come and go while components are killed: no orpha
   assert.equal(result.kills, 2);
 });
 
-test("rows 7.1, 7.2, 7.3, 7.6: rings: memif to memif on one node and between nodes, an interface to memif: killed components cost no packet, a gone pod and everything at once heal", {
+test("rows 7.1, 7.2, 7.6: rings: memif to memif on one node and between nodes, an interface to memif: killed components cost no packet, everything at once heals", {
   skip: notBuilt() ?? false,
 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "wt-rings-"));
