@@ -73,7 +73,6 @@ export function faultKinds(topology: Topology): string[] {
 
 function makersOf(topology: Topology, chance: Chance): Record<string, () => Fault> {
   const indexes = Array.from({ length: topology.nodes }, (_, index) => index + 1);
-  const nodes = indexes.map((index) => `node-${index}`);
   const managers = indexes.map((index) => `nsmgr-${index}`);
   const forwarders = indexes.map((index) => `forwarder-${index}`);
   const components = ["registry", ...managers, ...forwarders];
@@ -92,24 +91,7 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
   const retirable = replaceable.map(({ pod }) => pod).filter((pod) => leaving.has(pod));
   const one = (from: readonly string[]): string[] => [chance.pick(from)];
   const hold = (firstMs: number, lastMs: number): number => chance.between(firstMs / 100, lastMs / 100) * 100;
-  const ofNodes: Record<string, () => Fault> =
-    topology.nodes < 2
-      ? {}
-      : {
-          ...(rings ? {} : { "drain-node": (): Fault => ({ kind: "drain-node", targets: one(nodes) }) }),
-          "link-down": () => ({ kind: "link-down", targets: one(nodes), holdMs: hold(500, 4_000) }),
-          partition: () => ({ kind: "partition", targets: chance.shuffle(nodes).slice(0, 2).sort(), holdMs: hold(500, 5_000) }),
-          "half-open": () => ({ kind: "half-open", targets: one(nodes), holdMs: hold(2_000, 8_000) }),
-          ...(topology.nodes < 3
-            ? {}
-            : { "node-down": (): Fault => ({ kind: "node-down", targets: ["node-2"], holdMs: hold(3_000, 6_000) }) }),
-          "bad-cable": () => ({
-            kind: "bad-cable",
-            targets: one(nodes),
-            impairment: impairment(chance),
-            holdMs: hold(2_000, 6_000),
-          }),
-        };
+  const ofNodes = makersBetweenNodes(topology, chance, { one, hold });
   return {
     kill: () => ({ kind: "kill", targets: one(components) }),
     "kill-workload": () => ({ kind: "kill", targets: one([...endpoints, ...clients]) }),
@@ -145,6 +127,31 @@ function makersOf(topology: Topology, chance: Chance): Record<string, () => Faul
     slow: () => ({ kind: "slow", targets: ["registry"], holdMs: hold(2_000, 6_000) }),
     everything: () => ({ kind: "everything", targets: processes }),
     ...ofNodes,
+  };
+}
+
+/** Faults that only a mesh of several nodes has. */
+function makersBetweenNodes(
+  topology: Topology,
+  chance: Chance,
+  { one, hold }: { one(from: readonly string[]): string[]; hold(firstMs: number, lastMs: number): number },
+): Record<string, () => Fault> {
+  if (topology.nodes < 2) return {};
+  const nodes = Array.from({ length: topology.nodes }, (_, index) => `node-${index + 1}`);
+  return {
+    ...(needsCore(topology) ? {} : { "drain-node": (): Fault => ({ kind: "drain-node", targets: one(nodes) }) }),
+    "link-down": () => ({ kind: "link-down", targets: one(nodes), holdMs: hold(500, 4_000) }),
+    partition: () => ({ kind: "partition", targets: chance.shuffle(nodes).slice(0, 2).sort(), holdMs: hold(500, 5_000) }),
+    "half-open": () => ({ kind: "half-open", targets: one(nodes), holdMs: hold(2_000, 8_000) }),
+    ...(topology.nodes < 3
+      ? {}
+      : { "node-down": (): Fault => ({ kind: "node-down", targets: ["node-2"], holdMs: hold(3_000, 6_000) }) }),
+    "bad-cable": () => ({
+      kind: "bad-cable",
+      targets: one(nodes),
+      impairment: impairment(chance),
+      holdMs: hold(2_000, 6_000),
+    }),
   };
 }
 

@@ -164,8 +164,7 @@ static int ping(const struct tool *t) {
     for (uint32_t i = 0; i < n; i++) {
       uint32_t at = t->options.mode == WM_ETHERNET ? 14 : 0;
       if (at && in[i].length >= 42 && in[i].data[12] == 8 && in[i].data[13] == 6 && in[i].data[21] == 2 && memcmp(in[i].data + 28, destination, 4) == 0) {
-        memcpy(mac, in[i].data + 22, 6);
-        known = true;
+        memcpy(mac, in[i].data + 22, 6), known = true;
       } else if (at && in[i].length >= 42) {
         answer_questions(m, &in[i], own_mac, source);
       }
@@ -181,22 +180,16 @@ static int ping(const struct tool *t) {
     wm_release(m);
     double now = seconds_now();
     bool up = wm_is_up(m);
-    if (n > 0) heard = now;
+    heard = n > 0 ? now : heard;
     if (!up && !t->steady) continue;
     /* Another endpoint has another hardware address. */
     bool ask = !known || (t->steady && t->options.mode == WM_ETHERNET && now - heard > 0.1);
-    if (up && ask && now - asked > 0.05) {
-      asked = now;
-      ask_neighbour(m, own_mac, source, destination);
-    }
+    if (up && ask && now - asked > 0.05) ask_neighbour(m, own_mac, source, destination), asked = now;
     if (known && now >= next && sent < t->count + (t->steady ? 0 : 100)) {
       uint8_t packet[9100];
       when[sent % 1024] = now;
       bool taken = up && send_one(m, packet, echo_request(packet, t, mac, own_mac, source, destination, (uint16_t)sent));
-      if (t->steady) {
-        printf("{\"sending\":%u,\"taken\":%s}\n", sent, taken ? "true" : "false");
-        fflush(stdout);
-      }
+      if (t->steady) printf("{\"sending\":%u,\"taken\":%s}\n", sent, taken ? "true" : "false"), fflush(stdout);
       if (taken || t->steady) sent++;
       next = t->steady && now - next < 0.1 ? next + t->interval : now + t->interval;
     }
@@ -239,8 +232,7 @@ static int blast_or_sink(const struct tool *t, bool blast, bool echo) {
       wm_tick(m);
       if (now - said >= t->interval) {
         if (!t->once) report(&total, &last, now - said, wm_is_up(m));
-        last = total;
-        said = now;
+        last = total, said = now;
       }
     }
     if (blast && wm_is_up(m) && (t->rate <= 0 || (double)total.sent < t->rate * (now - begin))) {
@@ -250,9 +242,8 @@ static int blast_or_sink(const struct tool *t, bool blast, bool echo) {
         if (to == NULL || capacity < t->size) break;
         memcpy(to, model, t->size);
         memcpy(to + NUMBER_AT, &number, sizeof number);
-        number++;
+        number++, total.sent++;
         wm_filled(m, t->size);
-        total.sent++;
         did = true;
       }
       wm_send(m);
@@ -260,8 +251,7 @@ static int blast_or_sink(const struct tool *t, bool blast, bool echo) {
     struct wm_packet in[64];
     uint32_t n = wm_receive(m, in, 64);
     for (uint32_t i = 0; i < n; i++) {
-      total.received++;
-      total.received_bytes += in[i].length;
+      total.received++, total.received_bytes += in[i].length;
       if (echo) {
         uint8_t copy[9216], reply[128];
         if (in[i].length > sizeof copy) continue;
@@ -282,8 +272,7 @@ static int blast_or_sink(const struct tool *t, bool blast, bool echo) {
     if (!did) sched_yield(); /* the one that we wait for may share this core */
     if (idle > 1000 || !wm_is_up(m)) {
       wm_wait(m, blast && wm_is_up(m) ? 0 : 20);
-      idle = 0;
-      turns = 0;
+      idle = 0, turns = 0;
     }
   }
   /* What lies in the ring has been sent; the link must not end under it. */
@@ -304,9 +293,7 @@ int tool_main(int count, char **arguments) {
   sigaction(SIGINT, &action, NULL);
   signal(SIGPIPE, SIG_IGN);
   if (strcmp(name, "ping") == 0) return ping(&t);
-  if (strcmp(name, "blast") == 0) return blast_or_sink(&t, true, false);
-  if (strcmp(name, "sink") == 0) return blast_or_sink(&t, false, false);
-  if (strcmp(name, "echo") == 0) return blast_or_sink(&t, false, true);
-  explain("the commands are keeper, ping, blast, sink and echo");
-  return 2;
+  bool blast = strcmp(name, "blast") == 0, echo = strcmp(name, "echo") == 0;
+  if (blast || echo || strcmp(name, "sink") == 0) return blast_or_sink(&t, blast, echo);
+  return explain("the commands are keeper, ping, blast, sink and echo") ? 2 : 0;
 }

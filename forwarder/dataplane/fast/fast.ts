@@ -57,6 +57,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   const inTurn = createTurns();
   const events = createFastEvents({ held: () => held, board: () => host.current()?.board });
   const host = createCoreHost({ ...options, changed: events.look, lost: () => void rebuild() });
+  const removeParts = (id: string, unlessIn: CrossConnect | undefined): Promise<void> => withoutParts(options, id, unlessIn);
   let partGeneration = Date.now();
 
   /** Every joint again, in a core that is new. */
@@ -83,13 +84,6 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
     for (const side of sides) {
       if (isPart(crossConnect[side], shaping))
         await kernel.ensure(partOf(crossConnect, side, room.url(), ++partGeneration), signal);
-    }
-  }
-
-  async function removeParts(id: string, unlessIn: CrossConnect | undefined): Promise<void> {
-    for (const side of sides) {
-      const kept = unlessIn !== undefined && isPart(unlessIn[side], shaping);
-      if (!kept) await kernel.remove(partId(id, side), never);
     }
   }
 
@@ -249,6 +243,18 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
 }
 
 const never: AbortSignal = new AbortController().signal;
+
+/** Takes away what the kernel brings to the core for it, but for what `unlessIn` needs. */
+async function withoutParts(
+  { kernel, shape }: FastDataPlaneOptions,
+  id: string,
+  unlessIn: CrossConnect | undefined,
+): Promise<void> {
+  for (const side of sides) {
+    const kept = unlessIn !== undefined && isPart(unlessIn[side], shape);
+    if (!kept) await kernel.remove(partId(id, side), never);
+  }
+}
 
 function listOf(held: ReadonlyMap<string, Held>, kernel: DataPlane): CrossConnect[] {
   const whole = kernel.list().filter(({ id }) => ownerOf(id) === id);
