@@ -14,13 +14,13 @@ import type { Counters, CrossConnect, DataPlane, OwnedObject } from "../dataplan
 import { createTurns } from "../turns.js";
 import { capabilitiesOf, mechanismsOf, underlayMtuOf } from "./abilities.js";
 import { openFastBook } from "./book.js";
-import { describeSide } from "./core-ports.js";
+import { describeSide, type PortNeeds } from "./core-ports.js";
 import { createFastEvents } from "./events.js";
 import { createCoreHost } from "./host.js";
 import { type Joint, join, part, sweep } from "./joints.js";
 import { createPatchRoom, patchRoomName } from "./patch-room.js";
 import { isPart, ownerOf, partId, partOf, type Shape, type ShapeOptions, shapeOf, sides } from "./shape.js";
-import type { UnderlayChoice } from "./underlay.js";
+import type { Underlay, UnderlayChoice } from "./underlay.js";
 import { located, type Whereabouts, whereaboutsOf } from "./whereabouts.js";
 
 export interface FastDataPlaneOptions {
@@ -50,14 +50,12 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   const { kernel, log, shape: shaping, stateDir } = options;
   const book = openFastBook(joinPath(stateDir, "fast"));
   const home = openOwnNetns();
-  const room = createPatchRoom(patchRoomName(stateDir));
-  const underlay = options.underlay !== undefined && "device" in options.underlay ? options.underlay.device : undefined;
-  const needs = { underlay, room, homePath: `/proc/${process.pid}/fd/${home.fd}`, options: shaping };
+  const underlay = deviceOf(options);
+  const needs = needsOf(options, home.fd);
   const held = new Map<string, Held>();
   const inTurn = createTurns();
   const events = createFastEvents({ held: () => held, board: () => host.current()?.board });
   const host = createCoreHost({ ...options, changed: events.look, lost: () => void rebuild() });
-  const removeParts = (id: string, unlessIn: CrossConnect | undefined): Promise<void> => withoutParts(options, id, unlessIn);
   let partGeneration = Date.now();
 
   /** Every joint again, in a core that is new. */
@@ -83,17 +81,16 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
   async function ensureParts(crossConnect: CrossConnect, signal: AbortSignal): Promise<void> {
     for (const side of sides) {
       if (isPart(crossConnect[side], shaping))
-        await kernel.ensure(partOf(crossConnect, side, room.url(), ++partGeneration), signal);
+        await kernel.ensure(partOf(crossConnect, side, needs.room.url(), ++partGeneration), signal);
     }
   }
 
-  /** @param found  where an earlier run had it: its parts are adopted already */
   async function raise(
     crossConnect: CrossConnect,
     shape: Held["shape"],
     before: Held | undefined,
     signal: AbortSignal,
-    found?: Whereabouts,
+    found?: Whereabouts, // by an earlier run, whose parts are adopted already
   ): Promise<void> {
     const { id } = crossConnect;
     const whereabouts = found ?? whereaboutsOf(crossConnect);
@@ -103,7 +100,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       const core = await host.get();
       if (shape === "joined" && found === undefined) await ensureParts(crossConnect, signal);
       const joint = await join(core, located(crossConnect, whereabouts), shape, before?.joint, needs);
-      if (before !== undefined) await removeParts(id, shape === "joined" ? crossConnect : undefined);
+      if (before !== undefined) await withoutParts(options, id, shape === "joined" ? crossConnect : undefined);
       held.set(id, { crossConnect, shape, joint, whereabouts });
       if (same) book.update(crossConnect, whereabouts);
       else book.commit(id);
@@ -116,9 +113,9 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
 
   async function putBack(id: string, before: Held | undefined): Promise<void> {
     try {
-      if (before === undefined) return await removeParts(id, undefined);
+      if (before === undefined) return await withoutParts(options, id, undefined);
       if (before.shape === "joined") await ensureParts(before.crossConnect, never);
-      await removeParts(id, before.shape === "joined" ? before.crossConnect : undefined);
+      await withoutParts(options, id, before.shape === "joined" ? before.crossConnect : undefined);
       const there = located(before.crossConnect, before.whereabouts);
       held.set(id, { ...before, joint: await join(await host.get(), there, before.shape, before.joint, needs) });
     } catch (error) {
@@ -132,7 +129,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
     book.retire(id);
     const core = host.current();
     if (core !== undefined) await part(core, current.joint);
-    await removeParts(id, undefined);
+    await withoutParts(options, id, undefined);
     book.remove(id);
     held.delete(id);
     events.forget(id);
@@ -236,13 +233,23 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       const empty = held.size === 0;
       await host.close(options.ephemeral === true || empty);
       await kernel.close();
-      if (options.ephemeral === true || empty) room.remove();
+      if (options.ephemeral === true || empty) needs.room.remove();
       home.close();
     },
   };
 }
 
 const never: AbortSignal = new AbortController().signal;
+
+function deviceOf({ underlay }: FastDataPlaneOptions): Underlay | undefined {
+  return underlay !== undefined && "device" in underlay ? underlay.device : undefined;
+}
+
+function needsOf(options: FastDataPlaneOptions, homeFd: number): PortNeeds {
+  const room = createPatchRoom(patchRoomName(options.stateDir));
+  const home = { homePath: `/proc/${process.pid}/fd/${homeFd}`, options: options.shape };
+  return { underlay: deviceOf(options), room, ...home };
+}
 
 /** Takes away what the kernel brings to the core for it, but for what `unlessIn` needs. */
 async function withoutParts(
