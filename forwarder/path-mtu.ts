@@ -57,11 +57,14 @@ interface Path {
 const atOnce = 32;
 /** Between the measurements that have to agree before a path is believed to have grown. */
 const growthPauseMs = 1_000;
+const timesTold = 4;
 
 export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
   const { dataPlane, hub, clock, log } = options;
   const known = new Map<string, PathMtu>();
   const growths = new Map<string, PathGrowth>();
+  /** How often connections are still to be told that a path has grown. */
+  const tellings = new Map<string, number>();
   /** MTU of the own link when a path from this address was measured last. */
   const links = new Map<string, number>();
   let stopped = false;
@@ -83,9 +86,10 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
     known.set(destination, { bytes, linkBytes: linkMtuBytes, seen });
     // before the first measurement a connection has what its link had when it was built; nothing grows that was not seen to pass
     const carriesBytes = pathTunnelMtuBytes(type, bytes, linkMtuBytes, source);
+    const grew = isGrown(destination, before?.bytes ?? bytes, bytes, seen);
     const wrong = ids.filter((id) => {
       const has = hub.get(id)?.context?.MTU ?? 0;
-      return has > carriesBytes || (seen && before !== undefined && bytes > before.bytes && has < carriesBytes);
+      return has > carriesBytes || (grew && has < carriesBytes);
     });
     if (wrong.length === 0) return;
     log.warn("the path to another node carries packets of another size than before; its connections are refreshed", {
@@ -97,6 +101,14 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
       const connection = hub.get(id);
       if (connection !== undefined) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
     }
+  }
+
+  /** For some measurements: a refresh that was under way when the other end had not measured yet says no more than before. */
+  function isGrown(destination: string, beforeBytes: number, bytes: number, seen: boolean): boolean {
+    if (bytes !== beforeBytes) tellings.set(destination, seen && bytes > beforeBytes ? timesTold : 0);
+    const left = tellings.get(destination) ?? 0;
+    tellings.set(destination, Math.max(0, left - 1));
+    return left > 0;
   }
 
   function growthOf(destination: string): PathGrowth {
@@ -123,6 +135,7 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
     const paths = pathsNow();
     for (const remote of known.keys()) if (!paths.has(remote)) known.delete(remote);
     for (const remote of growths.keys()) if (!paths.has(remote)) growths.delete(remote);
+    for (const remote of tellings.keys()) if (!paths.has(remote)) tellings.delete(remote);
     const waiting = [...paths];
     while (waiting.length > 0 && !stopped) {
       const measuring = waiting
