@@ -5,6 +5,7 @@ import { formatAddress } from "../../sdk/ip.js";
 import { timestampMs } from "../../sdk/timestamp.js";
 import type { Domain } from "./domain.js";
 import { addressesIn } from "./invariants.js";
+import { holdersOfNumbers } from "./model-vni.js";
 import type { Network } from "./network.js";
 import { ipamOf } from "./observe-ipam.js";
 import { nsmgrUrl, type SimEndpoint, service } from "./part.js";
@@ -42,6 +43,13 @@ function usedOf(domain: Domain, { name, replaced }: SimEndpoint): Map<string, st
     used.set(last.id, addressesIn(connection.connection));
   }
   return used;
+}
+
+/** Without clients nobody holds the number of a tunnel. */
+export function heldNumbers(domain: Domain): string[] {
+  return domain.forwarders.flatMap(({ name, process }) =>
+    holdersOfNumbers(process).map((id) => `${name} holds a VNI for ${id}, which no client uses`),
+  );
 }
 
 /** The registry has what lives, each under the address of its node's manager, and nothing else. */

@@ -1,6 +1,6 @@
 /** One seed: a domain is started, faults happen to it, it comes to rest, it is taken down; the invariants are checked all along. */
 import { type Chance, createChance } from "../../cli/chaos/random.js";
-import { unfenced, wrongEntries, wrongLeases, wrongLookUps, wrongNames } from "./at-rest.js";
+import { heldNumbers, unfenced, wrongEntries, wrongLeases, wrongLookUps, wrongNames } from "./at-rest.js";
 import { createDomain, type Domain } from "./domain.js";
 import { oneFault } from "./faults.js";
 import { createFlat } from "./flat.js";
@@ -164,7 +164,7 @@ async function takeDown(state: Playing): Promise<void> {
   state.dataFault = true;
   await Promise.all(domain.clients.map((client) => stopPart(state, client)));
   for (const client of domain.clients) client.gone = true;
-  const left = (): string[] => [...unconverged(domain), ...wrongLeases(domain)];
+  const left = (): string[] => [...unconverged(domain), ...wrongLeases(domain), ...heldNumbers(domain)];
   if (!(await untilNone(world, left, limits.gone))) broken.push(...left().map((what) => `after the last client: ${what}`));
   if (!(await untilNone(world, () => flat.more(), limits.flat))) broken.push(...flat.more().map((what) => `not flat: ${what}`));
 }
