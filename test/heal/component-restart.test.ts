@@ -17,7 +17,8 @@ test("rows 7.1, 7.2: two nodes: each nsmgr and forwarder in turn is killed and r
     { what: "forwarder", where: 0 },
     { what: "forwarder", where: 1 },
   ] as const) {
-    const connection = await mesh.client(0, { url });
+    // nobody can see packets here: as long as a restart may take, also on a busy machine, the same endpoint is asked for
+    const connection = await mesh.client(0, { url, patienceMs: 30_000 });
     const before = connection.context.ip_context?.src_ip_addrs;
     const component = mesh.nodes[where]?.[what];
     assert.ok(component);
