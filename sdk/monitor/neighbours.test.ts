@@ -8,7 +8,7 @@ import { type HasConnection, serialize } from "../elements/serialize.js";
 import { undo } from "../elements/undo.js";
 import { Connection, type ConnectionEvent, ConnectionEventType, State } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
-import { Code, statusError } from "../status.js";
+import { Code, statusError, toStatusError } from "../status.js";
 import { silentLog } from "../telemetry/log.js";
 import { until } from "../testing/until.js";
 import { createMonitorHub } from "./hub.js";
@@ -102,6 +102,26 @@ test("what could not be built after the neighbour's answer is not watched, and t
   assert.deepEqual(hop.streams(), ["x"]);
 });
 
+for (const succeeds of [false, true]) {
+  test(`what the neighbour tells while it is asked ${succeeds ? "gives way to its answer" : "counts when the request fails"}`, async (t) => {
+    const hop = start(t);
+    const ours = await hop.request("a", "x");
+    await hop.request("b", "x");
+    let settle = (_error?: Error): void => {};
+    hop.answersAfter = new Promise((resolve, reject) => {
+      settle = (error) => (error === undefined ? resolve() : reject(error));
+    });
+    const asking = hop.request("a", "x");
+    hop.tell("x", DELETE, theirs(ours));
+    hop.tell("x", DELETE, theirs({ ...ours, id: "b", path: hop.hub.get("b")?.path }));
+    await hop.until("b", ({ state }) => state === State.DOWN);
+    assert.equal(hop.hub.get("a")?.state, State.UP);
+    settle(succeeds ? undefined : statusError(Code.UNAVAILABLE, "the next hop has gone"));
+    await asking.catch((error: unknown) => assert.equal(toStatusError(error).code, Code.UNAVAILABLE));
+    assert.equal(hop.hub.get("a")?.state, succeeds ? State.UP : State.DOWN);
+  });
+}
+
 /** The connection as the neighbour tells of it: in its own terms. */
 function theirs(ours: Connection, change: Partial<Connection> = {}): Connection {
   return { ...ours, id: `next-${ours.id}`, path: { index: 2, path_segments: ours.path?.path_segments ?? [] }, ...change };
@@ -120,6 +140,7 @@ function start(t: TestContext) {
     hub: createMonitorHub(),
     serial: serialize({ log: silentLog }),
     selectors: [] as { path_segments: { name: string; id: string }[] }[],
+    answersAfter: Promise.resolve(),
     streams: () => [...open].map(({ url }) => url).sort(),
     tell(url: string, type: ConnectionEventType, connection: Connection) {
       for (const stream of open) if (stream.url === url) stream.push({ type, connections: { [connection.id]: connection } });
@@ -183,7 +204,13 @@ function start(t: TestContext) {
     .use(goByService)
     .use(refuseAnswers)
     .use(watchNeighbours({ name: "hop", dialer: { monitor }, hub: hop.hub, log: silentLog, signal: stop.signal, lingerMs: 20 }))
-    .end({ request: async ({ connection }) => connection ?? Connection.fromPartial({}), close: async () => {} });
+    .end({
+      async request({ connection }) {
+        await hop.answersAfter;
+        return connection ?? Connection.fromPartial({});
+      },
+      close: async () => {},
+    });
   return hop;
 }
 

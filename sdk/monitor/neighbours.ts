@@ -46,6 +46,8 @@ interface Watched {
   theirs: Connection;
   /** A request of ours is under way: its answer will say more than any event. */
   asking: boolean;
+  /** The last event meanwhile: all there is when there will be no answer. */
+  unheard: Connection | undefined;
 }
 
 const retryMs = { first: 100, last: 5_000 };
@@ -79,7 +81,7 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
     const before = whereIs.get(theirs.id);
     if (before !== undefined && before !== neighbour) forget(theirs.id);
     clearTimeout(neighbour.linger);
-    neighbour.watched.set(theirs.id, { events, theirs, asking: false });
+    neighbour.watched.set(theirs.id, { events, theirs, asking: false, unheard: undefined });
     whereIs.set(theirs.id, neighbour);
   }
 
@@ -108,8 +110,7 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
         if (toStatusError(error).code === Code.UNIMPLEMENTED) pauseMs = retryMs.last;
       }
       if (neighbour.stop.signal.aborted) return;
-      for (const [id, watched] of neighbour.watched)
-        if (!watched.asking) tell(id, watched, { ...watched.theirs, state: State.DOWN });
+      for (const [id, watched] of neighbour.watched) hearOf(id, watched, { ...watched.theirs, state: State.DOWN });
       await pause(pauseMs, neighbour.stop.signal);
       pauseMs = Math.min(pauseMs * 2, retryMs.last);
     }
@@ -121,10 +122,24 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
       const own = path?.path_segments[path.index - 1];
       if (path === undefined || own === undefined || own.name !== name) continue;
       const watched = neighbour.watched.get(own.id);
-      if (watched === undefined || watched.asking) continue;
+      if (watched === undefined) continue;
       const seen = type === ConnectionEventType.DELETE ? asBroken(theirs, "closed there") : theirs;
-      tell(own.id, watched, { ...seen, id: own.id, path: { ...(seen.path ?? path), index: path.index - 1 } });
+      hearOf(own.id, watched, { ...seen, id: own.id, path: { ...(seen.path ?? path), index: path.index - 1 } });
     }
+  }
+
+  function hearOf(id: string, watched: Watched, theirs: Connection): void {
+    if (watched.asking) watched.unheard = theirs;
+    else tell(id, watched, theirs);
+  }
+
+  function answered(id: string, watched: Watched | undefined, succeeded: boolean): void {
+    if (watched === undefined) return;
+    const { unheard } = watched;
+    watched.asking = false;
+    watched.unheard = undefined;
+    const isWatched = whereIs.get(id)?.watched.get(id) === watched;
+    if (!succeeded && unheard !== undefined && isWatched) tell(id, watched, unheard);
   }
 
   /** Passes on what is new; most events only repeat what the answer to our own request has said. */
@@ -150,14 +165,16 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
         const id = request.connection?.id ?? "";
         const watched = whereIs.get(id)?.watched.get(id);
         if (watched !== undefined) watched.asking = true;
+        let succeeded = false;
         try {
           const answer = await rest.request(request);
           if (nextHop !== undefined) watch(nextHop.url, answer, events);
           // what a hop before us could not build is closed there without us
           if (previous === undefined) undoOnFailure("watch of the next hop", () => forget(id));
+          succeeded = true;
           return answer;
         } finally {
-          if (watched !== undefined) watched.asking = false;
+          answered(id, watched, succeeded);
         }
       },
       async close(connection, _context, rest) {
