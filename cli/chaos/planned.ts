@@ -40,6 +40,8 @@ async function exchangeForwarders(stage: Stage, names: readonly string[]): Promi
       await restart(stage, name);
       await ask(stage, node, name, { undo: true, waitMs: 0 });
       await drained(stage, node, spare.name, 0);
+      // the next one has its name, and what drains does so until it is told otherwise
+      await ask(stage, node, spare.name, { undo: true, waitMs: 0 });
     } finally {
       await spare.remove();
     }
