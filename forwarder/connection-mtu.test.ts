@@ -4,7 +4,6 @@ import { Connection, Mechanism } from "../sdk/gen/connection.js";
 import { Code } from "../sdk/status.js";
 import { agreedMtuBytes, onwardMtuBytes, type Side, withWishedMtu } from "./connection-mtu.js";
 import type { HeldConnection } from "./connections.js";
-import type { MechanismKind } from "./mechanisms/mechanism.js";
 
 const connectionOf = (MTU: number): Connection => Connection.fromPartial({ id: "c", context: { MTU } });
 
@@ -18,7 +17,7 @@ function sideOf(limit: number | undefined, proven?: number | "nothing to see"): 
   const kind = {
     mtuBytes: async () => limit,
     ...(proven === "nothing to see" ? {} : { provenMtuBytes: async () => proven }),
-  } as unknown as MechanismKind;
+  };
   return { kind, mechanism: Mechanism.fromPartial({}) };
 }
 

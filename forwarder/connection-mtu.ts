@@ -10,7 +10,7 @@ import { defaultMtuBytes, grownMtuBytes, lowestMtuBytes, maxMtuBytes, minIpv6Mtu
 
 /** How a side of the connection is reached. */
 export interface Side {
-  readonly kind: MechanismKind;
+  readonly kind: Pick<MechanismKind, "mtuBytes" | "provenMtuBytes">;
   readonly mechanism: Mechanism;
 }
 

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { MechanismType } from "../sdk/api.js";
 import { manualClock } from "../sdk/clock.js";
 import { Connection, State } from "../sdk/gen/connection.js";
 import { createMonitorHub } from "../sdk/monitor/hub.js";
 import { silentLog } from "../sdk/telemetry/log.js";
-import type { CrossConnect } from "./dataplane/dataplane.js";
-import { followPathMtus } from "./path-mtu.js";
+import { type Followed, followPathMtus } from "./path-mtu.js";
 
 test("row 1.24: a path that has changed refreshes its connections and no others; one that cannot be measured changes nothing", async () => {
   const hub = createMonitorHub();
@@ -16,12 +16,12 @@ test("row 1.24: a path that has changed refreshes its connections and no others;
   for (const id of ["c2", "c3", "local"]) hub.publish(Connection.fromPartial({ id, context: { MTU: 1446 } }));
   const vxlan = (remoteAddress: string) =>
     ({ kind: "vxlan", vni: 1, udpPort: 4789, localAddress: "10.0.0.1", remoteAddress }) as const;
-  const noop = { kind: "noop", mechanism: "NOOP" } as const;
-  const list = [
+  const noop = { kind: "noop", mechanism: MechanismType.NOOP } as const;
+  const list: Followed[] = [
     { id: "c2", client: noop, endpoint: vxlan("10.0.0.2") },
     { id: "c3", client: vxlan("10.0.0.3"), endpoint: noop },
     { id: "local", client: noop, endpoint: noop },
-  ] as unknown as CrossConnect[];
+  ];
   const following = followPathMtus({
     dataPlane: { list: () => list, underlayMtuBytes: async () => 1500 },
     measure: async ({ destination }) => sizes.get(destination),
@@ -55,8 +55,8 @@ test("row 1.24: a link that changes is measured at once: what was built for a la
   let linkMtuBytes = 1500;
   let answered: number | undefined = 1500;
   let measurements = 0;
-  const port = { kind: "vxlan", vni: 1, udpPort: 4789, localAddress: "10.0.0.1", remoteAddress: "10.0.0.2" };
-  const list = [{ id: "c2", client: { kind: "noop", mechanism: "NOOP" }, endpoint: port }] as unknown as CrossConnect[];
+  const port = { kind: "vxlan", vni: 1, udpPort: 4789, localAddress: "10.0.0.1", remoteAddress: "10.0.0.2" } as const;
+  const list: readonly Followed[] = [{ id: "c2", client: { kind: "noop", mechanism: MechanismType.NOOP }, endpoint: port }];
   const following = followPathMtus({
     dataPlane: { list: () => list, underlayMtuBytes: async () => linkMtuBytes },
     measure: async () => {
@@ -95,8 +95,9 @@ test("row 1.24: a path that grows is believed after three measurements, and afte
   const hub = createMonitorHub();
   const clock = manualClock();
   let passesBytes = 1400;
-  const port = { kind: "wireguard", localAddress: "10.0.0.1", remoteAddress: "10.0.0.2" };
-  const list = [{ id: "c", client: { kind: "noop", mechanism: "NOOP" }, endpoint: port }] as unknown as CrossConnect[];
+  const tunnel = { privateKey: "", listenPort: 51_820, remotePort: 51_820, remotePublicKey: "", madeAtMs: 0 };
+  const port = { kind: "wireguard", localAddress: "10.0.0.1", remoteAddress: "10.0.0.2", ...tunnel } as const;
+  const list: readonly Followed[] = [{ id: "c", client: { kind: "noop", mechanism: MechanismType.NOOP }, endpoint: port }];
   const following = followPathMtus({
     dataPlane: { list: () => list, underlayMtuBytes: async () => 1500 },
     measure: async () => passesBytes,

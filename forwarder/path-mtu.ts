@@ -8,7 +8,7 @@ import type { Clock, Disarm } from "../sdk/clock.js";
 import { State } from "../sdk/gen/connection.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
 import type { Log } from "../sdk/telemetry/log.js";
-import type { DataPlane } from "./dataplane/dataplane.js";
+import type { CrossConnect, DataPlane } from "./dataplane/dataplane.js";
 import { pathTunnelMtuBytes } from "./mtu.js";
 import { createPathGrowth, type PathGrowth } from "./path-growth.js";
 
@@ -33,8 +33,11 @@ export interface FollowPathMtus extends PathMtus {
   stop(): void;
 }
 
+/** Where a connection's packets go, which is all that matters here. */
+export type Followed = Pick<CrossConnect, "id" | "client" | "endpoint">;
+
 export interface PathMtuOptions {
-  readonly dataPlane: Pick<DataPlane, "list" | "underlayMtuBytes">;
+  readonly dataPlane: Pick<DataPlane, "underlayMtuBytes"> & { list(): readonly Followed[] };
   /** Measures one path; undefined: nothing can be said. */
   readonly measure: (path: {
     readonly source: string;

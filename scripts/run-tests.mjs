@@ -13,7 +13,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { basename, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const top = fileURLToPath(new URL("..", import.meta.url));
@@ -74,13 +74,12 @@ const timeoutMs = group === "kubernetes" || files.some(isKubernetes) ? 1_500_000
 const maxFilesAgain = 8;
 const first = await run(files);
 let { passed, failed, skipped, code } = first;
-// a test that a shared suite has defined is told under the suite's file: there is nothing to run again then
-const areKnown = first.failedFiles.every((file) => files.includes(file));
-if (failed > 0 && areKnown && first.failedFiles.length > 0 && first.failedFiles.length <= maxFilesAgain) {
+const again = [...new Set(first.failedFiles.flatMap(testFilesOf))];
+if (failed > 0 && again.length > 0 && again.length <= maxFilesAgain) {
   // A test that waits for real processes can lose to a busy machine. It gets one more try, alone, and that is told.
-  const names = first.failedFiles.map((file) => relative(top, file));
+  const names = again.map((file) => relative(top, file));
   console.log(`\nonce more, because a test in it failed: ${names.join(", ")}\n`);
-  const second = await run(first.failedFiles);
+  const second = await run(again);
   for (const name of names) console.log(`needed a second run: ${name}`);
   passed += failed - second.failed;
   failed = second.failed;
@@ -139,6 +138,13 @@ async function run(chosen) {
     code: code === 0 && left.length > 0 ? 1 : (code ?? 1),
     failedFiles,
   };
+}
+
+/** A test that a shared suite has defined is told under the suite's file: what is run again is who imports it. */
+function testFilesOf(file) {
+  if (files.includes(file)) return [file];
+  const imported = `/${basename(file, ".ts")}.js"`;
+  return files.filter((test) => readFileSync(test, "utf8").includes(imported));
 }
 
 /** How to start a command in a place of its own, as far as this machine allows it. */

@@ -16,6 +16,8 @@ export interface Part {
   start(): void;
   /** Ends it as SIGTERM would; resolves when it has ended. */
   stop: (() => Promise<void>) | undefined;
+  /** This process was told to end: whoever told it starts the next one, not the supervisor. */
+  ending?: SimProcess;
 }
 
 export interface SimEndpoint extends Part {
@@ -90,7 +92,7 @@ export function launch(shared: Shared, part: Part, run: (process: SimProcess, lo
         if (process.alive) part.stop = stop;
       },
       () => {
-        if (!process.alive || part.process !== process) return;
+        if (!process.alive || part.process !== process || part.ending === process) return;
         world.kill(process);
         world.at(world.nowMs() + 250, undefined, () => {
           if (part.process === process) part.start();

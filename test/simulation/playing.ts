@@ -88,6 +88,7 @@ export async function killAll(state: Playing, parts: readonly Part[]): Promise<v
 export async function stopPart({ world }: Playing, part: Part): Promise<void> {
   const { process, stop } = part;
   if (process === undefined) return;
+  part.ending = process;
   if (stop !== undefined) {
     await new Promise<void>((resolve) => {
       const limit = world.at(world.nowMs() + 10_000, undefined, resolve);
