@@ -30,3 +30,59 @@ test("row 11.4: a close of what is gone, heard late, does not hit what its calle
   await hop.close(Connection.fromPartial(ask.connection ?? {}), call);
   assert.deepEqual(ids(), [], "who never had an answer can name none");
 });
+
+test("row 11.4: who asks anew without having had an answer, in vain, can still close what he was answered", async () => {
+  const kept = serialize({ log: silentLog });
+  let refuses = false;
+  const hop = chain<ConnectionApi>("hop", ["request", "close"])
+    .use(enterPath("hop"))
+    .use(kept)
+    .end({
+      request: async ({ connection }) => {
+        if (refuses) throw new Error("nobody is there");
+        return connection ?? Connection.fromPartial({});
+      },
+      close: async () => {},
+    });
+  const call = backgroundCall(new AbortController().signal);
+  const ask = NetworkServiceRequest.fromPartial({
+    connection: { id: "c1", path: { index: 0, path_segments: [{ name: "caller", id: "c1" }] } },
+  });
+  const ids = (): string[] => [...kept.connections()].map(({ id }) => id);
+  await hop.request(ask, call);
+  const before = ids();
+  refuses = true;
+  await assert.rejects(hop.request(ask, call), /nobody is there/);
+  assert.deepEqual(ids(), before, "it may have packets: a request that fails ends nothing");
+  await hop.close(Connection.fromPartial(ask.connection ?? {}), call);
+  assert.deepEqual(ids(), []);
+  refuses = false;
+  await hop.request(ask, call);
+  const [first] = ids();
+  refuses = true;
+  await assert.rejects(hop.request(ask, call), /nobody is there/);
+  refuses = false;
+  await hop.request(ask, call);
+  assert.equal(ids().length, 1, "what the first request made goes when another one succeeds");
+  assert.notEqual(ids()[0], first);
+});
+
+test("row 8.3: who claims another's name and id reaches nothing of his by it", async () => {
+  const ownerOf = ({ path }: Connection): string => path?.path_segments[0]?.token ?? "";
+  const kept = serialize({ log: silentLog, ownership: { ownerOf, demand: () => {} } });
+  const hop = chain<ConnectionApi>("hop", ["request", "close"])
+    .use(enterPath("hop"))
+    .use(kept)
+    .end({ request: async ({ connection }) => connection ?? Connection.fromPartial({}), close: async () => {} });
+  const call = backgroundCall(new AbortController().signal);
+  const askAs = (token: string): Connection =>
+    Connection.fromPartial({ id: "c1", path: { index: 0, path_segments: [{ name: "caller", id: "c1", token }] } });
+  const owners = (): string[] => [...kept.connections()].map(ownerOf);
+  await hop.request(NetworkServiceRequest.fromPartial({ connection: askAs("alice") }), call);
+  await hop.request(NetworkServiceRequest.fromPartial({ connection: askAs("mallory") }), call);
+  assert.deepEqual(owners(), ["alice", "mallory"]);
+  await hop.close(askAs("mallory"), call);
+  assert.deepEqual(owners(), ["alice"]);
+  await hop.close(askAs("alice"), call);
+  assert.deepEqual(owners(), []);
+});

@@ -92,7 +92,7 @@ const noMetadata = (): readonly string[] => [];
 export function serialize(options: SerializeOptions): Serialize {
   const { log, closeTimeoutMs = 15_000, ownership } = options;
   const entries = new Map<string, Entry>();
-  const callerIds = createCallerIds();
+  const callerIds = createCallerIds((connection) => ownership?.ownerOf(connection) ?? "");
   let answers = 0;
   for (const connection of options.restored ?? []) restore(connection);
 
@@ -205,7 +205,7 @@ export function serialize(options: SerializeOptions): Serialize {
     return turn(entry, context.signal, async () => {
       demand(entry, connection, "request", context);
       entry.owner ??= ownership?.ownerOf(connection);
-      const abandoned = callerIds.note(connection);
+      callerIds.note(connection);
       const isFirst = entry.stored === undefined;
       if (connection.state === State.RESELECT_REQUESTED && entry.stored !== undefined) {
         await closeStored(entry, entry.stored, rest, context.traceparent).catch((error) => {
@@ -218,7 +218,7 @@ export function serialize(options: SerializeOptions): Serialize {
       if (entry.owner) ownership?.book?.set(entry.id, entry.owner, endOf(connection));
       entry.answer = ++answers;
       if (isFirst) context.whenUntaken?.(closeUntaken(entry.id, answers));
-      closeUnknown(entries, [abandoned, callerIds.ownIdFor(connection) === entry.id ? undefined : entry.id]);
+      closeUnknown(entries, callerIds.unwanted(entry.id));
       return entry.stored;
     });
   }
@@ -229,9 +229,10 @@ export function serialize(options: SerializeOptions): Serialize {
       request,
       async close(connection, context, rest) {
         // Who names ours means that one: a close that comes late must not hit what its caller has asked for since.
-        const meant = context.ownIdIsGiven ? connection.id : (callerIds.ownIdFor(connection) ?? "");
-        const known = entries.get(connection.id) ?? entries.get(meant);
+        const asked = context.ownIdIsGiven ? [connection.id] : callerIds.idsFor(connection);
+        const known = entries.get(connection.id) ?? entries.get(asked.at(-1) ?? "");
         demand(known, connection, "close", context);
+        closeUnknown(entries, asked.slice(0, -1));
         const entry = known ?? entryOf(connection.id);
         // What has been asked to go goes, even when the one who asked does not wait for it.
         await turn(entry, undefined, async () => {
@@ -248,7 +249,7 @@ export function serialize(options: SerializeOptions): Serialize {
       },
     },
     restore,
-    isSuperseded: (asked) => (entries.get(callerIds.ownIdFor(asked) ?? "")?.stored?.id ?? asked.id) !== asked.id,
+    isSuperseded: (asked) => (entries.get(callerIds.idsFor(asked).at(-1) ?? "")?.stored?.id ?? asked.id) !== asked.id,
     *connections() {
       for (const { stored } of entries.values()) if (stored !== undefined) yield stored;
     },
@@ -269,8 +270,8 @@ function newEntry(id: string, events: ConnectionEvents): Entry {
   };
 }
 
-function closeUnknown(entries: ReadonlyMap<string, Entry>, ids: readonly (string | undefined)[]): void {
-  for (const id of ids) entries.get(id ?? "")?.events.close("its caller has asked anew and does not know of it");
+function closeUnknown(entries: ReadonlyMap<string, Entry>, ids: readonly string[]): void {
+  for (const id of ids) entries.get(id)?.events.close("its caller has asked anew and does not know of it");
 }
 
 /** When the hop before us stops vouching for it (elements/expire.ts), in milliseconds since the epoch. */
