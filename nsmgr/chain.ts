@@ -5,6 +5,7 @@ import type { Clock } from "../sdk/clock.js";
 import { admit } from "../sdk/elements/admit.js";
 import { admitPeers } from "../sdk/elements/admit-peers.js";
 import { type Announcements, announce } from "../sdk/elements/announce.js";
+import { answerOnce } from "../sdk/elements/answer-once.js";
 import { authorize } from "../sdk/elements/authorize.js";
 import { chooseEndpoint } from "../sdk/elements/choose-endpoint.js";
 import { enterPath } from "../sdk/elements/enter-path.js";
@@ -80,6 +81,7 @@ export function nsmgrChain(deps: NsmgrChainDeps): Handler<ConnectionApi> {
       .use(enterPath(config.name))
       .use(exchangeTokens({ clock, maxTokenLifetimeMs: config.maxTokenLifetimeMs, mintToken: deps.identity?.mintToken }))
       .use(authorize(deps.policies?.connections))
+      .use(answerOnce())
       .use(deps.serialize)
       .use(admit(deps.policies?.tenants))
       .use(admitPeers(deps.peers))

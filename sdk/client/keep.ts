@@ -19,7 +19,7 @@ import { type HealState, startHealing } from "./heal-state.js";
 import type { KeepOptions, Kept } from "./keep-options.js";
 import { checkFor, createProbe, echoLiveness, type LivenessReport } from "./liveness.js";
 import { createMover, type Mover } from "./move.js";
-import { askedBy, type Report } from "./node-manager.js";
+import { askedBy, isBygone, type Report } from "./node-manager.js";
 import { createOwnInterface } from "./own-interface.js";
 import { expiryMs, refreshAtMs } from "./refresh.js";
 import { adopt, isElsewhere, reselectRequest, sameRequest } from "./requests.js";
@@ -220,7 +220,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   }
 
   function hear(id: string, report: Report): void {
-    if (id !== mover.wish.id) return;
+    if (id !== mover.wish.id || isBygone(report, connection)) return;
     switch (report.kind) {
       case "control-lost":
       case "deleted":

@@ -2,11 +2,13 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Connection, ConnectionEvent, ConnectionEventType } from "../gen/connection.js";
+import { withSegment } from "../path.js";
 import { Code, statusError } from "../status.js";
 import { silentLog } from "../telemetry/log.js";
 import { until } from "../testing/until.js";
+import { timestampOf } from "../timestamp.js";
 import type { Dialer } from "../transport/dial.js";
-import { nodeManagerAt, type Report } from "./node-manager.js";
+import { isBygone, nodeManagerAt, type Report } from "./node-manager.js";
 
 test("a first message in several parts: known ones are told at once, unknown ones after the last part", async () => {
   const wire = scripted();
@@ -56,6 +58,23 @@ test("a node manager without a monitor: nobody waits for it", async () => {
   assert.equal(await second.first, undefined);
   watch.stop();
   second.stop();
+});
+
+test("row 7.3: what the manager said before its last answer is bygone; that it hears us again never is", () => {
+  const asOf = (expiresMs: number): Connection =>
+    withSegment(shown("pod-1"), 0, (own) => ({ ...own, expires: timestampOf(expiresMs) }));
+  const granted = { ...asOf(2_000), path: { index: 0, path_segments: asOf(2_000).path?.path_segments ?? [] } };
+  for (const [expiresMs, expected] of [
+    [1_000, true],
+    [2_000, false],
+    [3_000, false],
+  ] as const) {
+    assert.equal(isBygone({ kind: "shown", connection: asOf(expiresMs) }, granted), expected);
+    assert.equal(isBygone({ kind: "deleted", connection: asOf(expiresMs) }, granted), expected);
+    assert.equal(isBygone({ kind: "control-back", connection: asOf(expiresMs) }, granted), false);
+  }
+  assert.equal(isBygone({ kind: "control-lost" }, granted), false);
+  assert.equal(isBygone({ kind: "shown", connection: Connection.fromPartial({ id: "bare" }) }, granted), false);
 });
 
 test("hostile events change nothing for those they do not name", async () => {

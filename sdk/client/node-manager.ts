@@ -4,6 +4,7 @@
  */
 import { systemClock } from "../clock.js";
 import { type Connection, type ConnectionEvent, ConnectionEventType, MonitorScopeSelector, State } from "../gen/connection.js";
+import { isStale } from "../monitor/stale.js";
 import { pause } from "../pause.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
@@ -17,7 +18,7 @@ export type Report =
   | { readonly kind: "control-lost" }
   | { readonly kind: "control-back"; readonly connection: Connection | undefined }
   | { readonly kind: "shown"; readonly connection: Connection }
-  | { readonly kind: "deleted" };
+  | { readonly kind: "deleted"; readonly connection: Connection };
 
 export interface Watch {
   /**
@@ -104,9 +105,9 @@ function createNodeManager(options: Options): NodeManager {
         else moreMayFollow = setTimeout(initialDone, batchPauseMs);
         break;
       case ConnectionEventType.DELETE:
-        for (const { id } of seen) {
+        for (const { id, connection } of seen) {
           shown?.delete(id);
-          watchers.get(id)?.report({ kind: "deleted" });
+          watchers.get(id)?.report({ kind: "deleted", connection });
         }
         break;
       default:
@@ -206,6 +207,13 @@ async function readStream(options: Options, signal: AbortSignal, hear: (event: C
 function ownId({ path }: Connection, name: string): string | undefined {
   const before = path?.path_segments[path.index - 1];
   return before?.name === name ? before.id : undefined;
+}
+
+/** Whether the node manager says this of the connection as it was before the answer that we hold. */
+export function isBygone(report: Report, granted: Connection): boolean {
+  if (report.kind !== "shown" && report.kind !== "deleted") return false;
+  const { path } = report.connection;
+  return path !== undefined && isStale({ ...report.connection, path: { ...path, index: path.index - 1 } }, granted);
 }
 
 /** What a shown state asks of us; undefined = nothing. */

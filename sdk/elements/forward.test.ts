@@ -19,6 +19,16 @@ test("the next hop gets a path segment whose id we chose, unless its name is not
   assert.deepEqual(hop.paths, ["own next", "own", "own next", "own next older"]);
 });
 
+test("row 1.30: who asks again without a way onward gets the one that is there, with the same id", async () => {
+  const hop = start();
+  const first = await hop.request(["own"], known);
+  const idOf = ({ path }: Connection): string | undefined => path?.path_segments[1]?.id;
+  const again = await hop.request(["own"], known, { previous: first });
+  assert.equal(idOf(again), idOf(first));
+  const elsewhere = await hop.request(["own"], { url: "unix:///other", name: "other" }, { previous: first });
+  assert.notEqual(idOf(elsewhere), idOf(first));
+});
+
 for (const { why, names, nextHop, state, closes } of [
   { why: "new", names: ["own"], nextHop: known, closes: true },
   { why: "new, to a hop whose name is not known", names: ["own"], nextHop: { ...known, name: "" }, closes: true },

@@ -71,7 +71,7 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
       const { nextHop, previous, traceparent } = context;
       if (nextHop === undefined) throw statusError(Code.INTERNAL, "no element has chosen the next hop");
       const asked = input.connection ?? Connection.fromPartial({});
-      const connection = withNextSegment(asked, nextHop.name);
+      const connection = withNextSegment(asked, nextHop.name, previous);
       const { id } = connection;
       // After a restart of ours a refresh looks like a first request; its path shows that the connection lives further on.
       const goesOn = connection === asked && nextSegment(asked) !== undefined;
@@ -119,15 +119,18 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
 
 /**
  * The path with a segment for the next hop, whose id we choose: so it can be closed even if its answer never comes.
- * A segment that bears its name already is kept; any other belonged to a hop that is no longer on the way.
+ * A segment that bears its name already is kept; any other belonged to a hop that is no longer on the way. Who asks again and knows
+ * of no way onward, as by a first Request that came twice, means what is there: with another id it would get other addresses.
  */
-function withNextSegment(connection: Connection, name: string): Connection {
+function withNextSegment(connection: Connection, name: string, previous: Connection | undefined): Connection {
   const path = connection.path;
   if (path === undefined || name === "") return connection;
   const next = path.index + 1;
   if (path.path_segments[next]?.name === name) return connection;
   const path_segments = path.path_segments.slice();
-  path_segments[next] = { name, id: randomUUID(), token: "", metrics: {} };
+  const known = path_segments.length === next && previous ? nextSegment(previous) : undefined;
+  const id = known?.name === name ? known.id : randomUUID();
+  path_segments[next] = { name, id, token: "", metrics: {} };
   return { ...connection, path: { ...path, path_segments } };
 }
 

@@ -8,9 +8,11 @@ import { type HasConnection, serialize } from "../elements/serialize.js";
 import { undo } from "../elements/undo.js";
 import { Connection, type ConnectionEvent, ConnectionEventType, State } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
+import { withSegment } from "../path.js";
 import { Code, statusError, toStatusError } from "../status.js";
 import { silentLog } from "../telemetry/log.js";
 import { until } from "../testing/until.js";
+import { timestampOf } from "../timestamp.js";
 import { createMonitorHub } from "./hub.js";
 import { watchNeighbours } from "./neighbours.js";
 
@@ -122,6 +124,23 @@ for (const succeeds of [false, true]) {
   });
 }
 
+test("row 7.3: what the neighbour said before it was asked last changes nothing, however late it is heard", async (t) => {
+  const hop = start(t);
+  const before = asOf(await hop.request("a", "x", 1_000), 1_000);
+  const ours = await hop.request("a", "x", 2_000);
+  const bygone = { ip_context: { src_ip_addrs: ["10.0.0.1/32"] } };
+  hop.tell("x", UPDATE, Connection.fromPartial({ ...theirs(before), context: bygone }));
+  hop.tell("x", DELETE, theirs(before));
+  hop.tell("x", UPDATE, theirs(asOf(ours, 2_000), { state: State.REFRESH_REQUESTED }));
+  await hop.until("a", ({ state }) => state === State.REFRESH_REQUESTED);
+  assert.deepEqual([...hop.serial.connections()][0]?.context, ours.context);
+});
+
+/** With this end of life in our segment. */
+function asOf(connection: Connection, expiresMs: number): Connection {
+  return withSegment(connection, 1, (segment) => ({ ...segment, expires: timestampOf(expiresMs) }));
+}
+
 /** The connection as the neighbour tells of it: in its own terms. */
 function theirs(ours: Connection, change: Partial<Connection> = {}): Connection {
   return { ...ours, id: `next-${ours.id}`, path: { index: 2, path_segments: ours.path?.path_segments ?? [] }, ...change };
@@ -148,12 +167,13 @@ function start(t: TestContext) {
     fail(url: string, error: Error) {
       for (const stream of open) if (stream.url === url) stream.push(error);
     },
-    async request(id: string, url: string): Promise<Connection> {
+    async request(id: string, url: string, expiresMs?: number): Promise<Connection> {
       const path_segments = ["client", "hop", "next"].map((name) => ({
         name,
         id: name === "hop" ? id : `${name}-${id}`,
         token: "",
         metrics: {},
+        ...(name === "hop" && expiresMs !== undefined ? { expires: timestampOf(expiresMs) } : {}),
       }));
       const connection = Connection.fromPartial({
         id,

@@ -2,7 +2,8 @@
  * watch-neighbours — learns from the next hops what becomes of connections that go on to them.
  * Needs:  context.nextHop, context.events and context.previous (from `serialize`), context.undoOnFailure (from `undo`)
  * Does:   keeps one monitor stream per neighbour, for all connections that carry our name, those of failed first requests not;
- *         passes state, path and context of theirs on to ours; a DELETE there, or the end of the stream, makes ours DOWN until they are heard of again
+ *         passes state, path and context of theirs on to ours, unless they are older than the answer (stale.ts); a DELETE there, or
+ *         the end of the stream, makes ours DOWN until they are heard of again
  * Source: NSM's monitor client (protocol behaviour §7). One stream for all, because Node ends an HTTP/2 session after about
  *         1,000 cancelled streams (docs/decisions).
  */
@@ -19,6 +20,7 @@ import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
 import { asBroken, isBroken, unmarked } from "./broken.js";
 import type { MonitorHub } from "./hub.js";
+import { isStale } from "./stale.js";
 
 export interface WatchNeighboursOptions {
   /** Our own registered name, as in our path segments. */
@@ -124,7 +126,8 @@ export function watchNeighbours(options: WatchNeighboursOptions): Element<Connec
       const watched = neighbour.watched.get(own.id);
       if (watched === undefined) continue;
       const seen = type === ConnectionEventType.DELETE ? asBroken(theirs, "closed there") : theirs;
-      hearOf(own.id, watched, { ...seen, id: own.id, path: { ...(seen.path ?? path), index: path.index - 1 } });
+      const news = { ...seen, id: own.id, path: { ...(seen.path ?? path), index: path.index - 1 } };
+      if (!isStale(news, watched.theirs)) hearOf(own.id, watched, news);
     }
   }
 

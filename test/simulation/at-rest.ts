@@ -16,6 +16,8 @@ export function wrongLeases(domain: Domain): string[] {
   return domain.endpoints.flatMap((endpoint) => {
     const { name, process, stateDir, gone } = endpoint;
     if (gone || process === undefined || endpoint.ended) return [];
+    // one that died after it was replaced, with its node, is never started again: its disk went with its pod
+    if (endpoint.replaced && !process.alive) return [];
     const used = usedOf(domain, endpoint);
     const leases = new Map<string, string>();
     for (const [id, pairs] of ipamOf(process)?.leases() ?? [])
