@@ -100,8 +100,12 @@ function start() {
       const request = NetworkServiceRequest.fromPartial({ connection: { id, network_service: "s", path } });
       return handler.request(request, { ...backgroundCall(signal), whenUntaken: (undo) => void hop.untaken.push(undo) });
     },
-    answer: () => waiting.splice(0).forEach(({ answer }) => answer()),
-    fail: (error: Error) => waiting.splice(0).forEach(({ fail }) => fail(error)),
+    answer() {
+      for (const { answer } of waiting.splice(0)) answer();
+    },
+    fail(error: Error) {
+      for (const { fail } of waiting.splice(0)) fail(error);
+    },
   };
   const handler = chain<ConnectionApi>("hop", ["request", "close"])
     .use(enterPath("hop"))
