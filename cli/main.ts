@@ -33,7 +33,7 @@ export async function main(invocation: Invocation): Promise<number> {
     if (error.code !== "EPIPE") throw error;
     if (invocation.argv.some((word) => word === "-w" || word === "--watch")) controller.abort();
   };
-  process.stdout.on("error", readerGone);
+  if (invocation.out === undefined) process.stdout.on("error", readerGone);
   const context: CliContext = {
     env: invocation.env,
     self: invocation.self,

@@ -279,6 +279,22 @@ test("twenty connections that came and went leave no listener on the caller's si
   assert.equal(getEventListeners(signal, "abort").length, 0);
 });
 
+test("many connections of a program with one signal are no leak to Node, and the signal closes them all", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const warnings: string[] = [];
+  const warned = ({ name }: Error): void => void warnings.push(name);
+  process.on("warning", warned);
+  t.after(() => process.off("warning", warned));
+  const ids = Array.from({ length: 40 }, (_, n) => `crowd-${n}`);
+  const heard = (await Promise.all(ids.map((id) => start(t, node, { id, liveness: false, signal })))).map(listenTo);
+  controller.abort();
+  await until("all to end", () => heard.every((changes) => changes.some(({ kind }) => kind === "closed")));
+  await until("all closes", () => node.closes.length === ids.length);
+  assert.deepEqual(warnings, []);
+});
+
 test("the signal closes the connection", async (t) => {
   const node = await startScriptedNodeManager(t);
   const controller = new AbortController();

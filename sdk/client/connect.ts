@@ -117,8 +117,10 @@ const processName = `client-${randomUUID()}`;
  * @throws ALREADY_EXISTS the id is in use in this process; INVALID_ARGUMENT, UNIMPLEMENTED, PERMISSION_DENIED, UNAUTHENTICATED as
  *         the mesh answers; DEADLINE_EXCEEDED after `connectTimeoutMs`; the reason of `signal`
  */
-export async function connect(options: ConnectOptions): Promise<ClientConnection> {
-  options.signal.throwIfAborted();
+export async function connect(asked: ConnectOptions): Promise<ClientConnection> {
+  asked.signal.throwIfAborted();
+  // A program has one signal for all its connections; what listens here is of this one, and at eleven Node would warn of a leak.
+  const options = { ...asked, signal: AbortSignal.any([asked.signal]) };
   const wish = wishOf(options);
   const borrowed =
     options.dialer === undefined ? borrowDialer(options.identity, options.log) : { dialer: options.dialer, giveBack() {} };

@@ -6,13 +6,12 @@ import { type Fields, fieldOf } from "../transport/h2/header-decoder.js";
 import { type AdmissionLimits, createAdmission, type Entering } from "./admission.js";
 
 const open: AdmissionLimits = { ratePerS: 0, burst: 1, perTenant: 100, total: 100, quota: 0 };
-const never = new AbortController().signal;
 
 function start(limits: Partial<AdmissionLimits>) {
   const time = { nowMs: 1_000_000 };
   const admission = createAdmission({ ...open, ...limits }, () => time.nowMs);
   const enter = (tenant: string, more: Partial<Entering> = {}) =>
-    admission.enter({ tenant, isKnown: false, held: 0, signal: never, ...more });
+    admission.enter({ tenant, isKnown: false, held: 0, signal: new AbortController().signal, ...more });
   return { time, enter };
 }
 
