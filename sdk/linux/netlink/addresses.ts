@@ -3,7 +3,7 @@
  */
 import { AF_INET, AF_INET6 } from "../libc.js";
 import * as codec from "./codec.js";
-import { addressFrom, formatPrefix, type IpAddress, type IpPrefix } from "./ip-address.js";
+import { addressFrom, formatPrefix, type IpPrefix } from "./ip-address.js";
 import type { NetlinkRequest, NetlinkSocket } from "./socket.js";
 
 export interface LinkAddress {
@@ -18,17 +18,18 @@ export interface LinkAddress {
 const RTM_NEWADDR = 20;
 const RTM_DELADDR = 21;
 const RTM_GETADDR = 22;
-const RTM_GETMULTICAST = 58;
 const IFA_ADDRESS = 1;
 const IFA_LOCAL = 2;
-const IFA_MULTICAST = 7;
 const IFA_FLAGS = 8;
 const IFA_F_NODAD = 0x02;
 const IFA_F_DADFAILED = 0x08;
 const IFA_F_TENTATIVE = 0x40;
 const headerLength = 8;
 
-/** IPv6 is added without duplicate detection, so that it is usable at once. Equivalent: `ip address add PREFIX dev NAME [nodad]`. */
+/**
+ * IPv6 is added without duplicate detection. Even so the kernel takes packets for it only when a worker of its own has come round
+ * (see `listTakenAddresses`). Equivalent: `ip address add PREFIX dev NAME [nodad]`.
+ */
 export function addAddress(linkIndex: number, prefix: IpPrefix): NetlinkRequest {
   return {
     verb: `add address ${formatPrefix(prefix)} to link ${linkIndex}`,
@@ -59,24 +60,6 @@ export function listAddresses(socket: NetlinkSocket, linkIndex = 0): LinkAddress
     .map((message) => decodeAddress(message.body))
     .filter((address) => address !== undefined)
     .filter((address) => linkIndex === 0 || address.linkIndex === linkIndex);
-}
-
-/** IPv6 groups that an interface listens to. Equivalent: `ip -6 maddress show dev NAME`. */
-export function listMulticastGroups(socket: NetlinkSocket, linkIndex: number): IpAddress[] {
-  const body = Buffer.alloc(headerLength);
-  body.writeUInt8(AF_INET6, 0);
-  body.writeUInt32LE(linkIndex, 4);
-  return socket
-    .dump({ verb: `list multicast groups of link ${linkIndex}`, type: RTM_GETMULTICAST, flags: 0, body })
-    .filter((message) => message.body.length >= headerLength && message.body.readUInt32LE(4) === linkIndex)
-    .map((message) => addressFrom(AF_INET6, codec.decodeAttributes(message.body, headerLength).get(IFA_MULTICAST)))
-    .filter((group) => group !== undefined);
-}
-
-/** The group to which neighbour solicitations for an address are sent (RFC 4291 section 2.7.1). */
-export function solicitedNodeGroup(address: IpAddress): IpAddress {
-  const prefix = [0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0xff];
-  return { family: AF_INET6, bytes: Uint8Array.from([...prefix, ...address.bytes.slice(13)]) };
 }
 
 /**

@@ -1,7 +1,7 @@
 /**
  * Routes: RTM_*ROUTE (linux/rtnetlink.h).
  */
-import { AF_INET } from "../libc.js";
+import { AF_INET, AF_INET6 } from "../libc.js";
 import { hasErrno } from "../system-error.js";
 import * as codec from "./codec.js";
 import {
@@ -32,6 +32,7 @@ export interface Route {
 export type RoutePlace = "exclusive" | "before-others";
 
 export const mainTable = 254;
+const localTable = 255;
 /** rtm_protocol of routes and rules made by Weft: "W" (iproute2's rt_protos does not use it). */
 export const weftProtocol = 87;
 
@@ -49,6 +50,7 @@ const RTA_DPORT = 29;
 const RT_SCOPE_UNIVERSE = 0;
 const RT_SCOPE_LINK = 253;
 const RTN_UNICAST = 1;
+const RTN_LOCAL = 2;
 const RTM_F_CLONED = 0x200;
 const RTNH_F_ONLINK = 4;
 const headerLength = 12;
@@ -93,6 +95,26 @@ export function listRoutes(socket: NetlinkSocket, family: Family, linkIndex = 0)
     .map((message) => decodeRoute(message.body))
     .filter((route) => route !== undefined)
     .filter((route) => linkIndex === 0 || route.linkIndex === linkIndex);
+}
+
+/**
+ * IPv6 addresses for which an interface takes packets in: they have their route in the kernel's local table. An address that was
+ * accepted gets it from a worker of the kernel, on a busy machine half a second later (net/ipv6/addrconf.c, addrconf_dad_work).
+ * Equivalent: `ip -6 route show table local type local dev NAME`.
+ */
+export function listTakenAddresses(socket: NetlinkSocket, linkIndex: number): IpAddress[] {
+  const head = Buffer.alloc(headerLength);
+  head.writeUInt8(AF_INET6, 0);
+  head.writeUInt8(localTable, 4);
+  head.writeUInt8(RTN_LOCAL, 7);
+  const body = Buffer.concat([head, codec.u32(RTA_OIF, linkIndex), codec.u32(RTA_TABLE, localTable)]);
+  return socket
+    .dump({ verb: `list local routes of link ${linkIndex}`, type: RTM_GETROUTE, flags: 0, body })
+    .filter((message) => message.body.length >= headerLength && message.body.readUInt8(7) === RTN_LOCAL)
+    .map((message) => codec.decodeAttributes(message.body, headerLength))
+    .filter((attributes) => codec.readUnsigned(attributes.get(RTA_OIF)) === linkIndex)
+    .map((attributes) => addressFrom(AF_INET6, attributes.get(RTA_DST)))
+    .filter((address) => address !== undefined);
 }
 
 /** Whether a routing table holds nothing. Equivalent: `ip route show table N`. */
