@@ -28,6 +28,7 @@ export function expireEndpoints(
   const removals = new Set<Promise<void>>();
   let armed: { readonly atMs: number; readonly disarm: Disarm } | undefined;
   let stopped = false;
+  let refused = false;
 
   /** A place waits in one bucket; if its lease becomes shorter in one more, and the later one finds nothing to do. */
   function wait(place: Place<NetworkServiceEndpoint>, dueMs: number): void {
@@ -74,11 +75,17 @@ export function expireEndpoints(
 
   function remove(place: Place<NetworkServiceEndpoint>, entry: NetworkServiceEndpoint): void {
     const removal = store.replace(entry.name, entry, undefined).then(
-      () => log.debug("the lease of an endpoint has ended", { endpoint: entry.name }),
+      () => {
+        refused = false;
+        log.debug("the lease of an endpoint has ended", { endpoint: entry.name });
+      },
       (error: unknown) => {
         // ABORTED: it was refreshed just now, and its change has put it into a bucket again
         if (stopped || toStatusError(error).code === Code.ABORTED) return;
-        log.warn("an endpoint whose lease has ended cannot be removed; trying again", { endpoint: entry.name, error });
+        // A store that takes nothing refuses every one of them, every second: it is told once.
+        const level = refused ? "debug" : "warn";
+        refused = true;
+        log[level]("an endpoint whose lease has ended cannot be removed; trying again", { endpoint: entry.name, error });
         wait(place, clock.nowMs() + retryMs);
       },
     );

@@ -44,6 +44,7 @@ export async function openStores(config: RegistryConfig, deps: StoreDeps): Promi
   return openLmdbStores({
     dir: resolveStateDir(config.stateDir, config.name, env),
     log,
+    clock,
     restore: (endpoint) => renewLease(endpoint, clock.nowMs(), leasePeriodMs),
   });
 }

@@ -4,15 +4,17 @@
  * switches over last: a write that fails (full disk) or is cut off leaves the state before it. Ends of leases are not
  * kept: they mean nothing after a restart, and a refresh every 40 s of each endpoint would be most of the writing.
  */
-import { mkdirSync, statfsSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { type Database, open, type RootDatabase } from "lmdb";
+import { type Clock, systemClock } from "../../sdk/clock.js";
 import type { NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
 import { lockFile } from "../../sdk/linux/lock-file.js";
 import { Code, type StatusError, statusError } from "../../sdk/status.js";
 import type { Log } from "../../sdk/telemetry/log.js";
 import { timestampMs } from "../../sdk/timestamp.js";
 import { type Entry, endpointKind, type Kind, serviceKind } from "../kind.js";
+import { type FullDisk, freeBytesOf, watchFullDisk } from "./full-disk.js";
 import { inspectLmdbFile, reserveLockFile } from "./lmdb-file.js";
 import { overtaken } from "./memory.js";
 import type { Store, Stores } from "./store.js";
@@ -22,6 +24,7 @@ export interface LmdbOptions {
   /** Holds registry.mdb; one process at a time uses it. Made if missing. */
   readonly dir: string;
   readonly log: Log;
+  readonly clock?: Clock;
   /**
    * Changes an endpoint as it comes back from the disk, in memory only. It must give a whole lease: a refresh that moves
    * nothing but the lease is not written.
@@ -39,13 +42,13 @@ const format = "1";
  * @throws ALREADY_EXISTS when another process uses it; FAILED_PRECONDITION when it cannot be read, or is of another version
  */
 export function openLmdbStores(options: LmdbOptions): Stores {
-  const { dir, log, restore = (entry) => entry } = options;
+  const { dir, log, clock = systemClock, restore = (entry) => entry } = options;
   mkdirSync(dir, { recursive: true, mode: 0o750 });
   const unlock = lockFile(join(dir, "registry.lock"), `the registry's store in ${dir}`);
   let environment: RootDatabase | undefined;
   try {
     environment = openEnvironment(dir);
-    const state = { closed: false, dir };
+    const state = { closed: false, dir, disk: watchFullDisk(dir, { log, clock }) };
     const services = openStore(environment, "services", serviceKind, state, log);
     const endpoints = openStore(environment, "endpoints", endpointKind, state, log);
     services.load((entries) => entries);
@@ -102,6 +105,7 @@ interface LoadedStore<T extends Entry> extends Store<T> {
 interface State {
   closed: boolean;
   readonly dir: string;
+  readonly disk: FullDisk;
 }
 
 function openStore<T extends Entry>(
@@ -125,11 +129,8 @@ function openStore<T extends Entry>(
       }
     }
     const key = Buffer.from(name);
-    await committed(
-      next === undefined ? db.remove(key) : db.put(key, asBuffer(kind.encode(next))),
-      state.dir,
-      `${kind.noun} ${name}`,
-    );
+    const change = () => (next === undefined ? db.remove(key) : db.put(key, asBuffer(kind.encode(next))));
+    await committed(change, state, `${kind.noun} ${name}`);
     if (next !== undefined) table.put(next);
     else if (expected !== undefined) table.remove(name);
   }
@@ -174,13 +175,34 @@ function registeredMs({ initial_registration_time: time }: NetworkServiceEndpoin
   return time === undefined ? 0 : timestampMs(time);
 }
 
-/** Waits for a write to be on the disk. A failure of lmdb says "see commitError", which is a promise of the real one. */
-async function committed(write: Promise<boolean>, dir: string, what: string): Promise<void> {
+/**
+ * Waits for a change to be on the disk.
+ * @throws RESOURCE_EXHAUSTED the disk is full; UNAVAILABLE
+ */
+async function committed(change: () => Promise<boolean>, { dir, disk }: State, what: string): Promise<void> {
+  const endTurn = await disk.turn();
   try {
-    await write;
+    if (!disk.mayTry()) throw diskFull(dir, what);
+    const cause = await failureOf(change);
+    if (cause === undefined) return disk.written();
+    if (saysFull(cause, dir)) {
+      disk.found();
+      throw diskFull(dir, what, cause);
+    }
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw statusError(Code.UNAVAILABLE, `${what} cannot be stored in ${dir}: ${why}; try again`, cause);
+  } finally {
+    endTurn();
+  }
+}
+
+/** A failure of lmdb says "see commitError", which is a promise of the real one. */
+async function failureOf(change: () => Promise<boolean>): Promise<unknown> {
+  try {
+    await change();
+    return undefined;
   } catch (error) {
-    const cause = await (error as { commitError?: Promise<unknown> }).commitError?.catch((cause: unknown) => cause);
-    throw storeError(cause ?? error, dir, what);
+    return (await (error as { commitError?: Promise<unknown> }).commitError?.catch((cause: unknown) => cause)) ?? error;
   }
 }
 
@@ -190,21 +212,12 @@ const EDQUOT = 122;
 const EIO = 5;
 const MDB_MAP_FULL = -30792;
 
-function storeError(error: unknown, dir: string, what: string): StatusError {
+function saysFull(error: unknown, dir: string): boolean {
   const { code } = error as { code?: unknown };
-  const full = code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL || (code === EIO && isFull(dir));
-  if (full) {
-    return statusError(
-      Code.RESOURCE_EXHAUSTED,
-      `${what} cannot be stored: the disk of ${dir} is full; free some room and try again (what was stored before is kept)`,
-      error,
-    );
-  }
-  const why = error instanceof Error ? error.message : String(error);
-  return statusError(Code.UNAVAILABLE, `${what} cannot be stored in ${dir}: ${why}; try again`, error);
+  return code === ENOSPC || code === EDQUOT || code === MDB_MAP_FULL || (code === EIO && freeBytesOf(dir) < 1024 * 1024);
 }
 
-function isFull(dir: string): boolean {
-  const { bavail, bsize } = statfsSync(dir);
-  return bavail * bsize < 1024 * 1024;
+function diskFull(dir: string, what: string, cause?: unknown): StatusError {
+  const remedy = "free some room and try again (what was stored before is kept)";
+  return statusError(Code.RESOURCE_EXHAUSTED, `${what} cannot be stored: the disk of ${dir} is full; ${remedy}`, cause);
 }

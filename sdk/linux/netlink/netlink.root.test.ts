@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
-import { until } from "../../testing/until.js";
 import { AF_INET, AF_INET6 } from "../libc.js";
 import { type openNetns, openNewNetns } from "../netns.js";
 import { addAddress, deleteAddress, listAddresses } from "./addresses.js";
@@ -11,7 +10,7 @@ import * as links from "./links.js";
 import { randomMac } from "./mac-address.js";
 import { namespaceId } from "./namespace-ids.js";
 import { deleteNeighbor, listNeighbors, setNeighbor } from "./neighbors.js";
-import { addRoute, deleteRoute, listRoutes, listTakenAddresses, mainTable, type Route, weftProtocol } from "./routes.js";
+import { addRoute, deleteRoute, listRoutes, mainTable, type Route, weftProtocol } from "./routes.js";
 import { addRule, deleteRule, listRules, type Rule } from "./rules.js";
 import { type NetlinkSocket, openNetlinkSocket } from "./socket.js";
 
@@ -98,23 +97,6 @@ test("addresses: added without duplicate detection, listed, deleted", (t) => {
   assert.ok(global().every(({ tentative }) => !tentative));
   for (const _ of [1, 2]) a.socket.perform(prefixes.map((prefix) => deleteAddress(index, prefix)));
   assert.deepEqual(global(), []);
-});
-
-test("addresses: those for which an interface takes packets, of this interface alone, and when the kernel's worker has come", async (t) => {
-  const { a, index } = wire(t);
-  const loopback = links.getLink(a.socket, "lo")?.index ?? 0;
-  const taken = (link: number) => listTakenAddresses(a.socket, link).map(formatAddress);
-  assert.deepEqual(taken(index).includes("fd04::1"), false);
-  a.socket.perform([
-    links.setLink(loopback, { up: true }),
-    addAddress(index, parsePrefix("fd04::1/128")),
-    addAddress(loopback, parsePrefix("fd04::2/64")),
-    addAddress(index, parsePrefix("10.4.0.1/32")),
-  ]);
-  await until("the worker", () => taken(index).includes("fd04::1") && taken(loopback).includes("fd04::2"));
-  assert.equal(taken(index).includes("fd04::2") || taken(loopback).includes("fd04::1"), false);
-  a.socket.perform([deleteAddress(index, parsePrefix("fd04::1/128"))]);
-  assert.equal(taken(index).includes("fd04::1"), false);
 });
 
 test("routes: direct, through a gateway, in tables beyond 255; before others; deleted", (t) => {
