@@ -1,7 +1,8 @@
 /** The webhook's own certificate: an authority for nobody else, and what it signs. PEM in, PEM out. */
 import "reflect-metadata";
-import { randomBytes, webcrypto, X509Certificate } from "node:crypto";
+import { webcrypto, X509Certificate } from "node:crypto";
 import * as x509 from "@peculiar/x509";
+import { keyAlgorithm, newKeys, newSerialNumber } from "../sdk/identity/keys.js";
 
 /** What a TLS server shows. */
 export interface Certificate {
@@ -15,7 +16,6 @@ export interface CertificateSet extends Certificate {
   readonly caKeyPem: string;
 }
 
-const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const hourMs = 3600_000;
 const yearMs = 365 * 24 * hourMs;
 const rootLifeMs = 10 * yearMs;
@@ -31,11 +31,11 @@ export async function makeCertificates(
 ): Promise<CertificateSet> {
   const keys = await newKeys();
   const root = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: serialNumber(),
+    serialNumber: newSerialNumber(),
     name: "CN=weft webhook authority",
     notBefore: new Date(nowMs - backdateMs),
     notAfter: new Date(nowMs + rootLifeMs),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: keyAlgorithm,
     keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, 0, true),
@@ -50,7 +50,7 @@ export async function makeCertificates(
 /** A new certificate by the same authority, so that nobody has to learn another one. */
 export async function renewCertificate(set: CertificateSet, dnsNames: readonly string[], nowMs: number): Promise<CertificateSet> {
   const der = x509.PemConverter.decodeFirst(set.caKeyPem);
-  const key = await webcrypto.subtle.importKey("pkcs8", der, algorithm, true, ["sign"]);
+  const key = await webcrypto.subtle.importKey("pkcs8", der, keyAlgorithm, true, ["sign"]);
   return { ...set, ...(await sign(new x509.X509Certificate(set.caPem), key as CryptoKey, dnsNames, nowMs, leafLifeMs)) };
 }
 
@@ -83,12 +83,12 @@ async function sign(
 ) {
   const keys = await newKeys();
   const leaf = await x509.X509CertificateGenerator.create({
-    serialNumber: serialNumber(),
+    serialNumber: newSerialNumber(),
     subject: "CN=weft webhook",
     issuer: root.subject,
     notBefore: new Date(nowMs - Math.min(backdateMs, lifeMs)),
     notAfter: new Date(nowMs + lifeMs),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: keyAlgorithm,
     publicKey: keys.publicKey,
     signingKey,
     extensions: [
@@ -104,14 +104,4 @@ async function sign(
 
 async function pemOf(key: CryptoKey): Promise<string> {
   return x509.PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY");
-}
-
-async function newKeys(): Promise<webcrypto.CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
-}
-
-function serialNumber(): string {
-  const bytes = randomBytes(16);
-  bytes[0] = (bytes[0] ?? 0) & 0x7f;
-  return bytes.toString("hex");
 }

@@ -3,8 +3,9 @@
  * in its path, with every container runtime and both drivers (cgroupfs `…/podUID/…`, systemd `…-podUID_.slice/…`). The first
  * process is the sandbox, which is there as soon as the CNI is done, long before the status of the pod says so.
  */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { inodeOf } from "../../sdk/linux/netns-url.js";
 
 export interface PodFinder {
   /** Device and inode of the pod's network namespace; undefined = there is no process of it yet. */
@@ -66,14 +67,5 @@ function read(path: string): string {
     return readFileSync(path, "utf8");
   } catch {
     return ""; // it has ended meanwhile
-  }
-}
-
-function inodeOf(path: string): { dev: bigint; ino: bigint } | undefined {
-  try {
-    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-    return stat === undefined ? undefined : { dev: stat.dev, ino: stat.ino };
-  } catch {
-    return undefined;
   }
 }

@@ -1,7 +1,8 @@
 /** weft doctor: what this machine can do, with the remedy where it cannot; then the health of the mesh, if one runs. */
-import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { probeMachine } from "../../sdk/linux/capabilities.js";
+import { findExecutable, foldersOf } from "../../sdk/linux/executable.js";
 import { inUserNamespace } from "../../sdk/linux/netns.js";
 import { toStatusError } from "../../sdk/status.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
@@ -159,17 +160,7 @@ async function examineEntries(dialer: Dialer, sources: readonly Source[], signal
 }
 
 function findProgram(name: string, env: CliContext["env"]): string | undefined {
-  const folders = `${env["PATH"] ?? ""}:/usr/sbin:/sbin`.split(":").filter((folder) => folder !== "");
-  return folders
-    .map((folder) => join(folder, name))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
+  return findExecutable(name, [...foldersOf(env["PATH"]), "/usr/sbin", "/sbin"]);
 }
 
 function readNumber(path: string): number | undefined {

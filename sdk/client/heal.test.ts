@@ -29,16 +29,15 @@ for (const file of readdirSync(folder).sort()) {
   });
 }
 
+const usual = { backoff: defaultBackoff, verifyMs: 1_000, verdictMs: 300, patienceMs: 6_000 };
+
 test("whatever happens, at most one Request is under way and healing ends with traffic, a reselect or a farewell", () => {
   fc.assert(
     fc.property(fc.array(anyEvent(), { maxLength: 60 }), fc.boolean(), fc.boolean(), (events, checked, beside) => {
       const rules: HealRules = {
         checked,
         beside,
-        backoff: defaultBackoff,
-        verifyMs: 1_000,
-        verdictMs: 300,
-        patienceMs: 6_000,
+        ...usual,
         settleMs: 5_000,
         giveUpAfterMs: 20_000,
       };
@@ -80,10 +79,7 @@ test("row 7.8: no sequence of control-plane faults makes it reselect while packe
       const rules: HealRules = {
         checked: true,
         beside: true,
-        backoff: defaultBackoff,
-        verifyMs: 1_000,
-        verdictMs: 300,
-        patienceMs: 6_000,
+        ...usual,
         settleMs: 0,
         giveUpAfterMs: 5_000,
       };
@@ -109,10 +105,7 @@ test("row 7.8: without a probe too, no restart makes it leave a path through whi
       const rules: HealRules = {
         checked: false,
         beside: true,
-        backoff: defaultBackoff,
-        verifyMs: 1_000,
-        verdictMs: 300,
-        patienceMs: 6_000,
+        ...usual,
         settleMs: 0,
         giveUpAfterMs: heard ? 5_000 : undefined,
       };

@@ -8,13 +8,12 @@
  *         own process is not in
  * Source: NSM passes descriptors for this (protocol behaviour §8); peer credentials do the same within one PID namespace.
  */
-import { statSync } from "node:fs";
 import type { ConnectionApi } from "../api.js";
 import type { Element } from "../chain.js";
 import type { Connection } from "../gen/connection.js";
 import type { NetworkServiceRequest } from "../gen/networkservice.js";
 import { findNetns, rememberNetns } from "../linux/find-netns.js";
-import { inodeUrl, type NetnsUrl, parseNetnsUrl } from "../linux/netns-url.js";
+import { inodeOf, inodeUrl, type NetnsUrl, parseNetnsUrl } from "../linux/netns-url.js";
 import { sharedParameter, withParameters } from "../mechanisms/parameters.js";
 import type { HeldFile, Inode, Peer } from "../peer.js";
 import { describePeer } from "../peer.js";
@@ -189,16 +188,6 @@ function withoutLost(request: NetworkServiceRequest, find: typeof findNetns): Ne
     ...request,
     connection: { ...connection, mechanism: withParameters(mechanism, { [sharedParameter.inodeUrl]: undefined }) },
   };
-}
-
-function inodeOf(path: string): { dev: bigint; ino: bigint } | undefined {
-  try {
-    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
-    return stat === undefined ? undefined : { dev: stat.dev, ino: stat.ino };
-  } catch {
-    // Another user's process: then its namespace cannot be told apart from others.
-    return undefined;
-  }
 }
 
 function rename(connection: Connection, renaming: Renaming): Connection {

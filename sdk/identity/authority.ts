@@ -3,10 +3,10 @@
  * For the built-in authority (`weft ca`) and for tests. Profile: X509-SVID standard §3–5, keys EC P-256.
  */
 import "reflect-metadata";
-import { createPrivateKey, type KeyObject, randomBytes, webcrypto, X509Certificate } from "node:crypto";
+import { createPrivateKey, type KeyObject, webcrypto, X509Certificate } from "node:crypto";
 import * as x509 from "@peculiar/x509";
+import { keyAlgorithm, newKeys, newSerialNumber } from "./keys.js";
 
-const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 /** Clocks of other machines may be behind. */
 const backdateMs = 60_000;
 
@@ -42,11 +42,11 @@ export async function createAuthority(trustDomain: string, options: { readonly l
   const keys = await newKeys();
   const nowMs = Date.now();
   const root = await x509.X509CertificateGenerator.createSelfSigned({
-    serialNumber: serialNumber(),
+    serialNumber: newSerialNumber(),
     name: `CN=${trustDomain}, O=Weft`,
     notBefore: new Date(nowMs - backdateMs),
     notAfter: new Date(nowMs + options.lifetimeMs),
-    signingAlgorithm: algorithm,
+    signingAlgorithm: keyAlgorithm,
     keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
@@ -61,7 +61,7 @@ export async function createAuthority(trustDomain: string, options: { readonly l
 /** An authority from what was kept of it. @throws when key and certificate cannot be read */
 export async function restoreAuthority(trustDomain: string, certificatePem: string, privateKeyPem: string): Promise<Authority> {
   const der = createPrivateKey(privateKeyPem).export({ type: "pkcs8", format: "der" });
-  const privateKey = await webcrypto.subtle.importKey("pkcs8", der, algorithm, true, ["sign"]);
+  const privateKey = await webcrypto.subtle.importKey("pkcs8", der, keyAlgorithm, true, ["sign"]);
   return authorityOf(trustDomain, new x509.X509Certificate(certificatePem), privateKey as webcrypto.CryptoKey);
 }
 
@@ -70,12 +70,12 @@ async function authorityOf(trustDomain: string, root: x509.X509Certificate, sign
     const fromMs = options.notBeforeMs ?? Date.now() - backdateMs;
     const usage = x509.KeyUsageFlags.digitalSignature | (options.mayCertSign ? x509.KeyUsageFlags.keyCertSign : 0);
     const leaf = await x509.X509CertificateGenerator.create({
-      serialNumber: serialNumber(),
+      serialNumber: newSerialNumber(),
       subject: "O=Weft",
       issuer: root.subject,
       notBefore: new Date(fromMs),
       notAfter: new Date(Math.max(fromMs + 1000, (options.notBeforeMs ?? Date.now()) + options.lifetimeMs)),
-      signingAlgorithm: algorithm,
+      signingAlgorithm: keyAlgorithm,
       publicKey,
       signingKey,
       extensions: [
@@ -101,19 +101,8 @@ async function authorityOf(trustDomain: string, root: x509.X509Certificate, sign
       return { certificate, privateKey: createPrivateKey({ key: der, format: "der", type: "pkcs8" }) };
     },
     async certify(spiffeId, publicKeyDer, options) {
-      const publicKey = await webcrypto.subtle.importKey("spki", publicKeyDer, algorithm, true, ["verify"]);
+      const publicKey = await webcrypto.subtle.importKey("spki", publicKeyDer, keyAlgorithm, true, ["verify"]);
       return sign([spiffeId], publicKey as webcrypto.CryptoKey, options);
     },
   };
-}
-
-async function newKeys(): Promise<webcrypto.CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
-}
-
-/** 16 random bytes, positive (RFC 5280 §4.1.2.2). */
-function serialNumber(): string {
-  const bytes = randomBytes(16);
-  bytes[0] = (bytes[0] ?? 0) & 0x7f;
-  return bytes.toString("hex");
 }

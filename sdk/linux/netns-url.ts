@@ -4,6 +4,7 @@
  *   inode://DEV/INO                                   st_dev and st_ino of that file, decimal and unsigned
  *   NAME                                              a file under /run/netns, as `ip netns` names them
  */
+import { statSync } from "node:fs";
 import { Code, statusError } from "../status.js";
 
 export type NetnsUrl =
@@ -41,4 +42,14 @@ export function isNetnsName(name: string): boolean {
 /** inode://DEV/INO, the form used on the wire over unix sockets. */
 export function inodeUrl(inode: { readonly dev: bigint; readonly ino: bigint }): string {
   return `inode://${inode.dev}/${inode.ino}`;
+}
+
+/** Device and inode of a file; undefined: there is none, or it is not ours to see (the namespace of another user's process). */
+export function inodeOf(path: string): { readonly dev: bigint; readonly ino: bigint } | undefined {
+  try {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? undefined : { dev: stat.dev, ino: stat.ino };
+  } catch {
+    return undefined;
+  }
 }

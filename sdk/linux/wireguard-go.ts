@@ -4,10 +4,11 @@
  * command line, and names the socket, whose listener the kernel tells (SO_PEERCRED).
  */
 import { randomBytes } from "node:crypto";
-import { accessSync, constants, existsSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { basename } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, statusError } from "../status.js";
+import { findExecutable } from "./executable.js";
 import { AF_UNIX, closeDescriptor, connectSocket, openSocket } from "./libc.js";
 import { type NetnsHandle, spawnInNetns } from "./netns.js";
 import { peerCredentials } from "./peer-credentials.js";
@@ -27,7 +28,7 @@ const pollMs = 5;
 
 /** Path of the program; undefined: it is not installed. */
 export function findWireguardGo(): string | undefined {
-  return folders.map((folder) => `${folder}/${programName}`).find((path) => isExecutable(path));
+  return findExecutable(programName, folders);
 }
 
 /** A name for a new device; it fits into an interface name. */
@@ -197,15 +198,6 @@ function sendSignal(pid: number, signal: NodeJS.Signals): void {
     process.kill(pid, signal);
   } catch (error) {
     if (!hasErrno(error, "ESRCH")) throw error;
-  }
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
   }
 }
 

@@ -33,7 +33,7 @@ export interface PodOptions {
   readonly netns?: NetnsHandle;
 }
 
-const program = fileURLToPath(new URL("./run-part.ts", import.meta.url));
+const program = fileURLToPath(new URL("../journey/run-component.ts", import.meta.url));
 const top = fileURLToPath(new URL("../..", import.meta.url));
 const readyTimeoutMs = 60_000;
 

@@ -1,5 +1,5 @@
 /**
- * One component as a process of its own: `run-component.ts nsmgr`, settings in the environment. It stops at SIGTERM, and
+ * One component or workload as a process of its own: `run-component.ts nsmgr`, settings in the environment. It stops at SIGTERM, and
  * when standard input ends: a test that is cut off leaves no process behind.
  */
 const [, , name, ...argv] = process.argv;
@@ -21,6 +21,10 @@ function load(component: string) {
       return import("../../forwarder/main.js");
     case "node":
       return import("../../node/main.js");
+    case "responder":
+      return import("../../apps/icmp-responder/main.js");
+    case "client":
+      return import("../../apps/client/main.js");
     default:
       throw new Error(`no component is called "${component}"`);
   }

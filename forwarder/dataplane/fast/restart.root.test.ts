@@ -21,11 +21,7 @@ test("row 7.1: a restarted forwarder takes its memif connection up again, and th
   const socketFile = socketName("client");
   const memif = { kind: "memif", role: "server", socketFile, netnsUrl: client.url } as const;
   const made = crossConnect("c1", { client: memif, endpoint: numbered(client, endpoint).endpoint });
-  const open = (): DataPlane => {
-    const kernel = createKernelDataPlane({ stateDir, log: silentLog });
-    const shape = { coreTunnels: false, directMemif: true, alwaysJoin: false };
-    return createFastDataPlane({ stateDir, log: silentLog, kernel, openCore: () => openKeeperCore({ socketPath }), shape });
-  };
+  const open = (): DataPlane => planeWithCore(stateDir, socketPath);
   const first = open();
   await first.recover(0);
   await first.ensure(made, noSignal);
@@ -70,11 +66,7 @@ test("row 7.6: the process by which a pod's namespace was named is gone when the
   const near = { kind: "memif", role: "server", socketFile: kernelFile, netnsUrl: urls[0] } as const;
   const proxied = { ...memif, role: "client", socketFile: socketName("peer"), netnsUrl: urls[1] } as const;
   const made = [crossConnect("c1", { client: near, endpoint: far }), crossConnect("c2", { client: memif, endpoint: proxied })];
-  const open = (): DataPlane => {
-    const kernel = createKernelDataPlane({ stateDir, log: silentLog });
-    const shape = { coreTunnels: false, directMemif: true, alwaysJoin: false };
-    return createFastDataPlane({ stateDir, log: silentLog, kernel, openCore: () => openKeeperCore({ socketPath }), shape });
-  };
+  const open = (): DataPlane => planeWithCore(stateDir, socketPath);
   const first = open();
   await first.recover(0);
   for (const each of made) await first.ensure(each, noSignal);
@@ -103,3 +95,9 @@ test("row 7.6: the process by which a pod's namespace was named is gone when the
   assert.deepEqual([second.list(), await second.objects()], [[], []]);
   await second.close();
 });
+
+function planeWithCore(stateDir: string, socketPath: string): DataPlane {
+  const kernel = createKernelDataPlane({ stateDir, log: silentLog });
+  const shape = { coreTunnels: false, directMemif: true, alwaysJoin: false };
+  return createFastDataPlane({ stateDir, log: silentLog, kernel, openCore: () => openKeeperCore({ socketPath }), shape });
+}

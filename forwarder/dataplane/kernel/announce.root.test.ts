@@ -1,25 +1,13 @@
 /** An interface is made again with another hardware address: who has its addresses hears of it at once, not after a timeout. */
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { formatAddress } from "../../../sdk/linux/netlink/ip-address.js";
 import { listNeighbors } from "../../../sdk/linux/netlink/neighbors.js";
-import { withNetns } from "../../../sdk/linux/netns.js";
 import { openCapture } from "../../../sdk/linux/packet-capture.js";
-import { silentLog } from "../../../sdk/telemetry/log.js";
 import { until } from "../../../sdk/testing/until.js";
-import {
-  crossConnect,
-  linkIn,
-  type Namespace,
-  namespace,
-  noSignal,
-  numbered,
-  pings,
-  stateFolder,
-  twoNodes,
-} from "../compliance-world.js";
-import type { DataPlane, KernelPort } from "../dataplane.js";
-import { createKernelDataPlane } from "./kernel.js";
+import { crossConnect, linkIn, type Namespace, namespace, noSignal, numbered, pings, twoNodes } from "../compliance-world.js";
+import type { KernelPort } from "../dataplane.js";
+import { planeIn } from "./plane-in.js";
 
 const [clientV4, clientV6] = ["172.16.0.1", "fd16:0::1"];
 
@@ -73,10 +61,4 @@ function known(endpoint: Namespace): string[] {
   const index = linkIn(endpoint, "nse-1")?.index ?? 0;
   const neighbors = listNeighbors(endpoint.socket, index);
   return [clientV4, "fd16::1"].map((text) => neighbors.find((each) => formatAddress(each.address) === text)?.macAddress ?? "");
-}
-
-function planeIn(t: TestContext, { netns }: Namespace): DataPlane {
-  const plane = withNetns(netns, () => createKernelDataPlane({ stateDir: stateFolder(t), log: silentLog }));
-  t.after(() => plane.close());
-  return plane;
 }

@@ -9,11 +9,8 @@ import { type TestContext, test } from "node:test";
 import { formatAddress } from "../../../sdk/linux/netlink/ip-address.js";
 import { getLink } from "../../../sdk/linux/netlink/links.js";
 import { listTakenAddresses } from "../../../sdk/linux/netlink/routes.js";
-import { withNetns } from "../../../sdk/linux/netns.js";
-import { silentLog } from "../../../sdk/telemetry/log.js";
-import { crossConnect, type Namespace, namespace, noSignal, numbered, pings, stateFolder } from "../compliance-world.js";
-import type { DataPlane } from "../dataplane.js";
-import { createKernelDataPlane } from "./kernel.js";
+import { crossConnect, type Namespace, namespace, noSignal, numbered, pings } from "../compliance-world.js";
+import { planeIn } from "./plane-in.js";
 
 /** Each with a first packet to either end. */
 const rounds = 25;
@@ -57,10 +54,4 @@ function busyMachine(t: TestContext, { name }: Namespace): void {
   t.after(() => {
     for (const load of loads) load.kill("SIGKILL");
   });
-}
-
-function planeIn(t: TestContext, { netns }: Namespace): DataPlane {
-  const plane = withNetns(netns, () => createKernelDataPlane({ stateDir: stateFolder(t), log: silentLog }));
-  t.after(() => plane.close());
-  return plane;
 }

@@ -1,8 +1,9 @@
 /** Where the programs of a cluster are on this machine, and what would make a missing one appear. */
-import { accessSync, constants, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { findExecutable, foldersOf } from "../../../sdk/linux/executable.js";
 
 const built = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"] as const;
 type Built = (typeof built)[number];
@@ -34,11 +35,11 @@ function cacheDir(): string {
 export function findProgram(program: Program): string | undefined {
   const isBuilt = (built as readonly string[]).includes(program);
   const assets = process.env["KUBEBUILDER_ASSETS"];
-  const path = (process.env["PATH"] ?? "").split(delimiter);
+  const path = foldersOf(process.env["PATH"]);
   const folders = isBuilt
     ? [...(assets ? [assets] : []), cacheDir()]
     : [...(assets ? [assets] : []), ...path, "/usr/sbin", "/sbin"];
-  return folders.map((folder) => join(folder, program)).find(isExecutable);
+  return findExecutable(program, folders);
 }
 
 /** Why the programs cannot all be had here, with the remedy; false = they are there. For the `skip` of a test. */
@@ -58,13 +59,4 @@ export function program(name: Program): string {
   const path = findProgram(name);
   if (path === undefined) throw new Error(lacking(name) || name);
   return path;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
