@@ -68,6 +68,30 @@ test("row 7.4: while the registry is away a new forwarder is known here, and ref
   assert.equal(locals.get("f"), undefined);
 });
 
+test("row 7.4: after a restart of the manager an endpoint that takes the name of another one on this node is the younger one", async (t) => {
+  const { handler, call, stored, locals } = start(t);
+  const old = { ...endpoint("e"), initial_registration_time: timestampOf(5_000) };
+  stored.set("e", { ...old, url: publicUrl });
+  stored.set("f", { ...old, name: "f", url: "tcp://10.0.0.2:5001" });
+  const next = { ...endpoint("e"), url: "unix:///run/next.sock" };
+  const accepted = await handler.register(next, call());
+  assert.ok(timestampMs(accepted.initial_registration_time ?? timestampOf(0)) > 5_000);
+  await assert.rejects(handler.register(old, call()), { code: Code.ALREADY_EXISTS });
+  const again = await handler.register(accepted, call());
+  assert.deepEqual(again.initial_registration_time, accepted.initial_registration_time, "a refresh changes nothing");
+  assert.equal(locals.get("e")?.url, next.url);
+  for (const other of ["f", "g"])
+    assert.equal((await handler.register(endpoint(other), call())).initial_registration_time, undefined, "the registry's to say");
+});
+
+test("row 7.4: an endpoint is known here, though not registered, while the registry cannot say whether its name is taken", async (t) => {
+  const { handler, call, locals, stored, upstream } = start(t);
+  upstream.findError = statusError(Code.UNAVAILABLE, "connection refused");
+  await assert.rejects(handler.register(endpoint("f"), call()), { code: Code.UNAVAILABLE });
+  assert.equal(locals.get("f")?.url, "unix:///run/f.sock");
+  assert.equal(stored.size, 0);
+});
+
 test("row 3.7: a refused registration leaves what was known before", async (t) => {
   const { handler, call, locals, upstream } = start(t);
   await handler.register(endpoint("e"), call());
@@ -156,7 +180,11 @@ function start(t: TestContext) {
   const stop = new AbortController();
   t.after(() => stop.abort());
   const stored = new Map<string, NetworkServiceEndpoint>();
-  const upstream: { error: Error | undefined; path: string | undefined } = { error: undefined, path: undefined };
+  const upstream = {
+    error: undefined as Error | undefined,
+    findError: undefined as Error | undefined,
+    path: undefined as string | undefined,
+  };
   const endpoints = {
     async register(entry: NetworkServiceEndpoint, options: CallOptions) {
       if (upstream.error !== undefined) throw upstream.error;
@@ -171,6 +199,7 @@ function start(t: TestContext) {
     },
     async *find(asked: NetworkServiceEndpoint, { watch, signal }: { watch: boolean; signal: AbortSignal }) {
       assert.equal(asked.url, "");
+      if (upstream.findError !== undefined) throw upstream.findError;
       for (const entry of stored.values()) yield { entry, deleted: false };
       if (watch) await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve()));
     },

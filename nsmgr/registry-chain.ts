@@ -11,6 +11,7 @@ import type { Log } from "../sdk/telemetry/log.js";
 import type { RemoteRegistry } from "../sdk/transport/dial.js";
 import { expireEndpoint } from "./expire-endpoint.js";
 import { fenceEndpoint } from "./fence-endpoint.js";
+import { fenceFormer } from "./fence-former.js";
 import { labelEndpoint } from "./label-endpoint.js";
 import { localBypass } from "./local-bypass.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
@@ -57,6 +58,7 @@ export function endpointRegistryChain(deps: RegistryChainDeps): Handler<Endpoint
       .use(resolveUrl())
       .use(fenceEndpoint(deps.locals, clock))
       .use(localBypass(deps.locals, deps.publicUrl))
+      .use(fenceFormer(deps))
       .end(passOn(deps.endpoints, deps))
   );
 }

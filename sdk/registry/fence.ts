@@ -21,6 +21,11 @@ export function asNewIncarnation(
   nowMs: number,
 ): NetworkServiceEndpoint {
   if (current === undefined || current.url === entry.url || entry.initial_registration_time !== undefined) return entry;
+  return bornAfter(entry, current, nowMs);
+}
+
+/** The entry with a time of birth after that of `current`. */
+export function bornAfter(entry: NetworkServiceEndpoint, current: NetworkServiceEndpoint, nowMs: number): NetworkServiceEndpoint {
   const before = current.initial_registration_time;
   const bornMs = Math.max(nowMs, before === undefined ? nowMs : timestampMs(before) + 1);
   return { ...entry, initial_registration_time: timestampOf(bornMs) };

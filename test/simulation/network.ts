@@ -3,6 +3,7 @@
  * takes the place of gRPC below sdk/transport: services are bound to it and dialed through it as usual.
  */
 import { Code, statusError } from "../../sdk/status.js";
+import type { Log } from "../../sdk/telemetry/log.js";
 import { formatAddress } from "../../sdk/transport/address.js";
 import type { Caller } from "../../sdk/transport/call.js";
 import { dialerOver } from "../../sdk/transport/dial.js";
@@ -10,6 +11,7 @@ import type { Edge, ServiceBinding } from "../../sdk/transport/edge.js";
 import { leavingStatus, streamStatus } from "../../sdk/transport/edge-status.js";
 import { type Codec, encodeMessage } from "../../sdk/transport/methods.js";
 import type { Transport } from "../../sdk/transport/transport.js";
+import { brief } from "./brief.js";
 import { answerCall, drained, newServer, type Server } from "./server.js";
 import { copyOf, readStream, underWay, type Way } from "./under-way.js";
 import { createWire, type Wire } from "./wire.js";
@@ -37,7 +39,8 @@ function overTheWire<T>(codec: Codec<T>, message: T): T {
   return codec.decode(encodeMessage(codec, message));
 }
 
-export function createNetwork(world: World): Network {
+/** @param log  told of every call, when somebody reads it */
+export function createNetwork(world: World, log?: Log): Network {
   const servers = new Map<string, Server>();
   const opens = new WeakMap<SimProcess, Map<string, number>>();
   const network: Network = {
@@ -69,6 +72,15 @@ export function createNetwork(world: World): Network {
 
   function unlisten(server: Server): void {
     for (const [url, known] of servers) if (known === server) servers.delete(url);
+  }
+
+  function tell(from: SimProcess, to: Server, path: string, what: string, message: unknown): void {
+    if (log === undefined) return;
+    const about = message instanceof Error ? message.message : brief(message);
+    log.debug(
+      `${from.name} ${what === "asked" ? "asked" : `was ${what} by`} ${to.process.name} ${path.slice(path.lastIndexOf("/") + 1)}`,
+      { about },
+    );
   }
 
   function counter(process: SimProcess, kind: string): (more: number) => void {
@@ -105,14 +117,19 @@ export function createNetwork(world: World): Network {
             const { answer, refused } = methodOf(server, server.unary, method.path);
             if (answer === undefined) return call.finish(refused);
             server.live.add(live);
+            tell(from, server, method.path, "asked", asSent);
             answer(asSent, context)
               .then(
                 (value) => {
+                  tell(from, server, method.path, "answered", value);
                   output = overTheWire(method.response, value as never);
                   answerCall(live);
                   call.finish(undefined);
                 },
-                (error: unknown) => call.finish(copyOf(leavingStatus(error, live.controller.signal))),
+                (error: unknown) => {
+                  tell(from, server, method.path, "refused", error);
+                  call.finish(copyOf(leavingStatus(error, live.controller.signal)));
+                },
               )
               .finally(() => server.live.delete(live));
           });
