@@ -102,6 +102,10 @@ function addChaos(program: Command, context: CliContext, act: Act): void {
     .option("--short", "five faults")
     .option("--only <kind,...>", "only faults of these kinds")
     .option("--churn <cycles>", "instead: clients come and go, components are killed now and then; what is left?", wholeNumber)
+    .option(
+      "--spare <node>",
+      "with --churn: its processes and the registry live through it, so that a slope of memory can be told",
+    )
     .option("--topology <file>", "your own services, endpoints and clients (YAML, docs/resilience.md)")
     .option("--probe-interval <ms>", "pause between two liveness probes of the clients", wholeNumber, 100)
     .option("--probe-timeout <ms>", "without an answer for so long a data path is dead", wholeNumber, 300)

@@ -2,22 +2,31 @@
  * Churn: clients give their connections back and ask again, over and over, while components are killed now and then. What counts is
  * what is left: nothing in the kernels, no address given twice, memory and descriptors of the components flat.
  */
-import { readdirSync } from "node:fs";
+import { cpSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import type { CliContext } from "../context.js";
+import { logFolder } from "../mesh/plan.js";
 import { auditAfterClients } from "./audit.js";
+import { type Growth, growthOf, type Sample } from "./growth.js";
 import { inject } from "./inject.js";
 import { controlStream, type ProbeSettings } from "./pods.js";
 import { createChance } from "./random.js";
-import { residentMiB } from "./resident.js";
 import { openStage, type Stage, untilWell } from "./stage.js";
 import type { Topology } from "./topology.js";
+import { createUsageAsker, type UsageAsker } from "./usage.js";
 
 export interface ChurnOptions {
   readonly seed: number;
   readonly cycles: number;
   readonly topology: Topology;
   readonly settings: ProbeSettings;
+  /**
+   * This node's components and endpoints, its first client and the registry live through it all, so that a slope of what they hold
+   * can be told; everything else is killed as ever.
+   */
+  readonly spare?: string | undefined;
+  /** Where to copy the logs at the end. */
+  readonly logs?: string | undefined;
 }
 
 export interface ChurnResult {
@@ -26,79 +35,105 @@ export interface ChurnResult {
   readonly seed: number;
   readonly cycles: number;
   readonly connections: number;
+  /** Of components and endpoints. */
   readonly kills: number;
+  /** The node that was spared. */
+  readonly spared: string;
   readonly orphans: readonly string[];
   /** Addresses that two connections had at the same time. */
   readonly addressesTwice: readonly string[];
   readonly unhealed: string;
-  /** Growth of each component that ran through, from its second half on. */
+  /** Of each process that lived long enough. */
   readonly growth: readonly Growth[];
 }
 
-export interface Growth {
-  readonly name: string;
-  readonly samples: number;
-  readonly memoryMiB: number;
-  /** Per 100 cycles, by least squares. */
-  readonly memoryMiBPer100: number;
-  readonly descriptorsPer100: number;
-}
-
-interface Sample {
-  readonly cycle: number;
-  readonly pid: number;
-  readonly memoryMiB: number;
-  readonly descriptors: number;
-}
-
-/** One cycle in so many comes with a kill of a component. */
+/** One cycle in so many comes with a kill of a component or an endpoint. */
 const killEvery = 12;
 const sampleEvery = 5;
 const cyclePauseMs = 400;
 const wellTimeoutMs = 60_000;
-/** Garbage collection makes waves; beyond this it is a slope. */
-const flat = { memoryMiBPer100: 6, descriptorsPer100: 6 };
-/** A slope through fewer points says nothing. */
-const enoughSamples = 8;
 
 export async function runChurn(options: ChurnOptions, context: CliContext, show: (line: string) => void): Promise<ChurnResult> {
-  const { topology, cycles, seed } = options;
-  const chance = createChance(seed);
-  const stage = await openStage(topology, options.settings, context, show);
-  const components = ["registry", ...stage.mesh.state.nodes.flatMap(({ nsmgr, forwarder }) => [nsmgr.name, forwarder.name])];
-  const samples = new Map(components.map((name) => [name, [] as Sample[]]));
-  const addressesTwice = new Set<string>();
-  let kills = 0;
+  const { topology, seed } = options;
+  const usage = createUsageAsker(context);
+  const stage = await openStage(topology, options.settings, { ...context, env: usage.env }, show);
   try {
-    for (let cycle = 1; cycle <= cycles; cycle++) {
-      const client = chance.pick(topology.clients).pod;
-      // half of them say good-bye, half are killed and take over what they find
-      await inject(stage, chance.next() < 0.5 ? { kind: "restart", targets: [client] } : { kind: "kill", targets: [client] });
-      if (cycle % killEvery === 0) {
-        kills++;
-        await inject(stage, { kind: "kill", targets: [chance.pick(components)] });
-      }
-      await pause(cyclePauseMs);
-      for (const twice of sharedAddresses(stage)) addressesTwice.add(twice);
-      if (cycle % sampleEvery === 0) takeSamples(stage, cycle, samples);
-      if (cycle % 50 === 0) show(`cycle ${cycle}`);
-    }
+    const { kills, addressesTwice, samples } = await churn(options, stage, usage, show);
     const unhealed = await untilWell(stage, wellTimeoutMs).then(
       () => "",
       (error: Error) => error.message,
     );
     const orphans = await auditAfterClients(stage);
-    const growth = [...samples].flatMap(([name, all]) => growthOf(name, all));
-    const grown = growth.filter(
-      (one) => one.memoryMiBPer100 > flat.memoryMiBPer100 || one.descriptorsPer100 > flat.descriptorsPer100,
-    );
-    const ok = orphans.length === 0 && addressesTwice.size === 0 && unhealed === "" && grown.length === 0;
+    const growth = [...samples].flatMap(([name, all]) => growthOf(name, all) ?? []);
+    const grown = growth.filter(({ grows }) => grows.length > 0);
+    const ok = orphans.length === 0 && addressesTwice.length === 0 && unhealed === "" && grown.length === 0;
     const connections = topology.clients.reduce((sum, one) => sum + one.connections, 0);
-    const summary = `${cycles} churn cycles, ${kills} components killed: ${orphans.length} orphans, ${addressesTwice.size} addresses twice, ${grown.length} components grow${unhealed === "" ? "" : `; ${unhealed}`}`;
-    return { ok, summary, seed, cycles, connections, kills, orphans, addressesTwice: [...addressesTwice], unhealed, growth };
+    const counts = `${orphans.length} orphans, ${addressesTwice.length} addresses twice, ${grown.length} of ${growth.length} processes grow`;
+    const summary = `${options.cycles} churn cycles, ${kills} processes killed: ${counts}${unhealed === "" ? "" : `; ${unhealed}`}`;
+    for (const one of growth) show(describeGrowth(one));
+    for (const orphan of orphans) show(`ORPHAN: ${orphan}`);
+    const { cycles, spare: spared = "" } = options;
+    return { ok, summary, seed, cycles, connections, kills, spared, orphans, addressesTwice, unhealed, growth };
   } finally {
+    if (options.logs !== undefined) cpSync(logFolder, options.logs, { recursive: true });
     await stage.stop();
+    usage.close();
   }
+}
+
+interface Churned {
+  readonly kills: number;
+  readonly addressesTwice: readonly string[];
+  readonly samples: ReadonlyMap<string, readonly Sample[]>;
+}
+
+async function churn(
+  { seed, cycles, spare, topology }: ChurnOptions,
+  stage: Stage,
+  usage: UsageAsker,
+  show: (line: string) => void,
+): Promise<Churned> {
+  const chance = createChance(seed);
+  const { components, spared } = castOf(stage, spare);
+  const victims = [...components, ...topology.endpoints.map(({ pod }) => pod)].filter((name) => !spared.has(name));
+  const guests = topology.clients.map(({ pod }) => pod).filter((name) => !spared.has(name));
+  const samples = new Map([...new Set([...components, ...spared])].map((name) => [name, [] as Sample[]]));
+  const addressesTwice = new Set<string>();
+  let kills = 0;
+  for (let cycle = 1; cycle <= cycles; cycle++) {
+    const client = chance.pick(guests);
+    // half of them say good-bye, half are killed and take over what they find
+    const kind = chance.next() < 0.5 ? "restart" : "kill";
+    await inject(stage, { kind, targets: [client] });
+    if (cycle % killEvery === 0) {
+      kills++;
+      const victim = chance.pick(victims);
+      show(`cycle ${cycle}: ${client} (${kind}), then kill -9 of ${victim}`);
+      await inject(stage, { kind: "kill", targets: [victim] });
+    }
+    await pause(cyclePauseMs);
+    for (const twice of sharedAddresses(stage)) addressesTwice.add(twice);
+    if (cycle % sampleEvery === 0) await takeSamples(stage, usage, cycle, samples);
+  }
+  return { kills, addressesTwice: [...addressesTwice], samples };
+}
+
+/** Components of the mesh, and who of all processes is not to be killed. */
+function castOf({ mesh, topology }: Stage, spare: string | undefined): { components: string[]; spared: ReadonlySet<string> } {
+  const nodes = mesh.state.nodes;
+  const components = ["registry", ...nodes.flatMap(({ nsmgr, forwarder }) => [nsmgr.name, forwarder.name])];
+  if (spare === undefined) return { components, spared: new Set() };
+  const onNode = ({ node }: { readonly node: string }): boolean => node === spare;
+  const spared = [
+    "registry",
+    ...nodes.filter(({ name }) => name === spare).flatMap(({ nsmgr, forwarder }) => [nsmgr.name, forwarder.name]),
+    ...topology.endpoints.filter(onNode).map(({ pod }) => pod),
+    ...topology.clients
+      .filter(onNode)
+      .slice(0, 1)
+      .map(({ pod }) => pod),
+  ];
+  return { components, spared: new Set(spared) };
 }
 
 /** As the kernels of the pods have them: an address of ours is that of one connection only. */
@@ -114,45 +149,27 @@ function sharedAddresses({ prober }: Stage): string[] {
   return shared;
 }
 
-function takeSamples(stage: Stage, cycle: number, samples: ReadonlyMap<string, Sample[]>): void {
-  for (const [name, all] of samples) {
+async function takeSamples(
+  stage: Stage,
+  usage: UsageAsker,
+  cycle: number,
+  samples: ReadonlyMap<string, Sample[]>,
+): Promise<void> {
+  const living = [...samples.keys()].flatMap((name) => {
     const { pid } = stage.process(name);
-    if (pid === undefined) continue;
-    try {
-      all.push({ cycle, pid, memoryMiB: residentMiB(pid), descriptors: readdirSync(`/proc/${pid}/fd`).length });
-    } catch {
-      // it ended meanwhile
-    }
-  }
+    return pid === undefined ? [] : [[name, pid] as const];
+  });
+  for (const [name, held] of await usage.ask(new Map(living))) samples.get(name)?.push({ cycle, ...held });
 }
 
-/** Of the process that ran longest; the first half of its life it may grow to its size. */
-function growthOf(name: string, all: readonly Sample[]): Growth[] {
-  const lives = new Map<number, Sample[]>();
-  for (const sample of all) lives.set(sample.pid, [...(lives.get(sample.pid) ?? []), sample]);
-  const longest = [...lives.values()].toSorted((a, b) => b.length - a.length)[0] ?? [];
-  const later = longest.slice(longest.length >> 1);
-  if (later.length < enoughSamples) return [];
-  return [
-    {
-      name,
-      samples: later.length,
-      memoryMiB: Math.round(later.at(-1)?.memoryMiB ?? 0),
-      memoryMiBPer100: round(100 * slope(later.map(({ cycle, memoryMiB }) => [cycle, memoryMiB]))),
-      descriptorsPer100: round(100 * slope(later.map(({ cycle, descriptors }) => [cycle, descriptors]))),
-    },
-  ];
-}
-
-/** Least squares. */
-export function slope(points: readonly (readonly [number, number])[]): number {
-  const mean = (of: 0 | 1): number => points.reduce((sum, point) => sum + point[of], 0) / points.length;
-  const [x, y] = [mean(0), mean(1)];
-  const over = points.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0);
-  const under = points.reduce((sum, point) => sum + (point[0] - x) ** 2, 0);
-  return under === 0 ? 0 : over / under;
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
+function describeGrowth({ name, fromCycle, toCycle, memoryMiB, heapMiB, descriptors, handles, grows }: Growth): string {
+  const each = [
+    ["resident MiB", memoryMiB],
+    ["heap MiB", heapMiB],
+    ["descriptors", descriptors],
+    ["handles", handles],
+  ] as const;
+  const slopes = each.map(([what, { last, per100, spread }]) => `${what} ${last} (${per100} ± ${spread} per 100)`);
+  const verdict = grows.length === 0 ? "" : ` GROWS: ${grows.join(", ")}`;
+  return `${name}, cycles ${fromCycle} to ${toCycle}: ${slopes.join(", ")}${verdict}`;
 }

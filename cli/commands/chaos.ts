@@ -17,6 +17,8 @@ export interface ChaosOptions {
   readonly only?: string;
   /** Churn instead of a schedule of faults. */
   readonly churn?: number;
+  /** With churn: the node that lives through it. */
+  readonly spare?: string;
   readonly topology?: string;
   readonly probeInterval: number;
   readonly probeTimeout: number;
@@ -39,13 +41,15 @@ export async function chaos(options: ChaosOptions, argv: readonly string[], cont
   if (unknown !== undefined) {
     throw statusError(Code.INVALID_ARGUMENT, `no fault "${unknown}"; there are ${faultKinds(topology).join(", ")}`);
   }
+  refuseSpare(options, topology.nodes);
   if (!isInPlace(context)) return runInPlace(["chaos", ...argv], context);
   preparePlace();
   const show = options.json === true ? context.err : context.out;
   const faults = options.faults ?? (options.short === true ? shortFaults : ordinaryFaults);
   const settings = { livenessIntervalMs: options.probeInterval, livenessTimeoutMs: options.probeTimeout };
   if (options.churn !== undefined) {
-    const churn = { seed: options.seed, cycles: options.churn, topology, settings };
+    const { seed, churn: cycles, spare, logs } = options;
+    const churn = { seed, cycles, topology, settings, spare, logs };
     const result = await runChurn(churn, context, (line) => show.write(`${line}\n`));
     show.write(`${result.summary}\n`);
     if (options.json === true) context.out.write(`${JSON.stringify(result)}\n`);
@@ -56,4 +60,17 @@ export async function chaos(options: ChaosOptions, argv: readonly string[], cont
   show.write(`${result.summary}\n`);
   if (options.json === true) context.out.write(`${JSON.stringify(result)}\n`);
   return result.ok ? 0 : result.void ? 3 : 1;
+}
+
+/** @throws INVALID_ARGUMENT */
+function refuseSpare({ spare, churn }: ChaosOptions, nodes: number): void {
+  if (spare === undefined) return;
+  if (churn === undefined)
+    throw statusError(Code.INVALID_ARGUMENT, "--spare says who lives through --churn; give both, or neither");
+  const number = Number(/^node-(\d+)$/.exec(spare)?.[1] ?? 0);
+  if (number >= 1 && number <= nodes && nodes > 1) return;
+  throw statusError(
+    Code.INVALID_ARGUMENT,
+    `--spare ${spare}: it is one node of several, node-1 … node-${nodes}; others are killed`,
+  );
 }
