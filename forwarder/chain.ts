@@ -11,6 +11,7 @@ import { exchangeTokens } from "../sdk/elements/exchange-tokens.js";
 import type { Expire } from "../sdk/elements/expire.js";
 import type { Journal } from "../sdk/elements/explain.js";
 import { forward } from "../sdk/elements/forward.js";
+import type { OwedCloses } from "../sdk/elements/owed-closes.js";
 import { answeredNamespaces } from "../sdk/elements/resolve-namespace.js";
 import type { Serialize } from "../sdk/elements/serialize.js";
 import { undo } from "../sdk/elements/undo.js";
@@ -47,6 +48,8 @@ export interface ForwarderChainDeps {
   readonly services: Pick<Registry<NetworkService>, "find">;
   readonly endpoints: FindEndpointOptions["endpoints"];
   readonly dialer: Pick<Dialer, "connections" | "monitor">;
+  /** Closes that next hops have not heard yet, kept over a restart; absent = not kept. */
+  readonly owed?: OwedCloses | undefined;
   readonly journal: Pick<Journal, "note">;
   /** Ends what outlives calls: the streams to neighbours. */
   readonly signal: AbortSignal;
@@ -84,6 +87,6 @@ export function forwarderChain(deps: ForwarderChainDeps): Handler<ConnectionApi>
       .use(crossConnect({ dataPlane, kinds, connections, vnis, priority, traffic, clock, maxTokenLifetimeMs, log, journal }))
       .use(answered.resolve)
       .use(watchNeighbours({ name, dialer, hub, log, signal }))
-      .end(forward({ dialer, log }))
+      .end(forward({ dialer, log, owed: deps.owed }))
   );
 }

@@ -5,7 +5,9 @@ import { type Clock, systemClock } from "../sdk/clock.js";
 import { createPhases } from "../sdk/config/phases.js";
 import { expire } from "../sdk/elements/expire.js";
 import { createJournal } from "../sdk/elements/explain.js";
+import type { OwedCloses } from "../sdk/elements/owed-closes.js";
 import { serialize } from "../sdk/elements/serialize.js";
+import type { Connection } from "../sdk/gen/connection.js";
 import { NetworkServiceEndpoint } from "../sdk/gen/registry.js";
 import type { Identity } from "../sdk/identity/identity.js";
 import { createMonitorHub, type MonitorHub } from "../sdk/monitor/hub.js";
@@ -27,6 +29,7 @@ import { followPaths } from "./follow-paths.js";
 import { mechanismKinds } from "./mechanism-kinds.js";
 import type { KeyRotation } from "./mechanisms/wireguard-rotation.js";
 import { openDataPlane } from "./open-data-plane.js";
+import { openOwedCloses } from "./open-owed-closes.js";
 import type { PathMtus } from "./path-mtu.js";
 import { capabilityTable, inspectForwarder } from "./report.js";
 import { restoreConnections } from "./restore.js";
@@ -53,6 +56,8 @@ export interface ForwarderDeps {
   readonly health?: Health | undefined;
   /** Takes the place of the one that the settings name; it is closed at the end all the same. */
   readonly dataPlane?: DataPlane | undefined;
+  /** Takes the place of the folder beside the ledger; with a data plane of the caller's own there is none by itself. */
+  readonly owedCloses?: OwedCloses | undefined;
 }
 
 export interface RunningForwarder {
@@ -84,7 +89,8 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     (opened) => opened.close(),
   );
   await phases.run("capabilities", () => logCapabilities(dataPlane, log));
-  await phases.run("recovery", () => restoreConnections({ ...kept, dataPlane, nowMs: clock.nowMs(), log, signal }));
+  const owed = deps.owedCloses ?? openOwedCloses(config, deps);
+  await phases.run("recovery", () => restoreConnections({ ...kept, dataPlane, owed, nowMs: clock.nowMs(), log, signal }));
   const dialer = await phases.run(
     "connections to others",
     () => transport.createDialer({ dialTimeoutMs: config.dialTimeoutMs, identity: deps.identity, log }),
@@ -110,7 +116,7 @@ export async function startForwarder(config: ForwarderConfig, deps: ForwarderDep
     () => followPaths({ dataPlane, hub, clock, log }, config.pathMtuIntervalMs, signal),
     (following) => following?.stop(),
   );
-  const parts = { ...deps, ...kept, policies, config, clock, dataPlane, dialer, hub, signal, tunnelAddress, pathMtus };
+  const parts = { ...deps, ...kept, owed, policies, config, clock, dataPlane, dialer, hub, signal, tunnelAddress, pathMtus };
   const journal = createJournal();
   const handler = await createHandler({ ...parts, journal });
   const health = deps.health ?? createHealth();
@@ -190,6 +196,7 @@ async function createHandler(
     readonly wireguardEnds: WireguardEnds;
     readonly keyRotation: KeyRotation;
     readonly pathMtus: PathMtus | undefined;
+    readonly owed: OwedCloses | undefined;
     readonly journal: ReturnType<typeof createJournal>;
   },
 ) {
@@ -205,6 +212,7 @@ async function createHandler(
     pathMtus: parts.pathMtus,
   });
   const timers = expire(clock, signal);
+  const closeRestored = (connection: Connection): Promise<void> => handler.close(connection, backgroundCall(signal));
   const handler = forwarderChain({
     name: config.name,
     clock,
@@ -212,13 +220,14 @@ async function createHandler(
     observer: parts.observer,
     identity: parts.identity,
     maxTokenLifetimeMs: config.maxTokenLifetimeMs,
-    serialize: serialize({ restored, log, ownership: parts.policies?.ownership }),
+    serialize: serialize({ restored, log, ownership: parts.policies?.ownership, closeRestored }),
     policies: parts.policies,
     expire: timers,
     hub,
     services: watchedCache(dialer.serviceRegistry(config.connectTo), { log, signal, clock }),
     endpoints: watchedCache(dialer.endpointRegistry(config.connectTo), { log, signal, clock }),
     dialer,
+    owed: parts.owed,
     journal: parts.journal,
     signal,
     dataPlane,
@@ -231,7 +240,7 @@ async function createHandler(
   for (const connection of restored) {
     hub.publish(connection);
     timers.arm(connection, () => {
-      handler.close(connection, backgroundCall(signal)).catch((error) => {
+      closeRestored(connection).catch((error) => {
         log.warn("a restored connection that nobody refreshed could not be closed", { connectionId: connection.id, error });
       });
     });

@@ -11,7 +11,7 @@ import { Code, statusError } from "../sdk/status.js";
 import type { Recovery } from "./recover.js";
 
 export interface AwaitRecoveryDeps {
-  readonly recovery: () => Recovery;
+  readonly recovery: () => Pick<Recovery, "settled">;
   readonly serialize: Pick<Serialize, "isSuperseded">;
 }
 

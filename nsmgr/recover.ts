@@ -14,6 +14,8 @@ import type { Expire } from "../sdk/elements/expire.js";
 import type { Serialize } from "../sdk/elements/serialize.js";
 import { type Connection, MonitorScopeSelector, State } from "../sdk/gen/connection.js";
 import type { MonitorHub } from "../sdk/monitor/hub.js";
+import { pause } from "../sdk/pause.js";
+import { Code, statusError } from "../sdk/status.js";
 import type { Log } from "../sdk/telemetry/log.js";
 import type { Dialer } from "../sdk/transport/dial.js";
 import type { LocalEndpoints } from "./local-endpoints.js";
@@ -42,12 +44,28 @@ const fullMessage = 200;
 export interface Recovery {
   /** Resolves when every forwarder that is registered has shown what it has; rejects with the signal's reason. */
   settled(signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves when what is not known by then never will be: forwarders have had the time to come back, and have shown what they have.
+   * @throws UNAVAILABLE none has come in time
+   */
+  known(signal: AbortSignal): Promise<void>;
 }
+
+/** How long a forwarder that lives may take to register with a manager that has just started (forwarder/start.ts), in milliseconds. */
+const comeBackMs = 1_000;
+const lookAgainMs = 50;
 
 export function recoverConnections(deps: RecoverDeps): Recovery {
   const { locals, forwarderServiceName, log } = deps;
   const underWay = new Set<Promise<void>>();
   const asked = new Set<string>();
+  let mayComeBack = true;
+  void pause(comeBackMs, deps.signal).then(() => {
+    mayComeBack = false;
+  });
+  async function settled(signal: AbortSignal): Promise<void> {
+    if (underWay.size > 0) await untilAborted(Promise.all(underWay), signal);
+  }
   locals.onChange((name, endpoint) => {
     if (endpoint === undefined || asked.has(name) || !endpoint.network_service_names.includes(forwarderServiceName)) return;
     asked.add(name);
@@ -64,8 +82,17 @@ export function recoverConnections(deps: RecoverDeps): Recovery {
     void reading.finally(() => underWay.delete(reading));
   });
   return {
-    async settled(signal) {
-      if (underWay.size > 0) await untilAborted(Promise.all(underWay), signal);
+    settled,
+    async known(signal) {
+      while (mayComeBack || locals.ofService(forwarderServiceName).length === 0) {
+        if (signal.aborted) {
+          const text =
+            "no forwarder has come back to this manager, which has just started and may not know what they have; close again";
+          throw statusError(Code.UNAVAILABLE, text);
+        }
+        await pause(lookAgainMs, signal);
+      }
+      await settled(signal);
     },
   };
 }

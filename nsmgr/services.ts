@@ -1,5 +1,5 @@
 /** The services of the node manager: its chains, its monitor, and what an operator may ask. */
-import type { ChainObserver } from "../sdk/chain.js";
+import { backgroundCall, type ChainObserver } from "../sdk/chain.js";
 import type { Clock } from "../sdk/clock.js";
 import type { Announcements } from "../sdk/elements/announce.js";
 import { drainAnswer } from "../sdk/elements/drain.js";
@@ -79,7 +79,13 @@ export function nsmgrServices(parts: Parts): ServiceBinding[] {
   const inspect = inspectOf(parts, drains);
   const announcements = announcementsTo(parts.hub, parts.metrics);
   const find = findEndpoints({ upstream: directory.endpoints.find, locals, publicUrl });
-  const serializer = serialize({ log: parts.log, closeTimeoutMs, ownership: policies?.ownership });
+  const serializer = serialize({
+    log: parts.log,
+    closeTimeoutMs,
+    ownership: policies?.ownership,
+    closeRestored: (connection) => handler.close(connection, backgroundCall(parts.signal)),
+    knowsAll: (signal) => recovery.known(signal),
+  });
   const expiry = expire(parts.clock, parts.signal);
   const chained = { ...parts, announcements, find, drains, serialize: serializer, expire: expiry };
   const handler = nsmgrChain({ ...chained, recovery: () => recovery });

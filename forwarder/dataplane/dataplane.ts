@@ -159,6 +159,8 @@ export interface OwnedObject {
 export interface Recovery {
   readonly adopted: readonly CrossConnect[];
   readonly reclaimed: readonly OwnedObject[];
+  /** Cross-connects of the ledger that were not adopted: dead, expired, or only being made. */
+  readonly lost: readonly CrossConnect[];
 }
 
 export type DataPlaneEvent =

@@ -47,7 +47,7 @@ export function createNoDataPlane(): DataPlane {
     list: () => [...crossConnects.values()],
     counters: async () => undefined,
     objects: async () => [],
-    recover: async () => ({ adopted: [], reclaimed: [] }),
+    recover: async () => ({ adopted: [], reclaimed: [], lost: [] }),
     async *events(signal) {
       if (signal.aborted) return;
       await new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));

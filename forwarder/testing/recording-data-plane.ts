@@ -52,7 +52,7 @@ export function recordingDataPlane(
     list: () => [...built.values()],
     counters: async () => plane.counted,
     objects: async () => [],
-    recover: async () => ({ adopted: [...built.values()], reclaimed: [] }),
+    recover: async () => ({ adopted: [...built.values()], reclaimed: [], lost: [] }),
     async *events(signal) {
       const pending: DataPlaneEvent[] = [];
       let wake = (): void => {};

@@ -17,6 +17,7 @@ import type { Log } from "../telemetry/log.js";
 import { neverSent } from "../transport/call.js";
 import type { Dialer } from "../transport/dial.js";
 import { lateCloses } from "./late-closes.js";
+import type { OwedCloses } from "./owed-closes.js";
 import type { HasConnection } from "./serialize.js";
 import { withinTime } from "./time-limit.js";
 import type { HasUndo } from "./undo.js";
@@ -35,20 +36,24 @@ export interface HasNextHop {
 export interface ForwardOptions {
   readonly dialer: Pick<Dialer, "connections">;
   readonly log: Log;
+  /** Where closes are kept until the next hop has heard of them; absent = nowhere. */
+  readonly owed?: OwedCloses | undefined;
 }
 
 /** Bound of a Close that we send on our own account, in milliseconds. */
 const closeTimeoutMs = 5_000;
 
-export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi, HasConnection & HasUndo & HasNextHop> {
+export function forward({ dialer, log, owed }: ForwardOptions): Handler<ConnectionApi, HasConnection & HasUndo & HasNextHop> {
   const urls = new Map<string, string>();
-  const late = lateCloses({ dialer, log });
+  const late = lateCloses({ dialer, log, owed });
 
   async function closeAt(url: string, connection: Connection, why: string, traceparent: string | undefined): Promise<void> {
+    late.begin(url, connection);
     try {
       await withinTime(closeTimeoutMs, (signal, deadlineMs) =>
         dialer.connections(url).close(connection, { signal, deadlineMs, traceparent }),
       );
+      late.heard(url, connection);
     } catch (error) {
       log.info(`close at ${url} (${why}) failed; it is tried again for a while`, { connectionId: connection.id, error });
       late.close(url, connection, error);
@@ -107,8 +112,10 @@ export function forward({ dialer, log }: ForwardOptions): Handler<ConnectionApi,
       const url = urls.get(connection.id) ?? nextHop?.url;
       urls.delete(connection.id);
       if (url === undefined) return;
+      late.begin(url, connection);
       try {
         await dialer.connections(url).close(connection, { signal, deadlineMs, traceparent });
+        late.heard(url, connection);
       } catch (error) {
         late.close(url, connection, error);
         throw error;

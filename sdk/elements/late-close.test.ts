@@ -4,6 +4,7 @@ import type { ConnectionApi } from "../api.js";
 import { backgroundCall, chain } from "../chain.js";
 import { Connection } from "../gen/connection.js";
 import { NetworkServiceRequest } from "../gen/networkservice.js";
+import { Code, statusError } from "../status.js";
 import { silentLog } from "../telemetry/log.js";
 import { enterPath } from "./enter-path.js";
 import { serialize } from "./serialize.js";
@@ -86,3 +87,58 @@ test("row 8.3: who claims another's name and id reaches nothing of his by it", a
   await hop.close(askAs("alice"), call);
   assert.deepEqual(owners(), []);
 });
+
+test("row 11.1: a connection of a former run goes when its caller asks anew and does not know of it", async () => {
+  const hop = start();
+  hop.kept.restore(
+    Connection.fromPartial({ id: "former", path: { index: 1, path_segments: [caller, { name: "hop", id: "former" }] } }),
+  );
+  await hop.handler.request(ask, hop.call);
+  await hop.idle();
+  assert.deepEqual(hop.closed, ["former"]);
+  assert.equal(hop.ids().length, 1);
+});
+
+test("row 11.1: a close of what may still become known waits until it is, and is refused when that takes too long", async () => {
+  const hop = start();
+  const closing = hop.handler.close(Connection.fromPartial(ask.connection ?? {}), hop.call);
+  await hop.idle();
+  hop.kept.restore(
+    Connection.fromPartial({ id: "former", path: { index: 1, path_segments: [caller, { name: "hop", id: "former" }] } }),
+  );
+  hop.learned();
+  await closing;
+  assert.deepEqual([hop.closed, hop.ids()], [["former"], []]);
+  const other = start();
+  const refused = other.handler.close(Connection.fromPartial(ask.connection ?? {}), other.call);
+  other.learned(statusError(Code.UNAVAILABLE, "close again"));
+  await assert.rejects(refused, { code: Code.UNAVAILABLE });
+});
+
+const caller = { name: "caller", id: "c1" };
+const ask = NetworkServiceRequest.fromPartial({ connection: { id: "c1", path: { index: 0, path_segments: [caller] } } });
+
+/** A hop that has just started and hears by and by what it had. */
+function start() {
+  let learned = (_error?: Error): void => {};
+  const known = new Promise<void>((resolve, reject) => {
+    learned = (error) => (error === undefined ? resolve() : reject(error));
+  });
+  const closed: string[] = [];
+  const call = backgroundCall(new AbortController().signal);
+  const kept = serialize({
+    log: silentLog,
+    closeRestored: (connection) => handler.close(connection, call),
+    knowsAll: () => known,
+  });
+  const handler = chain<ConnectionApi>("hop", ["request", "close"])
+    .use(enterPath("hop"))
+    .use(kept)
+    .end({
+      request: async ({ connection }) => connection ?? Connection.fromPartial({}),
+      close: async ({ id }) => void closed.push(id),
+    });
+  const ids = (): string[] => [...kept.connections()].map(({ id }) => id);
+  const idle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+  return { kept, handler, call, closed, ids, idle, learned: (error?: Error) => learned(error) };
+}

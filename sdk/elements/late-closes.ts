@@ -1,17 +1,21 @@
 /**
  * Closes that did not get through are tried again for a while: what stays at a next hop keeps addresses and interfaces until it expires,
- * and a mesh that is busy healing has no use for either.
+ * and a mesh that is busy healing has no use for either. What is owed is kept until it is heard, so that a restarted process goes on.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Connection } from "../gen/connection.js";
-import { nextSegment } from "../path.js";
-import { Code, toStatusError } from "../status.js";
+import { Code, statusError, toStatusError } from "../status.js";
 import type { Log } from "../telemetry/log.js";
 import type { Dialer } from "../transport/dial.js";
+import { closeKey, type OwedCloses } from "./owed-closes.js";
 import { withinTime } from "./time-limit.js";
 
 export interface LateCloses {
-  /** Begins to close this connection at that next hop, if `error` says that nobody heard the first try. */
+  /** It is about to be closed at that next hop: from now on that is owed, until one of the three others says more. */
+  begin(url: string, connection: Connection): void;
+  /** The next hop has heard of it. */
+  heard(url: string, connection: Connection): void;
+  /** The first try has failed: it is tried again, if `error` says that nobody heard it and nobody has asked for it since. */
   close(url: string, connection: Connection, error: unknown): void;
   /** It is asked for again there: it is not to be closed any more. */
   forget(url: string, connection: Connection): void;
@@ -20,6 +24,8 @@ export interface LateCloses {
 export interface LateClosesOptions {
   readonly dialer: Pick<Dialer, "connections">;
   readonly log: Log;
+  /** Absent = what is owed ends with this process. */
+  readonly owed?: OwedCloses | undefined;
   /** Pauses before each try, in milliseconds; after the last one it is left to expire. */
   readonly pausesMs?: readonly number[];
 }
@@ -29,8 +35,10 @@ const tryMs = 5_000;
 /** A node that is down for good has many; they expire there too, if it ever comes back. */
 const maxPending = 2_000;
 
-export function lateCloses({ dialer, log, pausesMs = defaultPausesMs }: LateClosesOptions): LateCloses {
+export function lateCloses({ dialer, log, owed, pausesMs = defaultPausesMs }: LateClosesOptions): LateCloses {
   const pending = new Map<string, AbortController>();
+  /** First tries of which nobody knows yet whether they are heard. */
+  const underWay = new Set<string>();
 
   async function insist(url: string, connection: Connection, life: AbortSignal): Promise<void> {
     for (const pauseMs of pausesMs) {
@@ -48,29 +56,55 @@ export function lateCloses({ dialer, log, pausesMs = defaultPausesMs }: LateClos
     log.info(`close at ${url} never got through; the connection expires there by itself`, { connectionId: connection.id });
   }
 
+  function begin(url: string, connection: Connection): void {
+    underWay.add(closeKey({ url, connection }));
+    owed?.note({ url, connection });
+  }
+
+  /** @returns false: it was asked for again since it began */
+  function end(url: string, connection: Connection): boolean {
+    return underWay.delete(closeKey({ url, connection }));
+  }
+
+  function close(url: string, connection: Connection, error: unknown): void {
+    const key = closeKey({ url, connection });
+    if (!end(url, connection) || pending.has(key)) return;
+    if (!wasUnheard(error) || pending.size >= maxPending) {
+      owed?.settle({ url, connection });
+      return;
+    }
+    const life = new AbortController();
+    pending.set(key, life);
+    insist(url, connection, life.signal)
+      .catch(() => {}) // it is wanted again
+      .finally(() => {
+        if (pending.get(key) !== life) return;
+        pending.delete(key);
+        owed?.settle({ url, connection });
+      });
+  }
+
+  const killed = statusError(Code.UNAVAILABLE, "an earlier run of this process ended before it was heard");
+  for (const { url, connection } of owed?.all() ?? []) {
+    begin(url, connection);
+    close(url, connection, killed);
+  }
+
   return {
-    close(url, connection, error) {
-      const key = keyOf(url, connection);
-      if (!wasUnheard(error) || pending.has(key) || pending.size >= maxPending) return;
-      const life = new AbortController();
-      pending.set(key, life);
-      insist(url, connection, life.signal)
-        .catch(() => {}) // it is wanted again
-        .finally(() => {
-          if (pending.get(key) === life) pending.delete(key);
-        });
+    begin,
+    heard(url, connection) {
+      if (end(url, connection)) owed?.settle({ url, connection });
     },
+    close,
     forget(url, connection) {
-      const key = keyOf(url, connection);
-      pending.get(key)?.abort();
+      const key = closeKey({ url, connection });
+      const life = pending.get(key);
+      const began = end(url, connection);
       pending.delete(key);
+      life?.abort();
+      if (began || life !== undefined) owed?.settle({ url, connection });
     },
   };
-}
-
-/** The next hop knows the connection by the id in its own segment. */
-function keyOf(url: string, connection: Connection): string {
-  return `${url} ${nextSegment(connection)?.id ?? connection.id}`;
 }
 
 function wasUnheard(error: unknown): boolean {

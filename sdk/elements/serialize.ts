@@ -64,6 +64,13 @@ export interface SerializeOptions {
   readonly log: Log;
   /** Bound of one Close, in milliseconds. */
   readonly closeTimeoutMs?: number;
+  /** Closes a connection of a former run, for which nobody has asked in this one, from the first element on. */
+  readonly closeRestored?: ((connection: Connection) => Promise<void>) | undefined;
+  /**
+   * Awaited before a Close of what is unknown counts as done: connections of a former run may still become known.
+   * Throws when that cannot be waited for: who closes has to do it again.
+   */
+  readonly knowsAll?: ((signal: AbortSignal) => Promise<void>) | undefined;
   /** Absent = a connection is whoever's names its id (insecure mode). */
   readonly ownership?: Ownership | undefined;
 }
@@ -157,13 +164,18 @@ export function serialize(options: SerializeOptions): Serialize {
 
   /** When it is its turn; of a certain answer: unless it was requested again since. */
   function closeLater(entry: Entry, reason: string, answer?: number): void {
-    if (entry.stored === undefined) return;
+    const { stored, onward } = entry;
+    if (stored === undefined) return;
+    const failed = (error: unknown): void => log.warn(`close after "${reason}" failed`, { connectionId: entry.id, error });
+    if (onward === undefined && options.closeRestored !== undefined) {
+      log.info(`closing a connection of a former run: ${reason}`, { connectionId: entry.id });
+      options.closeRestored(stored).catch(failed);
+      return;
+    }
     const close = async (): Promise<void> => {
       if (answer === undefined || entry.answer === answer) await closeFromInside(entry, reason);
     };
-    turn(entry, undefined, close).catch((error) => {
-      log.warn(`close after "${reason}" failed`, { connectionId: entry.id, error });
-    });
+    turn(entry, undefined, close).catch(failed);
   }
 
   /** Holds on to nothing of the call, for the transport keeps it long after. */
@@ -229,7 +241,10 @@ export function serialize(options: SerializeOptions): Serialize {
       request,
       async close(connection, context, rest) {
         // Who names ours means that one: a close that comes late must not hit what its caller has asked for since.
-        const asked = context.ownIdIsGiven ? [connection.id] : callerIds.idsFor(connection);
+        const askedFor = (): readonly string[] => (context.ownIdIsGiven ? [connection.id] : callerIds.idsFor(connection));
+        const isKnown = (): boolean => entries.has(connection.id) || entries.has(askedFor().at(-1) ?? "");
+        if (!isKnown()) await withinTime(closeTimeoutMs, async (signal) => options.knowsAll?.(signal));
+        const asked = askedFor();
         const known = entries.get(connection.id) ?? entries.get(asked.at(-1) ?? "");
         demand(known, connection, "close", context);
         closeUnknown(entries, asked.slice(0, -1));

@@ -213,6 +213,11 @@ function forwarderPart(shared: Shared, node: string, index: number): Part & { hu
           log,
           transport: shared.network.transportOf(process),
           dataPlane: createModelDataPlane(kernel, shared.kernels, shared.world, process),
+          owedCloses: {
+            note: (owed) => process.alive && kernel.owed.note(owed),
+            settle: (owed) => process.alive && kernel.owed.settle(owed),
+            all: kernel.owed.all,
+          },
         });
         part.hub = running.hub;
         return running.stop;

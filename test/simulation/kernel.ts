@@ -12,6 +12,7 @@ import type {
   Port,
 } from "../../forwarder/dataplane/dataplane.js";
 import { MechanismType } from "../../sdk/api.js";
+import { closeKey, type OwedClose, type OwedCloses } from "../../sdk/elements/owed-closes.js";
 import { Code, statusError } from "../../sdk/status.js";
 import type { SimProcess, World } from "./world.js";
 
@@ -27,6 +28,8 @@ export interface Kernel {
   readonly node: string;
   readonly address: string;
   readonly held: Map<string, Held>;
+  /** Kept beside the ledger. */
+  readonly owed: OwedCloses;
   /** Interfaces that lost their link; the data path over them is dead. */
   readonly downLinks: Set<string>;
   /** It builds nothing for now (out of memory, somebody holds a lock). */
@@ -51,7 +54,16 @@ export function linkName({ netnsUrl, interfaceName }: KernelPort): string {
 }
 
 export function createKernel(node: string, address: string): Kernel {
-  return { node, address, held: new Map(), downLinks: new Set(), isFull: false, listeners: new Set() };
+  return { node, address, held: new Map(), owed: createOwed(), downLinks: new Set(), isFull: false, listeners: new Set() };
+}
+
+function createOwed(): OwedCloses {
+  const kept = new Map<string, OwedClose>();
+  return {
+    note: (owed) => void kept.set(closeKey(owed), owed),
+    settle: (owed) => void kept.delete(closeKey(owed)),
+    all: () => [...kept.values()],
+  };
 }
 
 /** The pod's namespace goes, and with it every interface in it. */
@@ -125,7 +137,8 @@ export function createModelDataPlane(kernel: Kernel, kernels: Kernels, world: Wo
 function recover(kernel: Kernel, kernels: Kernels, nowMs: number): Awaited<ReturnType<DataPlane["recover"]>> {
   const adopted: CrossConnect[] = [];
   const reclaimed: OwnedObject[] = [];
-  for (const [id, { built }] of [...kernel.held]) {
+  const lost: CrossConnect[] = [];
+  for (const [id, { built, intent }] of [...kernel.held]) {
     const isWhole =
       built !== undefined && portsOf(built).every((port) => port.kind !== "kernel" || kernels.pods.has(port.netnsUrl));
     if (isWhole && built.expiresAtMs > nowMs) {
@@ -133,11 +146,12 @@ function recover(kernel: Kernel, kernels: Kernels, nowMs: number): Awaited<Retur
       adopted.push(built);
     } else {
       kernel.held.delete(id);
+      lost.push(built ?? intent);
       reclaimed.push({ kind: "connection", name: id, netnsUrl: "", connectionId: id });
       kernels.onChange(kernel, id);
     }
   }
-  return { adopted, reclaimed };
+  return { adopted, reclaimed, lost };
 }
 
 /** What the kernel would refuse. */

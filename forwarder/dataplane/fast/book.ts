@@ -5,8 +5,12 @@ import { type Ledger, openLedger } from "../ledger.js";
 import { readWhereabouts, type Whereabouts } from "./whereabouts.js";
 
 export interface FastBook {
-  /** What was valid last, and ids of which the making was interrupted. */
-  load(): { readonly committed: readonly CrossConnect[]; readonly interrupted: readonly string[] };
+  /** What was valid last, ids of which the making was interrupted, and of those what was to be made where nothing was valid yet. */
+  load(): {
+    readonly committed: readonly CrossConnect[];
+    readonly interrupted: readonly string[];
+    readonly unfinished: readonly CrossConnect[];
+  };
   /** Of what is committed: where its namespaces were. */
   whereabouts(id: string): Whereabouts;
   begin(crossConnect: CrossConnect, whereabouts?: Whereabouts): void;
@@ -27,6 +31,7 @@ export function openFastBook(folder: string): FastBook {
     load() {
       const committed: CrossConnect[] = [];
       const interrupted: string[] = [];
+      const unfinished: CrossConnect[] = [];
       for (const [id, entry] of ledger.load().entries) {
         const read = decode(entry.committed);
         if (read !== undefined) {
@@ -34,8 +39,10 @@ export function openFastBook(folder: string): FastBook {
           places.set(id, readWhereabouts((entry.committed as { readonly whereabouts?: unknown }).whereabouts));
         }
         if (entry.begun !== undefined || read === undefined) interrupted.push(id);
+        const begun = read === undefined ? decode(entry.begun) : undefined;
+        if (begun !== undefined) unfinished.push(begun);
       }
-      return { committed, interrupted };
+      return { committed, interrupted, unfinished };
     },
     whereabouts: (id) => places.get(id) ?? readWhereabouts(undefined),
     begin: (crossConnect, whereabouts) => ledger.begin(crossConnect.id, { ...encode(crossConnect), whereabouts }),

@@ -166,7 +166,8 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
     const parts = new Set(found.adopted.map(({ id }) => id));
     const adopted = found.adopted.filter(({ id }) => ownerOf(id) === id);
     const reclaimed = found.reclaimed.map((each) => ({ ...each, connectionId: ownerOf(each.connectionId) }));
-    const { committed, interrupted } = book.load();
+    const { committed, interrupted, unfinished } = book.load();
+    const lost = [...found.lost.filter(({ id }) => ownerOf(id) === id), ...unfinished];
     for (const crossConnect of committed) {
       const { id } = crossConnect;
       const whole = sides.every((side) => !isPart(crossConnect[side], shaping) || parts.has(partId(id, side)));
@@ -179,6 +180,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
       } catch (error) {
         log.info("a cross-connect of the packet core is not taken up again", { connectionId: id, error });
         reclaimed.push(...coreObjects(crossConnect));
+        lost.push(crossConnect);
         book.remove(id);
       }
     }
@@ -190,7 +192,7 @@ export function createFastDataPlane(options: FastDataPlaneOptions): DataPlane {
         core,
         [...held.values()].map(({ joint }) => joint),
       );
-    return { adopted, reclaimed };
+    return { adopted, reclaimed, lost };
   }
 
   return {

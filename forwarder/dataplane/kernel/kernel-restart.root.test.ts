@@ -29,7 +29,7 @@ test("row 7.1: a restarted data plane adopts what lives, with its record, and pa
   const flow = pingingThroughout(client, "172.16.0.0");
   await stop();
   const { dataPlane, recovery } = await restart();
-  assert.deepEqual(recovery, { adopted: [made], reclaimed: [] });
+  assert.deepEqual(recovery, { adopted: [made], reclaimed: [], lost: [] });
   assert.deepEqual(dataPlane.list(), [made]);
   assert.deepEqual([inventory(client), inventory(endpoint)], before.slice(0, 2));
   await dataPlane.ensure({ ...made, generation: 2 }, noSignal);
@@ -65,6 +65,11 @@ for (const { why, act } of orphans) {
     await until("the other end of the wire goes", () => linkIn(client, "nsm-1") === undefined);
     const { recovery } = await restart();
     assert.deepEqual(recovery.adopted, []);
+    assert.deepEqual(
+      recovery.lost.map(({ id }) => id),
+      ["c1"],
+      "its next hop can be told",
+    );
     assert.deepEqual(inventory(client), clean);
   });
 }

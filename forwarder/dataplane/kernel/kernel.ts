@@ -165,9 +165,9 @@ export function createKernelDataPlane({ stateDir, log, processEnv = {}, tunnels 
     counters: async (id) => await countersOf(supplies, built.get(id)),
     objects: async () => [...built.values()].flatMap(objectsOf),
     async recover(nowMs) {
-      const { adopted, reclaimed } = await recoverAll({ book, log, pings, ...supplies, nowMs });
+      const { adopted, reclaimed, lost } = await recoverAll({ book, log, pings, ...supplies, nowMs });
       for (const each of adopted) built.set(each.crossConnect.id, each);
-      return { adopted: adopted.map(({ crossConnect }) => crossConnect), reclaimed };
+      return { adopted: adopted.map(({ crossConnect }) => crossConnect), reclaimed, lost };
     },
     events: (signal) => health.events(signal),
     hasRoomBeside: async (id) => hasRoomBeside(supplies, built.get(id)),

@@ -3,7 +3,7 @@
  * what is orphaned or expired is taken away. Packets of adopted cross-connects are not touched.
  */
 import type { Log } from "../../../sdk/telemetry/log.js";
-import type { OwnedObject } from "../dataplane.js";
+import type { CrossConnect, OwnedObject } from "../dataplane.js";
 import type { Book, BookEntry } from "./book.js";
 import { type Built, type BuiltLink, isParkedName, objectsOf, sameNamespace } from "./built.js";
 import type { PingGroups } from "./ping-groups.js";
@@ -14,6 +14,7 @@ import { demolish, unparkLink, updateWire, type Workshop } from "./wire.js";
 export interface Recovered {
   readonly adopted: readonly Built[];
   readonly reclaimed: readonly OwnedObject[];
+  readonly lost: readonly CrossConnect[];
 }
 
 /** Bounds the descriptors in use at a time. */
@@ -31,6 +32,7 @@ export async function recoverAll({ book, log, pings, nowMs, ...shop }: RecoverOp
   for (const what of unreadable) log.warn("ledger entry is not readable and was put aside", { what });
   const adopted: Built[] = [];
   const reclaimed: OwnedObject[] = [];
+  const lost: CrossConnect[] = [];
   const noted: BuiltLink[] = [];
   const waiting = [...entries];
   const work = async (): Promise<void> => {
@@ -43,6 +45,7 @@ export async function recoverAll({ book, log, pings, nowMs, ...shop }: RecoverOp
           return one;
         });
         if (result.adopted !== undefined) adopted.push(result.adopted);
+        else lost.push(...[entry.committed ?? entry.begun].flatMap((built) => built?.crossConnect ?? []));
         for (const each of [entry.committed, entry.begun]) noted.push(...(each?.links ?? []), ...(each?.leftovers ?? []));
         reclaimed.push(...result.reclaimed);
       } catch (error) {
@@ -53,7 +56,7 @@ export async function recoverAll({ book, log, pings, nowMs, ...shop }: RecoverOp
   };
   await Promise.all(Array.from({ length: maxParallel }, work));
   await withPlaces(shop, (places) => pings.reclaim(noted, places));
-  return { adopted, reclaimed };
+  return { adopted, reclaimed, lost };
 }
 
 async function recoverOne(

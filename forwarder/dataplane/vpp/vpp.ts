@@ -195,7 +195,8 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
     const found = await beneath.recover(nowMs);
     const adopted = found.adopted.filter(({ id }) => ownerOf(id) === id);
     const reclaimed = found.reclaimed.map((each) => ({ ...each, connectionId: ownerOf(each.connectionId) }));
-    const { committed, interrupted } = book.load();
+    const { committed, interrupted, unfinished } = book.load();
+    const lost = [...found.lost.filter(({ id }) => ownerOf(id) === id), ...unfinished];
     for (const crossConnect of committed) {
       const { id } = crossConnect;
       try {
@@ -205,6 +206,7 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
       } catch (error) {
         log.info("a cross-connect of VPP is not taken up again", { connectionId: id, error });
         reclaimed.push(...objectsOf(crossConnect));
+        lost.push(crossConnect);
         book.remove(id);
       }
     }
@@ -215,7 +217,7 @@ export function createVppDataPlane(options: VppDataPlaneOptions): DataPlane {
       const gone = await reach().then(sweep);
       reclaimed.push(...gone.map((name) => ({ kind: "vpp-interface", name, netnsUrl: "", connectionId: "" })));
     }
-    return { adopted, reclaimed };
+    return { adopted, reclaimed, lost };
   }
 
   return {
