@@ -31,20 +31,6 @@ test("one that waits for a forwarder in vain is told to close again", async (t) 
   await assert.rejects(known, { code: Code.UNAVAILABLE, details: /close again/ });
 });
 
-test("a forwarder has the time to come back, though another one is there already", async (t) => {
-  const manager = start(t);
-  manager.locals.set(forwarder);
-  manager.shows();
-  let isKnown = false;
-  const known = manager.recovery.known(manager.stop.signal).then(() => {
-    isKnown = true;
-  });
-  await settle();
-  assert.equal(isKnown, false);
-  await twoSeconds(t);
-  await known;
-});
-
 async function twoSeconds(t: TestContext): Promise<void> {
   for (let steps = 0; steps < 40; steps++) {
     t.mock.timers.tick(50);

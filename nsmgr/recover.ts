@@ -45,24 +45,18 @@ export interface Recovery {
   /** Resolves when every forwarder that is registered has shown what it has; rejects with the signal's reason. */
   settled(signal: AbortSignal): Promise<void>;
   /**
-   * Resolves when what is not known by then never will be: forwarders have had the time to come back, and have shown what they have.
+   * Resolves when a forwarder has come back and shown what it has. No longer: who heals waits for the closes before it.
    * @throws UNAVAILABLE none has come in time
    */
   known(signal: AbortSignal): Promise<void>;
 }
 
-/** How long a forwarder that lives may take to register with a manager that has just started (forwarder/start.ts), in milliseconds. */
-const comeBackMs = 1_000;
 const lookAgainMs = 50;
 
 export function recoverConnections(deps: RecoverDeps): Recovery {
   const { locals, forwarderServiceName, log } = deps;
   const underWay = new Set<Promise<void>>();
   const asked = new Set<string>();
-  let mayComeBack = true;
-  void pause(comeBackMs, deps.signal).then(() => {
-    mayComeBack = false;
-  });
   async function settled(signal: AbortSignal): Promise<void> {
     if (underWay.size > 0) await untilAborted(Promise.all(underWay), signal);
   }
@@ -84,7 +78,7 @@ export function recoverConnections(deps: RecoverDeps): Recovery {
   return {
     settled,
     async known(signal) {
-      while (mayComeBack || locals.ofService(forwarderServiceName).length === 0) {
+      while (locals.ofService(forwarderServiceName).length === 0) {
         if (signal.aborted) {
           const text =
             "no forwarder has come back to this manager, which has just started and may not know what they have; close again";
