@@ -102,13 +102,12 @@ async function nodeDown(stage: Stage, targets: readonly string[], holdMs: number
   const node = stage.mesh.state.nodes.find(({ name }) => name === targets[0]);
   const pods = stage.topology.endpoints.filter((endpoint) => endpoint.node === node?.name).map(({ pod }) => pod);
   if (node === undefined) return;
+  const components = [node.nsmgr.name, node.forwarder.name].map((name) => stage.process(name));
   setLinkIn(node.netns, nodeLink, false);
-  await Promise.all([
-    strike(stage, [node.nsmgr.name, node.forwarder.name], "SIGKILL"),
-    ...pods.map((pod) => stage.removePod(pod, { kill: true })),
-  ]);
+  await Promise.all([...components.map((one) => one.hold()), ...pods.map((pod) => stage.removePod(pod, { kill: true }))]);
   await pause(holdMs);
   setLinkIn(node.netns, nodeLink, true);
+  for (const one of components) one.resume();
   for (const pod of pods) stage.addEndpoint(pod);
 }
 

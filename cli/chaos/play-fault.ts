@@ -68,8 +68,10 @@ export async function playFault(stage: Stage, fault: Fault, startedAtMs: number)
   const wellMs = Date.now();
   await pause(stragglersMs);
   const notes = clients.notes().slice(known);
-  const found = notes.find(({ kind }) => kind === "trouble");
-  const healed = notes.findLast(({ kind }) => kind === "healed");
+  // each client's log is in order, the notes of all are not
+  const timesOf = (wanted: ClientNote["kind"]): number[] => notes.filter(({ kind }) => kind === wanted).map(({ atMs }) => atMs);
+  const found = timesOf("trouble");
+  const healed = timesOf("healed");
   const lost = prober.lost(injectedAtMs - 20, Date.now());
   const losses = [...lost]
     .filter(([name]) => name !== controlStream)
@@ -82,8 +84,8 @@ export async function playFault(stage: Stage, fault: Fault, startedAtMs: number)
   const entry = {
     fault,
     injectedAtMs: injectedAtMs - startedAtMs,
-    foundAfterMs: found && found.atMs - injectedAtMs,
-    healedAfterMs: healed && healed.atMs - injectedAtMs,
+    foundAfterMs: found.length === 0 ? undefined : Math.min(...found) - injectedAtMs,
+    healedAfterMs: healed.length === 0 ? undefined : Math.max(...healed) - injectedAtMs,
     wellAfterMs: wellMs - servingMs,
     noticed: new Set(notes.filter(({ kind }) => kind === "trouble").map(({ connection }) => connection)).size,
     moved: new Set([...after].filter(([name, { far }]) => before.get(name)?.far !== far).map(([name]) => name.split(" ")[0]))

@@ -32,6 +32,10 @@ export interface MeshProcess {
   /** SIGTERM, and SIGKILL after the grace period. */
   stop(graceMs: number): Promise<void>;
   kill(signal: NodeJS.Signals): void;
+  /** SIGKILL, and nobody starts it again before `resume`: its machine is down. Resolves when it has ended. */
+  hold(): Promise<void>;
+  /** Its machine is up again. */
+  resume(): void;
 }
 
 /** What marks a process as part of the mesh: /run/weft of this mount namespace. Another one has its own /run. */
@@ -55,6 +59,7 @@ export function startProcess(
   let restarts = 0;
   let failures = 0;
   let stopping = false;
+  let held = false;
   let timer: NodeJS.Timeout | undefined;
   let finish: (how: string) => void = () => {};
   const ended = new Promise<string>((resolve) => {
@@ -74,6 +79,7 @@ export function startProcess(
         return;
       }
       restarts++;
+      if (held) return;
       failures = performance.now() - startedAtMs < steadyMs ? failures + 1 : 1;
       timer = setTimeout(launch, Math.min(firstPauseMs * 2 ** Math.min(failures - 1, 10), longestPauseMs));
     });
@@ -101,6 +107,20 @@ export function startProcess(
       }
     },
     kill: (signal) => void child?.kill(signal),
+    async hold() {
+      held = true;
+      clearTimeout(timer);
+      const victim = child;
+      if (victim === undefined) return;
+      const gone = new Promise<void>((resolve) => victim.once("close", () => resolve()));
+      victim.kill("SIGKILL");
+      await gone;
+    },
+    resume() {
+      if (!held) return;
+      held = false;
+      if (!stopping && child === undefined) launch();
+    },
   };
 }
 
