@@ -76,7 +76,7 @@ export function crossConnect(options: CrossConnectOptions): Element<ConnectionAp
           context.undoOnFailure(step, (signal) => forget(connection.id, signal));
         }
         const asker = await acceptMechanism(connection, request.mechanism_preferences, kinds, tell);
-        return negotiate(options, { connection, asker, nextHop, context, rest, tell });
+        return waitForClose.asking(nextHop.url, () => negotiate(options, { connection, asker, nextHop, context, rest, tell }));
       },
       async close(connection, { signal, traceparent }, rest) {
         const { downstream, nextHop } = connections.get(connection.id) ?? {};
@@ -90,7 +90,7 @@ export function crossConnect(options: CrossConnectOptions): Element<ConnectionAp
           await forget(connection.id, signal);
         } finally {
           // A next hop that hangs, as that of a dead node does, must not keep who asks from going elsewhere.
-          await waitForClose(nextHop?.url ?? "", told);
+          await waitForClose.until(nextHop?.url ?? "", told);
         }
       },
     },

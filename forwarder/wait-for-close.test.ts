@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Code, statusError } from "../sdk/status.js";
 import { createCloseWait } from "./wait-for-close.js";
 
 const never = new Promise<void>(() => {});
@@ -10,18 +11,34 @@ test("a next hop that hears of the close is waited for", async () => {
   const told = Promise.resolve().then(() => {
     heard = true;
   });
-  await wait("tcp://a", told);
+  await wait.until("tcp://a", told);
   assert.ok(heard);
 });
 
 test("one that is silent is waited for once, for a while", async () => {
   let nowMs = 0;
   const wait = createCloseWait({ nowMs: () => nowMs });
-  assert.equal(await waits(wait("tcp://a", never)), true);
-  assert.equal(await waits(wait("tcp://a", never)), false);
-  assert.equal(await waits(wait("tcp://b", never)), true, "another one may answer");
+  assert.equal(await waits(wait.until("tcp://a", never)), true);
+  assert.equal(await waits(wait.until("tcp://a", never)), false);
+  assert.equal(await waits(wait.until("tcp://b", never)), true, "another one may answer");
   nowMs += 2_000;
-  assert.equal(await waits(wait("tcp://a", never)), true);
+  assert.equal(await waits(wait.until("tcp://a", never)), true);
+});
+
+test("one that left a Request without an answer is not waited for, one that refused it is", async () => {
+  let nowMs = 0;
+  const wait = createCloseWait({ nowMs: () => nowMs });
+  const failing = (code: Code, afterMs: number) => async () => {
+    nowMs += afterMs;
+    throw statusError(code, "no");
+  };
+  await assert.rejects(wait.asking("tcp://dead", failing(Code.DEADLINE_EXCEEDED, 250)));
+  await assert.rejects(wait.asking("tcp://full", failing(Code.RESOURCE_EXHAUSTED, 250)));
+  await assert.rejects(wait.asking("tcp://left", failing(Code.CANCELLED, 10)));
+  assert.equal(await waits(wait.until("tcp://dead", never)), false);
+  assert.equal(await waits(wait.until("tcp://full", never)), true);
+  assert.equal(await waits(wait.until("tcp://left", never)), true);
+  assert.equal(await wait.asking("tcp://dead", async () => 7), 7);
 });
 
 /** Whether it takes longer than what is to be done anyway. */

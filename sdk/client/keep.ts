@@ -27,7 +27,7 @@ import { createTrust } from "./trust.js";
 
 /** A try to heal is cut short: somebody waits for packets. Less for the same endpoint when none comes back, more when tries fail. */
 const healTimeoutMs = 3_000;
-const deadTimeoutMs = 500;
+const deadTimeoutMs = 250;
 
 /** @param adopted  the connection was made by an earlier process: it is refreshed at once */
 export function keep(first: Connection, options: KeepOptions, adopted: boolean): Kept {
