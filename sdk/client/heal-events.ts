@@ -58,8 +58,8 @@ export type HealEvent =
 export type HealAction =
   /** One Request; its outcome comes back as `granted` or `refused`. Never two at a time. */
   | { readonly kind: "ask"; readonly how: Ask }
-  /** Probe now instead of at the next interval. */
-  | { readonly kind: "probe" }
+  /** Probe now instead of at the next interval; `seen`: somebody has seen that packets do not pass. */
+  | { readonly kind: "probe"; readonly seen: boolean }
   | { readonly kind: "trouble"; readonly reason: string }
   | { readonly kind: "healed"; readonly how: Ask | "itself"; readonly tookMs: number }
   | { readonly kind: "gave-up"; readonly reason: string };

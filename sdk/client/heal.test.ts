@@ -197,6 +197,6 @@ function say(action: HealAction): string {
     case "gave-up":
       return `${action.kind}: ${action.reason}`;
     case "probe":
-      return "probe";
+      return action.seen ? "probe: seen broken" : "probe";
   }
 }

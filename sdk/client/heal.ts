@@ -143,7 +143,7 @@ function reported(before: HealState, reason: string, broken: boolean, at: At): H
   const { checked } = at.rules;
   const state: HealState = checked || !broken ? before : { ...before, data: "dead" };
   const next = state.trouble === undefined ? begin(state, "report", reason, at) : hurry(state, at);
-  if (checked) return { state: next.state, actions: [{ kind: "probe" }, ...next.actions] };
+  if (checked) return { state: next.state, actions: [{ kind: "probe", seen: broken }, ...next.actions] };
   const { trouble } = next.state;
   return trouble === undefined ? next : { ...next, state: { ...next.state, trouble: patient(trouble, at) } };
 }

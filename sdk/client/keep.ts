@@ -88,7 +88,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
         asked = action.how === "beside" ? move() : ask(action.how);
         break;
       case "probe":
-        probe.hurry();
+        probe.hurry(action.seen);
         break;
       case "trouble":
         log.warn("connection in trouble", { connectionId: connection.id, reason: action.reason });

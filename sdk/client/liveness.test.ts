@@ -57,7 +57,7 @@ test("hurry cuts the pause short and asks for a quick verdict, once", async () =
   for (const count of [1, 2]) {
     await until(`check ${count}`, () => limits.length === count);
     await new Promise((resolve) => setImmediate(resolve));
-    probe.hurry();
+    probe.hurry(true);
   }
   await until("the third check", () => limits.length === 3);
   probe.stop();
@@ -88,8 +88,8 @@ for (const { what, quick, slow, report } of [
     });
     probe.watch(connection);
     await until("the check", () => limits.length === 1);
-    probe.hurry();
-    probe.hurry();
+    probe.hurry(true);
+    probe.hurry(true);
     await until("the quick one", () => limits.length === 2);
     if (slow !== undefined) answerSlow(slow);
     await until("a report", () => reports.length > 0);
@@ -97,6 +97,20 @@ for (const { what, quick, slow, report } of [
     assert.deepEqual(limits, [200_000, 120], "one beside it, however often it is told");
     assert.deepEqual(reports, [report]);
   });
+
+test("rows 7.1, 7.8: while only somebody on the way is away, a path has half of the usual time to answer, until it is seen broken", async () => {
+  const limits: number[] = [];
+  const check: LivenessCheck = (_connection, { timeoutMs }) => {
+    limits.push(timeoutMs);
+    return new Promise<boolean>(() => {});
+  };
+  const probe = createProbe({ check, netnsUrl: undefined, intervalMs: 60_000, timeoutMs: 1_000, report: () => {} });
+  probe.watch(connection);
+  await until("the check", () => limits.length === 1);
+  for (const seen of [false, false, true, true, false]) probe.hurry(seen);
+  probe.stop();
+  assert.deepEqual(limits, [1_000, 500, 120]);
+});
 
 test("row 7.8: in a hurry too, an endpoint that is far is given three times what its answers took", async () => {
   const limits: number[] = [];
@@ -112,7 +126,7 @@ test("row 7.8: in a hurry too, an endpoint that is far is given three times what
   const probe = createProbe({ check, netnsUrl: undefined, intervalMs: 60_000, timeoutMs: 5_000, report });
   probe.watch(connection);
   await until("an answer", () => answered === 1);
-  probe.hurry();
+  probe.hurry(true);
   await until("the second check", () => limits.length === 2);
   probe.stop();
   assert.ok((limits[1] ?? 0) >= 3 * 79, `${limits[1]}`);

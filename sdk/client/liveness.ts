@@ -59,11 +59,13 @@ export interface Probe {
   /** Checks the data path of this connection from now on; what is under way for another one no longer counts. */
   watch(connection: Connection): void;
   /**
-   * A fault has been reported: checks at once and more often, and believes it after three signs of life that failed to come, or
-   * three times what an answer took lately: a far endpoint is not dead because it is far. A check that runs is not waited for: a
-   * quick one runs beside it, and the first of them that has something to say is believed.
+   * A fault has been reported: checks at once and more often, and sooner believes that no answer means a dead path: after half of the
+   * usual time, or, when somebody has seen it broken, after three signs of life that failed to come; never before three times what an
+   * answer took lately: a far endpoint is not dead because it is far. A check that runs is not waited for: a quick one runs beside
+   * it, and the first of them that has something to say is believed.
+   * @param seen  the path is said to be broken; without it only somebody on the way is away, whose restart keeps a machine busy
    */
-  hurry(): void;
+  hurry(seen: boolean): void;
   stop(): void;
 }
 
@@ -78,12 +80,15 @@ export interface ProbeOptions {
 
 interface Round {
   readonly controller: AbortController;
-  urgent: boolean;
+  /** After how long without an answer the next check may say that the path is dead, in milliseconds; undefined = the usual time. */
+  urgentMs: number | undefined;
   wake: () => void;
 }
 
-/** Below this a verdict would be about the load of the machine. */
+/** Below this a verdict would be about the load of the machine, even if somebody has seen the path broken. */
 const minUrgentMs = 120;
+/** Share of the usual time when somebody on the way is away: whoever starts meanwhile may need all processors. */
+const awayShare = 1 / 2;
 const urgentIntervalMs = 40;
 /** How much the longest answer of late counts for less after each check. */
 const fade = 0.9;
@@ -93,12 +98,12 @@ export function createProbe(options: ProbeOptions): Probe {
   let current: Round | undefined;
   let slowestMs = 0;
 
-  function paceOf(urgent: boolean): { readonly intervalMs: number; readonly timeoutMs: number } {
+  function paceOf(urgentMs: number | undefined): { readonly intervalMs: number; readonly timeoutMs: number } {
     const { intervalMs, timeoutMs } = options;
-    if (!urgent) return { intervalMs, timeoutMs };
+    if (urgentMs === undefined) return { intervalMs, timeoutMs };
     return {
       intervalMs: Math.min(intervalMs, urgentIntervalMs),
-      timeoutMs: Math.min(timeoutMs, Math.max(minUrgentMs, 3 * slowestMs)),
+      timeoutMs: Math.min(timeoutMs, Math.max(urgentMs, 3 * slowestMs)),
     };
   }
 
@@ -143,14 +148,16 @@ export function createProbe(options: ProbeOptions): Probe {
     const check = ({ intervalMs, timeoutMs }: ReturnType<typeof paceOf>): Promise<boolean> =>
       options.check(connection, { netnsUrl, intervalMs, timeoutMs, sockets, signal });
     return new Promise((resolve, reject) => {
-      const isUrgent = round.urgent;
-      round.urgent = false;
-      check(paceOf(isUrgent)).then(resolve, reject);
+      let quickestMs = Number.POSITIVE_INFINITY;
+      const start = (): void => {
+        const { urgentMs } = round;
+        round.urgentMs = undefined;
+        quickestMs = urgentMs ?? quickestMs;
+        check(paceOf(urgentMs)).then(resolve, reject);
+      };
+      start();
       round.wake = () => {
-        if (isUrgent || signal.aborted) return;
-        round.wake = () => {};
-        round.urgent = false;
-        check(paceOf(true)).then(resolve, reject);
+        if ((round.urgentMs ?? 0) < quickestMs && !signal.aborted) start();
       };
     });
   }
@@ -163,12 +170,12 @@ export function createProbe(options: ProbeOptions): Probe {
   return {
     watch(connection) {
       end();
-      current = { controller: new AbortController(), urgent: false, wake: () => {} };
+      current = { controller: new AbortController(), urgentMs: undefined, wake: () => {} };
       void run(connection, current);
     },
-    hurry() {
+    hurry(seen) {
       if (current === undefined) return;
-      current.urgent = true;
+      current.urgentMs = seen ? minUrgentMs : Math.max(minUrgentMs, awayShare * options.timeoutMs);
       current.wake();
     },
     stop: end,
