@@ -1,5 +1,6 @@
 /** One run of the chaos suite: a mesh under traffic, the faults of a seed one after the other, the audit at the end. */
 import { cpSync, existsSync } from "node:fs";
+import { findExecutable, foldersOf } from "../../sdk/linux/executable.js";
 import type { CliContext } from "../context.js";
 import { logFolder } from "../mesh/plan.js";
 import { auditAfterClients } from "./audit.js";
@@ -109,9 +110,7 @@ function memoryOf({ mesh }: Stage): Record<string, number> {
 
 /** Whether payload IP can be carried between nodes here. */
 export function canEncrypt(): boolean {
-  return (
-    existsSync("/dev/net/tun") && (process.env["PATH"] ?? "").split(":").some((folder) => existsSync(`${folder}/wireguard-go`))
-  );
+  return existsSync("/dev/net/tun") && findExecutable("wireguard-go", foldersOf(process.env["PATH"])) !== undefined;
 }
 
 export function describeFault({ kind, targets, ...more }: Fault): string {

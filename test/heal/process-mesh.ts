@@ -8,10 +8,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { type ClientConnection, type ConnectOptions, connect } from "../../sdk/client/connect.js";
+import type { PolicyRoute } from "../../sdk/gen/connectioncontext.js";
 import { createNamedNetns, deleteNamedNetns } from "../../sdk/linux/netns.js";
 import { ServingStatus } from "../../sdk/telemetry/health.js";
 import { until } from "../../sdk/testing/until.js";
 import { createDialer, type Dialer } from "../../sdk/transport/dial.js";
+import { policiesName } from "./endpoint-options.js";
 import { endFastPlane } from "./fast-plane.js";
 import { forwarderProcess, type MeshDataPlane, type MeshNode, nodeProcesses, usesCore } from "./mesh-components.js";
 import { type ComponentProcess, componentProcess } from "./processes.js";
@@ -61,6 +63,8 @@ export interface MeshOptions {
   readonly switched?: boolean;
   /** Of forwarders; default 500ms. */
   readonly pathMtuInterval?: string;
+  /** That every endpoint gives its clients. */
+  readonly policies?: readonly PolicyRoute[];
 }
 
 let count = 0;
@@ -149,7 +153,7 @@ export async function startProcessMesh(t: TestContext, options: MeshOptions): Pr
         name,
         component: { kind, endpoint: [name, service, cidrs, nodeAt(node).url, listenOn, `${folder}/${place}`, ...texts] },
         url: listenOn,
-        env: {},
+        env: { [policiesName]: JSON.stringify(options.policies ?? []) },
         netns,
         dialer,
       });
