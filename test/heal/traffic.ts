@@ -55,6 +55,8 @@ export function startTraffic({ netnsUrl, addresses, intervalMs }: TrafficOptions
     last = nowMs;
   };
   const timer = setInterval(() => under.push(echo()), intervalMs);
+  // A test that fails before it stops this one ends all the same.
+  timer.unref();
   stop.signal.addEventListener("abort", () => clearInterval(timer));
   return {
     lastAnswerMs: () => last,
