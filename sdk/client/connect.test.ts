@@ -160,6 +160,33 @@ test("row 7.15: RESELECT_REQUESTED moves a healthy connection, REFRESH_REQUESTED
   await until("the new path", () => node.requests.some((request) => request.connection?.id === "c-1-b"));
 });
 
+test("row 7.15: a refused refresh leads to healing by the same endpoint, by another one only when the lease is over", async (t) => {
+  const node = await startScriptedNodeManager(t);
+  let leaseEndsMs = 0;
+  const granted = (request: (typeof node.requests)[number]) => {
+    leaseEndsMs = Date.now() + 2_000;
+    return shortLived(grant(request), 2_000);
+  };
+  node.answer = granted;
+  const connection = await start(t, node, { liveness: async () => true, livenessIntervalMs: 5 });
+  const heard = listenTo(connection);
+  const healedBy = (): string[] => heard.flatMap((change) => (change.kind === "healed" ? [change.how] : []));
+  const isReselect = ({ connection }: (typeof node.requests)[number]): boolean => connection?.state === State.RESELECT_REQUESTED;
+  node.answer = () => Promise.reject(statusError(Code.UNAVAILABLE, "the endpoint is busy"));
+  await until("the trouble", () => heard.some(({ kind }) => kind === "trouble"));
+  node.answer = granted;
+  await until("healing", () => healedBy().length === 1);
+  assert.deepEqual([healedBy(), node.requests.some(isReselect)], [["same"], false]);
+
+  node.answer = (request) => {
+    if (isReselect(request)) return shortLived(grant(request), 60_000);
+    return Promise.reject(statusError(Code.UNAVAILABLE, "the endpoint is busy"));
+  };
+  await until("another healing", () => healedBy().length === 2);
+  assert.deepEqual(healedBy(), ["same", "reselect"]);
+  assert.ok(Date.now() >= leaseEndsMs);
+});
+
 test("healing ends: after the time allowed it closes and says so", async (t) => {
   const node = await startScriptedNodeManager(t);
   let passes = true;

@@ -121,7 +121,7 @@ test("rows 7.3, 7.5, 7.6: the data plane itself dies, memif endpoints die alone 
   await told("endpoint on this node killed with its pod; another on the other node");
   assert.equal(rings.connection.connection.network_service_endpoint_name, "ring-2");
 
-  await mesh.endpoint(0, "ring-3", "rings", "172.16.4.0/24", {}, "ring-3", "memif");
+  const local = await mesh.endpoint(0, "ring-3", "rings", "172.16.4.0/24", {}, "ring-3", "memif");
   begin();
   const again = healing(rings.connection);
   await Promise.all([next.kill(), far.nsmgr.kill()]);
@@ -130,6 +130,14 @@ test("rows 7.3, 7.5, 7.6: the data plane itself dies, memif endpoints die alone 
   t.diagnostic(`healed by ${thenHow} in ${thenMs} ms`);
   await told("manager of the other node killed, and with it the endpoint there");
   await far.nsmgr.start();
+
+  begin();
+  await Promise.all([local.kill(), near.nsmgr.kill()]);
+  await Promise.all([near.nsmgr.start(), local.start()]);
+  const servedMs = performance.now();
+  await until("packets again", () => rings.lastAnswerMs() > servedMs, healTimeoutMs);
+  await told("endpoint and manager of this node killed and started again");
+  assert.equal(rings.connection.connection.network_service_endpoint_name, "ring-3");
 
   begin();
   const all = [mesh.registry, near.nsmgr, near.forwarder, far.nsmgr, far.forwarder, vault];
