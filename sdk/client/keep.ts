@@ -43,8 +43,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
   let asked: Promise<void> = Promise.resolve();
   let release: Promise<void> | undefined;
   const trust = createTrust();
-  /** The code of the last refusal in this trouble. */
-  let refusedWith: Code | undefined;
+  let refusedWith: Code | undefined; // in this trouble, last
   let settleClosed = (): void => {};
   const closed = new Promise<void>((resolve) => {
     settleClosed = resolve;
@@ -215,6 +214,7 @@ export function keep(first: Connection, options: KeepOptions, adopted: boolean):
         error: why,
       });
     }
+    if (verdict === "alive" && state.data === "alive" && state.trouble === undefined && checked()) return; // what most echoes say
     // A verification that is waited for would otherwise wait for ever.
     if (verdict !== undefined) feed({ kind: verdict === "dead" ? verdict : "alive" });
   }
