@@ -5,7 +5,7 @@
 //     --quick                             few faults in each: five minutes instead of half an hour, and figures that say less
 //     --again                             makes results anew that are there
 //   resilience.mjs FOLDER                 writes the figures from the results that are there
-// Every part takes less than five minutes. A part that was void because the machine lost packets itself is made again, twice at most.
+// Every part takes about five minutes at most. A part that was void because the machine lost packets itself is made again, twice at most.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -64,6 +64,8 @@ function parts() {
       chaos(`network-${seed}`, ...faults(seed, "link-down,partition,bad-cable", 2, 10), "--nodes", String(seed + 1)),
     ),
     ...times(4, (seed) => chaos(`churn-${seed}`, "--seed", String(seed), "--churn", some(30, 150), "--connections", "20")),
+    // one node lives through it all, so that slopes can be told
+    chaos("soak", "--seed", "5", "--churn", some(100, 600), "--connections", "20", "--spare", "node-1"),
   ];
 }
 
@@ -205,7 +207,7 @@ function rowsOf(entries, churns) {
     wellRow("link down, partition or bad cable: all well after its end", of("link-down", "partition", "bad-cable"), "≤ 3 s"),
     outageRow(`node down, ${most(nodeDown, "noticed")} connections lost at once: no packets for`, nodeDown, "≤ 2 s"),
     requestRow(nodeDown),
-    churnRow(churns),
+    ...churnRows(churns),
   ].filter((row) => row !== undefined);
 }
 
@@ -225,16 +227,35 @@ function requestRow(entries) {
   ];
 }
 
-function churnRow(churns) {
+/** Cycles in which anybody may be killed, and those that spare a node. */
+function churnRows(churns) {
+  const all = churns.filter(({ spared }) => !spared);
+  return [churnRow(all, "anybody may be killed"), ...churns.filter(({ spared }) => spared).flatMap(soakRows)];
+}
+
+function churnRow(churns, what) {
   if (churns.length === 0) return undefined;
-  const grown = Math.max(0, ...churns.flatMap(({ growth }) => growth.map(({ memoryMiBPer100 }) => memoryMiBPer100)));
   const count = (field) => sum(churns.map((churn) => churn[field].length));
   return [
-    `${sum(churns.map(({ cycles }) => cycles))} churn cycles, ${sum(churns.map(({ kills }) => kills))} components killed`,
+    `${sum(churns.map(({ cycles }) => cycles))} churn cycles, ${what}: ${sum(churns.map(({ kills }) => kills))} processes killed, and a client in each cycle`,
     String(churns.length),
-    `${count("orphans")} orphans, ${count("addressesTwice")} addresses twice, memory ≤ ${grown} MiB per 100 cycles`,
-    "0; flat",
+    `${count("orphans")} orphans, ${count("addressesTwice")} addresses twice`,
+    "0",
   ];
+}
+
+/** What grows from the end of its warming up to the last cycle, each process in turn. */
+function soakRows(churn) {
+  const slope = ({ per100, spread }, unit) => `${per100} ± ${spread}${unit}`;
+  const rows = churn.growth
+    .filter(({ toCycle, fromCycle }) => toCycle - fromCycle >= churn.cycles / 2)
+    .map(({ name, fromCycle, toCycle, memoryMiB, heapMiB, descriptors, handles, grows }) => [
+      `… ${name}, cycles ${fromCycle} to ${toCycle}: growth per 100 cycles`,
+      "1",
+      `resident ${slope(memoryMiB, " MiB")} (of ${memoryMiB.last}), heap ${slope(heapMiB, " MiB")} (of ${heapMiB.last}), descriptors ${slope(descriptors, "")}, handles ${slope(handles, "")}${grows.length > 0 ? `: ${grows.join(", ")} GROW` : ""}`,
+      "≈ 0",
+    ]);
+  return [churnRow([churn], `${churn.spared}, its endpoints, one of its clients and the registry spared`), ...rows];
 }
 
 function lossRow(name, entries, goal) {

@@ -1,12 +1,15 @@
 /** Ledgers against the kernel, with real objects: what is an orphan, what is missing, what is somebody else's. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { AF_INET } from "../../sdk/linux/libc.js";
+import { parseAddress, parsePrefix } from "../../sdk/linux/netlink/ip-address.js";
 import { createVeth, listLinks, setLink } from "../../sdk/linux/netlink/links.js";
-import { weftProtocol } from "../../sdk/linux/netlink/routes.js";
+import { setNeighbor } from "../../sdk/linux/netlink/neighbors.js";
+import { addRoute, mainTable, weftProtocol } from "../../sdk/linux/netlink/routes.js";
 import { addRule, listRules } from "../../sdk/linux/netlink/rules.js";
 import { silentLog } from "../../sdk/telemetry/log.js";
 import { deleteByHand } from "../dataplane/compliance-faults.js";
@@ -98,6 +101,50 @@ test("of others nothing is touched: another ledger's interfaces, unmarked ones, 
   assert.deepEqual([inventory(client), inventory(endpoint)], before);
   assert.ok(linkIn(client, "nsm-1"));
   void theirs;
+});
+
+test("row 11.1: a route, a neighbour and a rule of ours that the ledger does not have, on an interface of a living connection: named with it; --fix takes them away and leaves what the workload put there", async (t) => {
+  const { stateDir, client, endpoint } = await build(t);
+  const before = [inventory(client), inventory(endpoint)];
+  const linkIndex = linkIn(client, "nsm-2")?.index ?? 0;
+  const [own, table] = [
+    weftProtocol,
+    listRules(client.socket, AF_INET).find(({ protocol }) => protocol === weftProtocol)?.table ?? 0,
+  ];
+  const route = (prefix: string, protocol: number) =>
+    addRoute({ prefix: parsePrefix(prefix), gateway: undefined, linkIndex, table: mainTable, protocol, metric: 0 }, "exclusive");
+  const rule = (protocol: number) =>
+    addRule({
+      ...{ family: AF_INET, priority: 20_007, from: parsePrefix("172.16.9.9/32"), ipProtocol: 0, table, protocol },
+      ...{ sourcePorts: undefined, destinationPorts: undefined },
+    });
+  const [bootProtocol, mac] = [3, "02:00:00:00:00:99"];
+  const byHand = ["neighbour", "add", "10.97.0.2", "lladdr", mac, "dev", "nsm-2", "nud", "permanent"];
+  client.socket.perform([route("10.97.0.0/24", bootProtocol), rule(bootProtocol)]);
+  execFileSync("ip", ["-n", client.name, ...byHand]);
+  const theirs = inventory(client);
+  client.socket.perform([route("10.98.0.0/24", own), rule(own), setNeighbor(linkIndex, parseAddress("10.98.0.2"), mac)]);
+
+  const { ok, findings } = await audit([kernelAuditor([stateDir])]);
+  assert.equal(ok, false);
+  assert.deepEqual(
+    ours(findings)
+      .map(({ verdict, kind, name, owner }) => `${verdict} ${kind} ${name} of ${owner}`)
+      .sort(),
+    [
+      "orphan neighbor 10.98.0.2 dev nsm-2 of connection c2",
+      "orphan route 10.98.0.0/24 table 254 dev nsm-2 of connection c2",
+      `orphan rule 20007: lookup ${table} of connection c2`,
+    ],
+  );
+  const fixed = await audit([kernelAuditor([stateDir])], { fix: true });
+  assert.ok(
+    ours(fixed.findings).every(({ fixed }) => fixed === true),
+    JSON.stringify(fixed.findings),
+  );
+  assert.deepEqual(inventory(client), theirs);
+  assert.deepEqual(inventory(endpoint), before[1]);
+  assert.equal((await audit([kernelAuditor([stateDir])])).ok, true);
 });
 
 test("an interface that somebody renamed or took the mark from is still accounted for", async (t) => {

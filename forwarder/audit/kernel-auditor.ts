@@ -1,5 +1,6 @@
 /**
- * The kernel's objects of our ledgers: interfaces, policy rules, wireguard-go processes and their sockets.
+ * The kernel's objects of our ledgers: interfaces, policy rules, wireguard-go processes and their sockets, and what lies on
+ * interfaces of living connections (kernel-strays.ts).
  *
  * What proves whose a thing is: an interface's group and a process's environment bear the mark of a ledger (mark.ts); a rule has
  * Weft's protocol number and a table that is empty; a socket has a name of ours and nobody listens on it. Addresses, routes and
@@ -17,6 +18,7 @@ import { endWireguardGo, isDeviceName, isServed, uapiSocketPath } from "../../sd
 import { isMark, markVariable, readMark } from "../dataplane/kernel/mark.js";
 import { withPlaces } from "../dataplane/kernel/places.js";
 import type { Auditor, Noted, Seen } from "./audit.js";
+import { seenOn, seenRule } from "./kernel-strays.js";
 import { linkKey, ruleKey } from "./keys.js";
 import { notedOf } from "./ledger-notes.js";
 
@@ -30,9 +32,10 @@ export function kernelAuditor(stateDirs: readonly string[]): Auditor {
   return {
     name: "kernel",
     async seen() {
+      const owners = new Map(stateDirs.flatMap(notedOf).map(({ key, owner }) => [key, owner]));
       const places = openAllNetns();
       try {
-        return [...places.flatMap((place) => inNamespace(place, marks)), ...processes(marks), ...sockets()];
+        return [...places.flatMap((place) => inNamespace(place, marks, owners)), ...processes(marks), ...sockets()];
       } finally {
         for (const { netns } of places) netns.close();
       }
@@ -42,15 +45,18 @@ export function kernelAuditor(stateDirs: readonly string[]): Auditor {
 }
 
 type Marks = ReadonlyMap<number, string>;
+/** Whose what a ledger knows is, by its key. */
+type Owners = ReadonlyMap<string, string>;
 
-function inNamespace(place: SeenNetns, marks: Marks): Seen[] {
+function inNamespace(place: SeenNetns, marks: Marks, owners: Owners): Seen[] {
   const socket = openNetlinkSocket(place.netns);
   try {
     const links = listLinks(socket);
     const strangers = links.some(({ group }) => isMark(group) && !marks.has(group));
     return [
       ...links.filter(({ kind }) => ourKinds.has(kind)).map((link) => seenLink(place, link, marks)),
-      ...emptyRules(place, socket, strangers),
+      ...links.filter(({ group }) => marks.has(group)).flatMap((link) => strays(place, socket, link, owners)),
+      ...rules(place, socket, strangers, owners),
     ];
   } finally {
     socket.close();
@@ -86,16 +92,24 @@ function seenLink({ url, netns }: SeenNetns, link: Link, marks: Marks): Seen {
   };
 }
 
+/** On the interfaces of living connections only: what lies on others goes with them. */
+function strays({ url: netnsUrl, netns }: SeenNetns, socket: NetlinkSocket, link: Link, owners: Owners): Seen[] {
+  const owner = owners.get(linkKey(netns.dev, netns.ino, link));
+  return owner === undefined ? [] : seenOn({ netnsUrl, netns, socket, link, owner });
+}
+
 /** A rule whose table is empty leads nowhere. Another ledger's may be about to be filled: not where others have interfaces. */
-function emptyRules({ url, netns }: SeenNetns, socket: NetlinkSocket, strangers: boolean): Seen[] {
-  const rules = [AF_INET, AF_INET6].flatMap((family) => listRules(socket, family as Rule["family"]));
-  return rules
+function rules({ url, netns }: SeenNetns, socket: NetlinkSocket, strangers: boolean, owners: Owners): Seen[] {
+  const there = [AF_INET, AF_INET6].flatMap((family) => listRules(socket, family as Rule["family"]));
+  return there
     .filter((rule) => rule.protocol === weftProtocol)
-    .map((rule) => {
+    .flatMap((rule): Seen[] => {
+      const owner = owners.get(ruleKey(netns.dev, netns.ino, rule));
+      const exact = owner === undefined ? [] : [seenRule({ netnsUrl: url, netns }, rule, owner)];
       const empty = isTableEmpty(socket, rule.family, rule.table);
       const reclaim = async (): Promise<void> =>
         withPlaces(undefined, (places) => void places.open(url).socket.perform([deleteRule(rule)]));
-      return {
+      const byTable: Seen = {
         key: ruleKey(netns.dev, netns.ino, rule),
         instance: "",
         kind: "rule",
@@ -105,6 +119,7 @@ function emptyRules({ url, netns }: SeenNetns, socket: NetlinkSocket, strangers:
         reclaim: empty && !strangers ? reclaim : undefined,
         detail: empty ? "its table is empty" : "its table is in use",
       };
+      return [byTable, ...exact];
     });
 }
 

@@ -5,6 +5,7 @@ import type { Built, BuiltLink } from "../dataplane/kernel/built.js";
 import { planOf } from "../dataplane/kernel/plan.js";
 import { peekLedger } from "../dataplane/ledger.js";
 import type { Noted } from "./audit.js";
+import { notedOn } from "./kernel-strays.js";
 import { linkKey, ruleKey } from "./keys.js";
 
 export function notedOf(stateDir: string): Noted[] {
@@ -23,6 +24,7 @@ function notesOf(built: Built | undefined, certain: boolean): Noted[] {
   return [
     ...built.links.filter(({ role }) => withRole.has(role)).flatMap((link) => notesOfLink(link, owner, certain)),
     ...built.leftovers.flatMap((link) => notesOfLink(link, owner, false)),
+    ...notedOn(built, owner),
   ];
 }
 

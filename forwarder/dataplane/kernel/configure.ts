@@ -72,7 +72,7 @@ export function configureLink(
   const added = perform(place, built.name, additions(link.index, plan, built, routesThere, rulesThere, neighbors));
   const wanted = wantedRoutes(link.index, plan, built);
   const stale: Step[] = [
-    ...without(rulesThere, wantedRules(plan, built), ruleKey).map((rule) => ({ request: deleteRule(rule) })),
+    ...without(rulesThere, wantedRules(plan, built), exactRuleKey).map((rule) => ({ request: deleteRule(rule) })),
     ...without(routesThere, wanted, placedRouteKey).map((route) => ({ request: deleteRoute(route) })),
     ...neighbors.stale.map((request) => ({ request })),
   ];
@@ -135,7 +135,7 @@ function additions(
       route,
     })),
     ...neighbors.set.map((request) => ({ request })),
-    ...without(wantedRules(plan, built), rulesThere, ruleKey).map((rule) => ({ request: addRule(rule) })),
+    ...without(wantedRules(plan, built), rulesThere, exactRuleKey).map((rule) => ({ request: addRule(rule) })),
   ];
 }
 
@@ -193,7 +193,8 @@ function addBeside(socket: NetlinkSocket, route: Route): void {
   }
 }
 
-function wantedRoutes(linkIndex: number, plan: LinkPlan, built: BuiltLink): Route[] {
+/** @throws Error a policy of the plan has no table yet */
+export function wantedRoutes(linkIndex: number, plan: LinkPlan, built: BuiltLink): Route[] {
   const inTable = (table: number) => (route: PlannedRoute) => ({
     ...route,
     linkIndex,
@@ -207,7 +208,8 @@ function wantedRoutes(linkIndex: number, plan: LinkPlan, built: BuiltLink): Rout
   ];
 }
 
-function wantedRules(plan: LinkPlan, built: BuiltLink): Rule[] {
+/** @throws Error a policy of the plan has no table yet */
+export function wantedRules(plan: LinkPlan, built: BuiltLink): Rule[] {
   return plan.policies.map((policy) => ({
     family: policy.family,
     priority: rulePriority + policy.position,
@@ -261,7 +263,8 @@ function placedRouteKey(route: Route): string {
   return `${route.table} ${routeKey(route)}`;
 }
 
-function ruleKey(rule: Rule): string {
+/** Equal for rules that do the same. */
+export function exactRuleKey(rule: Rule): string {
   const { from, sourcePorts, destinationPorts } = rule;
   const ports = [sourcePorts, destinationPorts].map((range) => range && `${range.first}-${range.last}`);
   return JSON.stringify([rule.family, rule.priority, from && formatPrefix(from), rule.ipProtocol, ...ports, rule.table]);

@@ -4,6 +4,7 @@
 import * as codec from "./codec.js";
 import { addressFrom, formatAddress, type IpAddress } from "./ip-address.js";
 import { formatMac, parseMac } from "./mac-address.js";
+import { weftProtocol } from "./routes.js";
 import type { NetlinkRequest, NetlinkSocket } from "./socket.js";
 
 export interface Neighbor {
@@ -11,6 +12,8 @@ export interface Neighbor {
   readonly address: IpAddress;
   readonly macAddress: string;
   readonly permanent: boolean;
+  /** Who made it, as with routes; 0 = nobody says, as before Linux 5.2. */
+  readonly protocol: number;
 }
 
 const RTM_NEWNEIGH = 28;
@@ -19,10 +22,11 @@ const RTM_GETNEIGH = 30;
 const NDA_DST = 1;
 const NDA_LLADDR = 2;
 const NDA_IFINDEX = 8;
+const NDA_PROTOCOL = 12;
 const NUD_PERMANENT = 0x80;
 const headerLength = 12;
 
-/** Replaces what was known of the address. Equivalent: `ip neighbour replace ADDRESS lladdr MAC dev NAME nud permanent`. */
+/** Replaces what was known of the address. Equivalent: `ip neighbour replace ADDRESS lladdr MAC dev NAME nud permanent protocol 87`. */
 export function setNeighbor(linkIndex: number, address: IpAddress, macAddress: string): NetlinkRequest {
   return {
     verb: `set neighbor ${formatAddress(address)} ${macAddress} of link ${linkIndex}`,
@@ -32,6 +36,7 @@ export function setNeighbor(linkIndex: number, address: IpAddress, macAddress: s
       header(address.family, linkIndex, NUD_PERMANENT),
       codec.attribute(NDA_DST, address.bytes),
       codec.attribute(NDA_LLADDR, parseMac(macAddress)),
+      codec.u8(NDA_PROTOCOL, weftProtocol),
     ]),
   };
 }
@@ -70,6 +75,7 @@ export function decodeNeighbor(body: Buffer): Neighbor | undefined {
     linkIndex: body.readInt32LE(4),
     address,
     macAddress: formatMac(attributes.get(NDA_LLADDR) ?? new Uint8Array()),
+    protocol: attributes.get(NDA_PROTOCOL)?.[0] ?? 0,
     permanent: (body.readUInt16LE(8) & NUD_PERMANENT) !== 0,
   };
 }

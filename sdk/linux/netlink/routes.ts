@@ -33,7 +33,7 @@ export type RoutePlace = "exclusive" | "before-others";
 
 export const mainTable = 254;
 const localTable = 255;
-/** rtm_protocol of routes and rules made by Weft: "W" (iproute2's rt_protos does not use it). */
+/** rtm_protocol of routes and rules made by Weft, and NDA_PROTOCOL of its neighbours: "W" (iproute2's rt_protos does not use it). */
 export const weftProtocol = 87;
 
 const RTM_NEWROUTE = 24;
