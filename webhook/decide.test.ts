@@ -31,6 +31,20 @@ function patched(asked: Review, surroundings = around): Pod & { metadata: { anno
   return applyPatch(asked.object, allowed(asked, surroundings).patch) as ReturnType<typeof patched>;
 }
 
+/** A container as far as these tests look into it; more than the webhook itself knows of one. */
+interface PatchedContainer {
+  readonly name: string;
+  readonly env?: readonly { readonly name: string; readonly value: string }[];
+  readonly restartPolicy?: string;
+  readonly startupProbe?: { readonly httpGet: object };
+  readonly securityContext?: Readonly<Record<string, unknown>>;
+  readonly resources?: { readonly limits: Readonly<Record<string, string>> };
+}
+
+function containerOf({ spec }: Pod, index: number): PatchedContainer {
+  return (spec?.initContainers?.[index] ?? assert.fail(`no container ${index}`)) as PatchedContainer;
+}
+
 const goldenAnnotations = [
   "kernel://vl3-basic/nsm-1",
   "kernel://vl3-dns/myiface",
@@ -49,8 +63,7 @@ const goldenAnnotations = [
 for (const annotation of goldenAnnotations) {
   test(`row 9.1: the annotation ${annotation} works as it is`, () => {
     const after = patched(review(pod({ "networkservicemesh.io": annotation })));
-    const [client] = (after.spec?.initContainers ?? []) as unknown as { env: { name: string; value: string }[] }[];
-    assert.equal(client?.env.find(({ name }) => name === "NSM_NETWORK_SERVICES")?.value, annotation);
+    assert.equal(containerOf(after, 0).env?.find(({ name }) => name === "NSM_NETWORK_SERVICES")?.value, annotation);
   });
 }
 
@@ -70,9 +83,9 @@ test("row 9.1, 9.5: a native sidecar starts before the workload, and what the po
     ["data", "nsm-socket", "weft-identity"],
   );
   assert.deepEqual(after.metadata.labels, { "spiffe.io/spiffe-id": "true" });
-  const client = after.spec?.initContainers?.[1] as unknown as Record<string, unknown>;
-  assert.equal(client["restartPolicy"], "Always");
-  assert.deepEqual((client["startupProbe"] as { httpGet: object }).httpGet, { path: "/readyz", port: 15390 });
+  const client = containerOf(after, 1);
+  assert.equal(client.restartPolicy, "Always");
+  assert.deepEqual(client.startupProbe?.httpGet, { path: "/readyz", port: 15390 });
 });
 
 test("a cluster without native sidecars gets an init container and a container", () => {
@@ -138,17 +151,16 @@ test("row 8.6: where Pod Security forbids host paths the node's agent connects; 
   const csi = patched(asked, { ...around, namespace, csi: true });
   assert.ok(JSON.stringify(csi.spec?.volumes).includes("csi.networkservicemesh.io"));
   assert.ok(!JSON.stringify(csi.spec?.volumes).includes("hostPath"));
-  const client = csi.spec?.initContainers?.[0] as unknown as { securityContext: Record<string, unknown> };
-  assert.equal(client.securityContext["runAsNonRoot"], true);
-  assert.deepEqual(client.securityContext["capabilities"], { drop: ["ALL"] });
-  assert.deepEqual(client.securityContext["seccompProfile"], { type: "RuntimeDefault" });
+  const { securityContext } = containerOf(csi, 0);
+  assert.equal(securityContext?.["runAsNonRoot"], true);
+  assert.deepEqual(securityContext?.["capabilities"], { drop: ["ALL"] });
+  assert.deepEqual(securityContext?.["seccompProfile"], { type: "RuntimeDefault" });
 });
 
 test("sriovToken becomes a device in the limits of the client", () => {
   const annotation = "kernel://a/nsm-1?sriovToken=worker.domain/100G,kernel://b/nsm-2?sriovToken=worker.domain/100G";
   const after = patched(review(pod({ "networkservicemesh.io": annotation })));
-  const client = after.spec?.initContainers?.[0] as unknown as { resources: { limits: Record<string, string> } };
-  assert.deepEqual(client.resources.limits, { memory: "80Mi", cpu: "200m", "worker.domain/100G": "2" });
+  assert.deepEqual(containerOf(after, 0).resources?.limits, { memory: "80Mi", cpu: "200m", "worker.domain/100G": "2" });
 });
 
 for (const kind of ["Deployment", "DaemonSet", "StatefulSet", "ReplicaSet", "Job"]) {

@@ -75,8 +75,9 @@ async function weftDrain(mesh: ProcessMesh, index: number, kind: string, ...rest
   assert.ok(node);
   const name = rest.find((word) => !word.startsWith("-")) ?? node.url;
   const written: string[] = [];
-  const out = { write: (text: string) => written.push(text) } as unknown as NodeJS.WritableStream;
-  const context = { out, err: out, env: { WEFT_INSECURE: "true" }, signal: AbortSignal.timeout(30_000) } as unknown as CliContext;
+  const out = { write: (text: string) => written.push(text) };
+  const env = { WEFT_INSECURE: "true" };
+  const context: CliContext = { out, err: out, env, self: ["false"], signal: AbortSignal.timeout(30_000) };
   const undo = rest.includes("--undo");
   assert.equal(await drain(kind, name, { nsmgr: [node.url], timeout: "20s", undo }, context), 0, written.join(""));
   return written.join("");

@@ -85,9 +85,9 @@ function watch(mesh: ProcessMesh) {
   const stop = new AbortController();
   const written: string[] = [];
   const told: string[] = [];
-  const to = (list: string[]) => ({ write: (text: string) => list.push(text) }) as unknown as NodeJS.WritableStream;
+  const to = (list: string[]) => ({ write: (text: string) => list.push(text) });
   const env = { WEFT_INSECURE: "true" };
-  const context = { out: to(written), err: to(told), env, signal: stop.signal } as unknown as CliContext;
+  const context: CliContext = { out: to(written), err: to(told), env, self: ["false"], signal: stop.signal };
   const options = {
     registry: mesh.registry.url,
     nsmgr: mesh.nodes.map(({ nsmgr, url }) => `${nsmgr.name}=${url}`),
