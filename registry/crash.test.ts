@@ -20,7 +20,7 @@ interface Known {
   asked: string | undefined;
 }
 
-test("row 3.1: what was acknowledged survives kill -9 at any moment", { timeout: 60_000 + rounds * 5_000 }, async (t) => {
+test("rows 3.1, 7.4: what was acknowledged survives kill -9 at any moment", { timeout: 60_000 + rounds * 5_000 }, async (t) => {
   const stateDir = mkdtempSync(join(tmpdir(), "wt-crash-"));
   let child: ChildProcess | undefined;
   t.after(async () => {

@@ -7,7 +7,7 @@ import { createDialer } from "../sdk/transport/dial.js";
 import { run } from "./main.js";
 import { collect, endpoint, type Scope, service, stacked, testRegistry, until } from "./test-registry.js";
 
-test("entries come back by themselves when a registry has lost them in a restart, and look-ups follow", async (context) => {
+test("row 7.4: entries come back by themselves when a registry has lost them in a restart, and look-ups follow", async (context) => {
   const t = stacked(context);
   const first = await testRegistry(t);
   const { kept, cache, names } = await users(t, first.url);
