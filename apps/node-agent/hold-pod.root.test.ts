@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { ClientConnection } from "../../sdk/client/connect.js";
 import { Connection } from "../../sdk/gen/connection.js";
+import { ConnectionContext } from "../../sdk/gen/connectioncontext.js";
 import { parseServiceUrl } from "../../sdk/mechanisms/service-url.js";
 import { Code, statusError } from "../../sdk/status.js";
 import { silentLog } from "../../sdk/telemetry/log.js";
@@ -42,10 +42,11 @@ function start(
         id: name,
         interfaceName: "nsm-1",
         connection,
+        context: ConnectionContext.fromPartial({}),
         changes,
         close: end("close"),
         leave: end("leave"),
-      } as unknown as ClientConnection;
+      };
     },
     onChange: () => {},
     log: silentLog,

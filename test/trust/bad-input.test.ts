@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { createHmac, createPublicKey, type KeyObject, sign } from "node:crypto";
-import { after, before, type TestContext, test } from "node:test";
+import { after, before, test } from "node:test";
 import { Connection } from "../../sdk/gen/connection.js";
 import { NetworkServiceRequest } from "../../sdk/gen/networkservice.js";
 import { NetworkServiceEndpoint } from "../../sdk/gen/registry.js";
@@ -24,7 +24,7 @@ let mesh: TrustedMesh;
 const stops: (() => unknown)[] = [];
 before(async () => {
   // one mesh for all: each item has to leave it as it was
-  mesh = await startTrustedMesh({ after: (stop: () => unknown) => void stops.push(stop) } as unknown as TestContext);
+  mesh = await startTrustedMesh({ after: (stop) => void stops.push(stop as () => unknown) });
   await mesh.serve({ name: "nse" });
 });
 after(async () => {

@@ -65,7 +65,7 @@ export interface TrustedMeshOptions {
 }
 
 export async function startTrustedMesh(
-  t: TestContext,
+  t: Pick<TestContext, "after">,
   env: Record<string, string> = {},
   options: TrustedMeshOptions = {},
 ): Promise<TrustedMesh> {
