@@ -74,6 +74,7 @@ export function createDomain(world: World, network: Network, plan: DomainPlan): 
     pods: new Set(),
     deaf: new Set(),
     onChange: () => {},
+    onOverlap: () => {},
   };
   const shared: Shared = { world, network, plan, kernels, folder };
   const registry = registryPart(shared);

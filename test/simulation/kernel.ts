@@ -45,6 +45,8 @@ export interface Kernels {
   readonly deaf: Set<string>;
   /** Told after every change of what is built. */
   onChange: (kernel: Kernel, id: string) => void;
+  /** Told when one process does two things with one connection at the same time. */
+  onOverlap: (kernel: Kernel, id: string) => void;
 }
 
 const buildMs = { least: 2, most: 30 };
@@ -91,39 +93,50 @@ export function takeLinkDown(kernels: Kernels, netnsUrl: string, interfaceName: 
 
 export function createModelDataPlane(kernel: Kernel, kernels: Kernels, world: World, process: SimProcess): DataPlane {
   const mine = (): boolean => process.alive;
+  const busy = new Map<string, number>();
+  async function alone<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const others = busy.get(id) ?? 0;
+    if (others > 0) kernels.onOverlap(kernel, id);
+    busy.set(id, others + 1);
+    return work().finally(() => busy.set(id, (busy.get(id) ?? 1) - 1));
+  }
+  async function ensure(crossConnect: CrossConnect, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    refuse(kernel, kernels, crossConnect);
+    const { id } = crossConnect;
+    const before = kernel.held.get(id);
+    kernel.held.set(id, { built: before?.built, intent: crossConnect });
+    await new Promise((resolve) => setTimeout(resolve, world.chance.between(buildMs.least, buildMs.most)));
+    if (!mine()) return;
+    try {
+      signal.throwIfAborted();
+      refuse(kernel, kernels, crossConnect);
+    } catch (error) {
+      if (before === undefined) kernel.held.delete(id);
+      else kernel.held.set(id, before);
+      throw error;
+    }
+    kernel.held.set(id, { built: crossConnect, intent: crossConnect });
+    for (const port of portsOf(crossConnect)) if (port.kind === "kernel") kernel.downLinks.delete(linkName(port));
+    kernels.onChange(kernel, id);
+  }
+
+  async function remove(id: string): Promise<void> {
+    if (!kernel.held.has(id)) return;
+    await new Promise((resolve) => setTimeout(resolve, world.chance.between(buildMs.least, buildMs.most)));
+    if (!mine()) return;
+    kernel.held.delete(id);
+    kernels.onChange(kernel, id);
+  }
+
   return {
     name: "none",
     capabilities: async () => [{ name: "model", supported: "yes", detail: "for the simulation" }],
     mechanisms: async () => [MechanismType.KERNEL, MechanismType.VXLAN],
     underlayMtuBytes: async () => 1500,
     usedVnis: async (udpPort) => new Set([...kernel.held.values()].flatMap(({ intent }) => vnisOf(intent, udpPort))),
-    async ensure(crossConnect, signal) {
-      signal.throwIfAborted();
-      refuse(kernel, kernels, crossConnect);
-      const { id } = crossConnect;
-      const before = kernel.held.get(id);
-      kernel.held.set(id, { built: before?.built, intent: crossConnect });
-      await new Promise((resolve) => setTimeout(resolve, world.chance.between(buildMs.least, buildMs.most)));
-      if (!mine()) return;
-      try {
-        signal.throwIfAborted();
-        refuse(kernel, kernels, crossConnect);
-      } catch (error) {
-        if (before === undefined) kernel.held.delete(id);
-        else kernel.held.set(id, before);
-        throw error;
-      }
-      kernel.held.set(id, { built: crossConnect, intent: crossConnect });
-      for (const port of portsOf(crossConnect)) if (port.kind === "kernel") kernel.downLinks.delete(linkName(port));
-      kernels.onChange(kernel, id);
-    },
-    async remove(id) {
-      if (!kernel.held.has(id)) return;
-      await new Promise((resolve) => setTimeout(resolve, world.chance.between(buildMs.least, buildMs.most)));
-      if (!mine()) return;
-      kernel.held.delete(id);
-      kernels.onChange(kernel, id);
-    },
+    ensure: (crossConnect, signal) => alone(crossConnect.id, () => ensure(crossConnect, signal)),
+    remove: (id) => alone(id, () => remove(id)),
     list: () => [...kernel.held.values()].flatMap(({ built }) => built ?? []),
     counters: async () => undefined,
     objects: async () => objectsOf(kernel),

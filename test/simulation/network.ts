@@ -25,11 +25,16 @@ export interface Network {
   lossShare: number;
   /** Share of calls that come to the other end twice. */
   twiceShare: number;
+  /** Told of every call when it is sent; what it returns is told when it was answered with success. */
+  onAsk: (from: SimProcess, url: string, path: string, input: unknown) => (() => void) | undefined;
   /** Calls and streams that a process has open, each kind with its number; a Find is a kind of its own for each query. */
   openOf(process: SimProcess): ReadonlyMap<string, number>;
   /** Calls and streams of others that a process works on. */
   servedBy(process: SimProcess): number;
 }
+
+/** Half of those that come twice end as ever; of the others the caller calls off the one that it did not take. */
+const twiceKinds = ["first", "first", "first alone", "second alone"] as const;
 
 /** The kind of all calls that are no streams. */
 export const oneCall = "calls";
@@ -47,6 +52,7 @@ export function createNetwork(world: World, log?: Log): Network {
     wire: createWire(world),
     lossShare: 0,
     twiceShare: 0,
+    onAsk: () => undefined,
     transportOf: (process) => ({
       createDialer: (options) => dialerOver(callerOf(process), options.identity, () => {}),
       async listen({ urls, services }) {
@@ -98,7 +104,10 @@ export function createNetwork(world: World, log?: Log): Network {
       from,
       url,
       breaks: breaks ? (world.chance.next() < 0.5 ? "after" : "before") : undefined,
-      twice: kind === oneCall && network.twiceShare > 0 && world.chance.next() < network.twiceShare,
+      twice:
+        kind === oneCall && network.twiceShare > 0 && world.chance.next() < network.twiceShare
+          ? world.chance.pick(twiceKinds)
+          : undefined,
       count: counter(from, kind),
     };
   }
@@ -108,27 +117,34 @@ export function createNetwork(world: World, log?: Log): Network {
       unary: (method, address, input, options) =>
         new Promise((resolve, reject) => {
           const asSent = overTheWire(method.request, input);
+          const url = formatAddress(address);
+          const wasAnswered = network.onAsk(from, url, method.path, input);
           let output: unknown;
-          const call = underWay(wayTo(from, formatAddress(address), oneCall), options, false, {
-            end: (error) => (error === undefined ? resolve(output as never) : reject(error)),
-          });
+          const end = (error: Error | undefined): void => {
+            if (error === undefined) wasAnswered?.();
+            if (error === undefined) resolve(output as never);
+            else reject(error);
+          };
+          const call = underWay(wayTo(from, url, oneCall), options, false, { end });
           if (options.signal.aborted) return call.aborted();
           call.send((server, live, context) => {
             const { answer, refused } = methodOf(server, server.unary, method.path);
-            if (answer === undefined) return call.finish(refused);
+            if (answer === undefined) return call.finish(refused, live);
             server.live.add(live);
             tell(from, server, method.path, "asked", asSent);
             answer(asSent, context)
               .then(
                 (value) => {
                   tell(from, server, method.path, "answered", value);
-                  output = overTheWire(method.response, value as never);
+                  const answered = overTheWire(method.response, value as never);
                   answerCall(live);
-                  call.finish(undefined);
+                  call.finish(undefined, live, () => {
+                    output = answered;
+                  });
                 },
                 (error: unknown) => {
                   tell(from, server, method.path, "refused", error);
-                  call.finish(copyOf(leavingStatus(error, live.controller.signal)));
+                  call.finish(copyOf(leavingStatus(error, live.controller.signal)), live);
                 },
               )
               .finally(() => server.live.delete(live));
@@ -145,7 +161,7 @@ export function createNetwork(world: World, log?: Log): Network {
           }
           call.send((server, live, context, back) => {
             const { answer, refused } = methodOf(server, server.streams, method.path);
-            if (answer === undefined) return call.finish(refused);
+            if (answer === undefined) return call.finish(refused, live);
             server.live.add(live);
             const { signal } = live.controller;
             const pump = async (): Promise<void> => {
@@ -158,8 +174,8 @@ export function createNetwork(world: World, log?: Log): Network {
             };
             pump()
               .then(
-                () => call.finish(undefined),
-                (error: unknown) => call.finish(copyOf(streamStatus(leavingStatus(error, signal), signal))),
+                () => call.finish(undefined, live),
+                (error: unknown) => call.finish(copyOf(streamStatus(leavingStatus(error, signal), signal)), live),
               )
               .finally(() => server.live.delete(live));
           });

@@ -61,6 +61,8 @@ export interface DomainPlan {
   readonly gentle: boolean;
   /** The clients look themselves whether packets pass; without, they have nothing but the mesh's word. */
   readonly probe: boolean;
+  /** Their check has no end of its own on a path by which nothing has come yet. */
+  readonly probeHangs: boolean;
   /** No process is killed: nothing has to expire. */
   readonly alive: boolean;
   readonly log?: (process: string) => Log;

@@ -9,7 +9,7 @@ import { unconverged, unhealed } from "./invariants.js";
 import { createNetwork } from "./network.js";
 import type { DomainPlan } from "./part.js";
 import { healedMs, type Playing, stopPart, untilNone } from "./playing.js";
-import { watchEntries, watchKernels, watchLeases } from "./watches.js";
+import { watchCloses, watchEntries, watchKernels, watchLeases, watchTurns } from "./watches.js";
 import { createWorld, type World } from "./world.js";
 
 export interface Outcome {
@@ -34,7 +34,7 @@ export async function play(seed: number, log?: (world: World) => DomainPlan["log
   const network = createNetwork(world, told?.("calls"));
   // the faults do not depend on how much chance the components use up
   const chance = createChance(seed ^ 0x5eed);
-  const plan = planOf(chance);
+  const plan = { ...planOf(chance), probeHangs: createChance(seed ^ 0x4a6).next() < 0.3 };
   const domain = createDomain(world, network, told === undefined ? plan : { ...plan, log: told });
   const state: Playing = {
     world,
@@ -53,6 +53,8 @@ export async function play(seed: number, log?: (world: World) => DomainPlan["log
     flat: createFlat(world, network, domain),
   };
   watchKernels(state);
+  watchTurns(state);
+  watchCloses(state);
   try {
     await world.run(act(state));
   } catch (error) {
@@ -70,7 +72,7 @@ export async function play(seed: number, log?: (world: World) => DomainPlan["log
   };
 }
 
-function planOf(chance: Chance): DomainPlan {
+function planOf(chance: Chance): Omit<DomainPlan, "probeHangs"> {
   const nodes = chance.pick([1, 2, 2, 3]);
   const somewhere = (count: number): number[] => Array.from({ length: count }, () => chance.between(0, nodes - 1));
   const clients = somewhere(chance.between(1, 4));

@@ -13,8 +13,8 @@ export interface Heard<O> {
 }
 export interface Under {
   send(work: Work): void;
-  /** From the other end: this was the last. */
-  finish(error: Error | undefined): void;
+  /** From the other end: this was the last. @param take  runs when the caller takes it */
+  finish(error: Error | undefined, live: LiveCall, take?: () => void): void;
   leave(): void;
   isOver(): boolean;
   aborted(): void;
@@ -29,8 +29,11 @@ export interface Way {
   readonly url: string;
   /** The connection breaks before or after the other end has begun to work on it. */
   readonly breaks: "before" | "after" | undefined;
-  /** It comes to the other end a second time, while nobody has answered yet. */
-  readonly twice: boolean;
+  /**
+   * It comes to the other end a second time, while nobody has answered yet. The caller takes the first answer that comes, or that to one
+   * of them alone, and calls off the other: the answer to that may have been given already.
+   */
+  readonly twice: "first" | "first alone" | "second alone" | undefined;
   readonly count: (more: 1 | -1) => void;
 }
 
@@ -72,6 +75,14 @@ export function underWay<O>(way: Way, options: CallOptions, isStream: boolean, h
     const target = server;
     if (target === undefined) return;
     wire.carry({ from, to: target.process, notBeforeMs: ordered.thereMs, arrive, lose: broken, loser: target.process });
+  }
+  /** What has come to the caller is what it has waited for; the other one is called off. */
+  function takes(live: LiveCall): boolean {
+    const { twice } = way;
+    if (twice === undefined || twice === "first") return true;
+    if (lives.indexOf(live) !== (twice === "second alone" ? 1 : 0)) return false;
+    for (const other of lives) if (other !== live) hangUp(() => withdrawCall(other));
+    return true;
   }
   const withdraw = (): void => hangUp(() => lives.forEach(withdrawCall));
   function aborted(): void {
@@ -143,12 +154,17 @@ export function underWay<O>(way: Way, options: CallOptions, isStream: boolean, h
       const again = (): void => {
         if (!ended) arrive(target, work);
       };
-      if (way.twice)
+      if (way.twice !== undefined)
         wire.carry({ ...load, notBeforeMs: ordered.thereMs + world.chance.next() * twiceWithinMs, arrive: again, lose() {} });
       // it may die before the call arrives
       target.process.onDeath.add(lost);
     },
-    finish: (error) => back(() => end(error)),
+    finish: (error, live, take) =>
+      back(() => {
+        if (ended || !takes(live)) return;
+        take?.();
+        end(error);
+      }),
     leave() {
       withdraw();
       end(undefined);

@@ -1,5 +1,8 @@
 /** Invariants that are looked at whenever something changes. */
 
+import type { Connection } from "../../sdk/gen/connection.js";
+import type { NetworkServiceRequest } from "../../sdk/gen/networkservice.js";
+import { nextSegment } from "../../sdk/path.js";
 import { brokenNow, userOf } from "./invariants.js";
 import { ipamOf, onRelease } from "./observe-ipam.js";
 import type { Playing } from "./playing.js";
@@ -23,6 +26,33 @@ export function watchKernels(state: Playing): void {
         `the data path of ${client.name} to ${before} was cut by a change of ${id} on ${kernel.node}, by ${world.current?.name}, though no fault touched it`,
       );
     }
+  };
+}
+
+/** One thing at a time for each connection. */
+export function watchTurns({ domain, broken }: Playing): void {
+  domain.kernels.onOverlap = (kernel, id) => {
+    broken.push(`two changes of ${id} at the same time on ${kernel.node}`);
+  };
+}
+
+/** Closes that are tried again and again: none is sent once what it is to close has been asked for anew. */
+export function watchCloses({ network, broken }: Playing): void {
+  let order = 0;
+  const firstSent = new WeakMap<object, number>();
+  const answered = new Map<string, number>();
+  network.onAsk = (from, url, path, input) => {
+    order++;
+    const isClose = path.endsWith("/Close");
+    const connection = isClose ? (input as Connection) : (input as NetworkServiceRequest).connection;
+    if (connection === undefined || !(isClose || path.endsWith("/Request"))) return undefined;
+    const key = `${from.pid} ${url} ${nextSegment(connection)?.id ?? connection.id}`;
+    if (!isClose) return () => void answered.set(key, ++order);
+    const first = firstSent.get(connection) ?? order;
+    firstSent.set(connection, first);
+    if ((answered.get(key) ?? 0) > first)
+      broken.push(`${from.name} goes on to close ${connection.id} at ${url}, though it has asked for it anew`);
+    return undefined;
   };
 }
 
