@@ -106,6 +106,7 @@ const planned: Faults = {
     client.gone = true;
     state.watched.delete(client.name);
     await stopPart(state, client);
+    client.granted = false;
     await world.sleep(chance.between(restartMs.least, restartMs.most));
     client.start();
   },
@@ -208,6 +209,11 @@ const lost: Faults = {
     const { domain, chance, world, faults, broken, plan } = state;
     if (here(domain.endpoints).length < 2 || !plan.probe) return;
     const { name, netnsUrl } = chance.pick(here(domain.endpoints));
+    // a check without an end of its own tells of the end of what it has come through by
+    if (plan.probeHangs) {
+      await untilNone(world, () => unhealed(domain), healedMs);
+      await world.sleep(1_000);
+    }
     faults.push(`packets to ${name} vanish until nobody sends any`);
     state.dataFault = true;
     domain.kernels.deaf.add(netnsUrl);

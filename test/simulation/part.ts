@@ -39,6 +39,8 @@ export interface SimClient extends Part {
   readonly netnsUrl: string;
   readonly interfaceName: string;
   connection: ClientConnection | undefined;
+  /** It has had a connection since it was started for the first time, or after it was told to end. */
+  granted: boolean;
   readonly changes: Change[];
   /** Nobody has started it yet, or it was killed and does not come back, or it is told to end. */
   gone: boolean;

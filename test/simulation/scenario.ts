@@ -112,9 +112,12 @@ async function act(state: Playing): Promise<void> {
   if (!(await untilNone(world, () => unhealed(domain), healedMs))) {
     broken.push(...unhealed(domain).map((what) => `${healedMs} ms after the last fault: ${what}`));
   }
-  // whoever is well loses no packet any more, whatever comes late; an endpoint that was replaced may still move its clients
-  state.dataFault = false;
-  state.planned = true;
+  // Whoever is well loses no packet any more, whatever comes late; a drain may still move him. But an endpoint that was replaced waits
+  // for its clients to go, and then ends with those that have not found another one.
+  if (await untilNone(world, () => [...unfenced(domain), ...unhealed(domain)], limits.gone)) {
+    state.dataFault = false;
+    state.planned = true;
+  }
   await rest(state);
   await takeDown(state);
 }

@@ -20,6 +20,8 @@ export function watchKernels(state: Playing): void {
       const at = domain.alive(client);
       const before = state.watched.get(client.name);
       if (at !== undefined) state.watched.set(client.name, at);
+      // what was built for a request that came to nothing was nobody's path
+      if (!client.granted) continue;
       if (before === undefined || at === before || (state.dataFault && !state.calm)) continue;
       if (at !== undefined && state.planned && !state.calm) continue;
       broken.push(

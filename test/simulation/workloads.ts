@@ -78,6 +78,7 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
     process: undefined,
     stop: undefined,
     connection: undefined,
+    granted: false,
     changes: [],
     gone: true,
     troubled: false,
@@ -107,6 +108,7 @@ export function clientPart(shared: Shared, node: string, index: number): SimClie
           signal: stopping.signal,
         });
         part.connection = connection;
+        part.granted = true;
         void follow(part, process, connection);
         return () => connection.close();
       });
