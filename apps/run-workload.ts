@@ -1,6 +1,5 @@
 /** The life of a workload: settings → telemetry → start → wait for a signal, or its own end → stop. */
 import { insecureWarning, refuseWithoutIdentity } from "../sdk/config/common.js";
-import { compileLater } from "../sdk/config/compile-later.js";
 import type { IdentitySettings } from "../sdk/config/identity.js";
 import { readSettings, reportUnread, type Table, type Values } from "../sdk/config/table.js";
 import type { Identity } from "../sdk/identity/identity.js";
@@ -38,7 +37,6 @@ export async function runWorkload<T extends Table>(
 ): Promise<number> {
   const read = readSettings(command, table, options);
   if (!read.ok) return reportUnread(read);
-  compileLater();
   // by way of unknown: the values of a table that is not known here; each spreads the common settings
   const common = read.values as unknown as WorkloadValues;
   const refusal = refuseWithoutIdentity(command.name, common);

@@ -11,7 +11,6 @@ import type { Log, LogFields } from "../telemetry/log.js";
 import type { Metrics } from "../telemetry/metrics.js";
 import { startTelemetry } from "../telemetry/telemetry.js";
 import { type commonSettings, insecureWarning, refuseWithoutIdentity } from "./common.js";
-import { compileLater } from "./compile-later.js";
 import { type Read, reportUnread, type Values } from "./table.js";
 
 export interface RunOptions {
@@ -58,7 +57,6 @@ export async function runComponent<V extends Common, Running extends { stop(): P
   const { title } = component;
   if (!read.ok) return reportUnread(read);
   const { values } = read;
-  compileLater();
   const refusal = refuseWithoutIdentity(component.command, values);
   if (refusal !== undefined) {
     process.stderr.write(refusal);
