@@ -3,7 +3,6 @@
  * back. It learns addresses from the kernels of the pods alone, so that it believes nothing the mesh says.
  */
 import { readFileSync } from "node:fs";
-import { compileLater } from "../../sdk/config/compile-later.js";
 import { AF_INET, AF_INET6 } from "../../sdk/linux/libc.js";
 import { formatAddress } from "../../sdk/linux/netlink/ip-address.js";
 import { type NetlinkSocket, openNetlinkSocket } from "../../sdk/linux/netlink/socket.js";
@@ -85,7 +84,6 @@ interface Pod {
 /** The hidden command: runs until told to stop, then says what came in last. */
 export async function probe(planFile: string, { signal, out }: Pick<CliContext, "signal" | "out">): Promise<number> {
   // it stands beside what is measured, and takes from the same processor
-  compileLater();
   const plan = JSON.parse(readFileSync(planFile, "utf8")) as ProbePlan;
   const all: Stream[] = [];
   const pods = plan.pods.map((pod) => openPod(pod, all));

@@ -145,7 +145,7 @@ function makersBetweenNodes(
     "half-open": () => ({ kind: "half-open", targets: one(nodes), holdMs: hold(2_000, 8_000) }),
     ...(topology.nodes < 3
       ? {}
-      : { "node-down": (): Fault => ({ kind: "node-down", targets: ["node-2"], holdMs: hold(3_000, 6_000) }) }),
+      : { "node-down": (): Fault => ({ kind: "node-down", targets: ["node-2"], holdMs: hold(6_000, 9_000) }) }),
     "bad-cable": () => ({
       kind: "bad-cable",
       targets: one(nodes),
