@@ -5,6 +5,7 @@ import { manualClock } from "../sdk/clock.js";
 import { Connection, State } from "../sdk/gen/connection.js";
 import { createMonitorHub } from "../sdk/monitor/hub.js";
 import { silentLog } from "../sdk/telemetry/log.js";
+import { tunnelMtuBytes } from "./mtu.js";
 import { type Followed, followPathMtus } from "./path-mtu.js";
 
 test("row 1.24: a path that has changed refreshes its connections and no others; one that cannot be measured changes nothing", async () => {
@@ -45,6 +46,39 @@ test("row 1.24: a path that has changed refreshes its connections and no others;
   await following.measure();
   assert.equal(following.of("10.0.0.3"), undefined, "paths without connections are forgotten");
   assert.deepEqual(asked(), []);
+  following.stop();
+});
+
+test("row 1.24: tunnels of two kinds go over one path: each has what its own kind leaves of it, and is left alone", async () => {
+  const hub = createMonitorHub();
+  const ends = { localAddress: "10.0.0.1", remoteAddress: "10.0.0.2" } as const;
+  const keys = { privateKey: "", listenPort: 51_820, remotePort: 51_820, remotePublicKey: "", madeAtMs: 0 };
+  const noop = { kind: "noop", mechanism: MechanismType.NOOP } as const;
+  const [narrow, wide] = [MechanismType.WIREGUARD, MechanismType.VXLAN].map((type) => tunnelMtuBytes(type, 1500, "10.0.0.1"));
+  assert.ok(narrow !== undefined && wide !== undefined && narrow < wide);
+  hub.publish(Connection.fromPartial({ id: "wireguard", context: { MTU: narrow } }));
+  hub.publish(Connection.fromPartial({ id: "vxlan", context: { MTU: wide } }));
+  const following = followPathMtus({
+    dataPlane: {
+      list: () => [
+        { id: "wireguard", client: noop, endpoint: { kind: "wireguard", ...ends, ...keys } },
+        { id: "vxlan", client: noop, endpoint: { kind: "vxlan", vni: 1, udpPort: 4789, ...ends } },
+      ],
+      underlayMtuBytes: async () => 1500,
+    },
+    measure: async () => 1500,
+    hub,
+    clock: manualClock(),
+    intervalMs: 10_000,
+    log: silentLog,
+  });
+  await following.measure();
+  await following.measure();
+  const states = (): State[] => [...hub.connections()].map(({ state }) => state);
+  assert.deepEqual(states(), [State.UP, State.UP]);
+  hub.publish(Connection.fromPartial({ id: "wireguard", context: { MTU: wide } }));
+  await following.measure();
+  assert.deepEqual(states().toSorted(), [State.UP, State.REFRESH_REQUESTED].toSorted(), "its own kind leaves less");
   following.stop();
 });
 

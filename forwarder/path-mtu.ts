@@ -51,9 +51,9 @@ export interface PathMtuOptions {
 }
 
 interface Path {
-  readonly type: string;
   readonly source: string;
-  readonly ids: string[];
+  /** What goes over it; a tunnel of another kind carries less or more of the same path. */
+  readonly tunnels: { readonly id: string; readonly type: string }[];
 }
 
 /** Paths that are measured at the same time. */
@@ -74,7 +74,7 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
   let disarm: Disarm = () => {};
   let turn = Promise.resolve();
 
-  async function measureOne(destination: string, { type, source, ids }: Path): Promise<void> {
+  async function measureOne(destination: string, { source, tunnels }: Path): Promise<void> {
     const linkMtuBytes = await dataPlane.underlayMtuBytes(source);
     const linkBefore = links.get(source);
     links.set(source, linkMtuBytes);
@@ -88,9 +88,9 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
     const bytes = seen && before !== undefined ? growthOf(destination).follow(before.bytes, measured, clock.nowMs()) : found;
     known.set(destination, { bytes, linkBytes: linkMtuBytes, seen });
     // before the first measurement a connection has what its link had when it was built; nothing grows that was not seen to pass
-    const carriesBytes = pathTunnelMtuBytes(type, bytes, linkMtuBytes, source);
     const grew = isGrown(destination, before?.bytes ?? bytes, bytes, seen);
-    const wrong = ids.filter((id) => {
+    const wrong = tunnels.filter(({ id, type }) => {
+      const carriesBytes = pathTunnelMtuBytes(type, bytes, linkMtuBytes, source);
       const has = hub.get(id)?.context?.MTU ?? 0;
       return has > carriesBytes || (grew && has < carriesBytes);
     });
@@ -100,7 +100,7 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
       pathMtuBytes: bytes,
       beforeBytes: before?.bytes,
     });
-    for (const id of wrong) {
+    for (const { id } of wrong) {
       const connection = hub.get(id);
       if (connection !== undefined) hub.publish({ ...connection, state: State.REFRESH_REQUESTED });
     }
@@ -126,8 +126,8 @@ export function followPathMtus(options: PathMtuOptions): FollowPathMtus {
       for (const port of [client, endpoint]) {
         if (port.kind !== "vxlan" && port.kind !== "wireguard") continue;
         const type = port.kind === "vxlan" ? MechanismType.VXLAN : MechanismType.WIREGUARD;
-        const path = paths.get(port.remoteAddress) ?? { type, source: port.localAddress, ids: [] };
-        path.ids.push(id);
+        const path = paths.get(port.remoteAddress) ?? { source: port.localAddress, tunnels: [] };
+        path.tunnels.push({ id, type });
         paths.set(port.remoteAddress, path);
       }
     }
