@@ -8,6 +8,7 @@ import { type NetnsHandle, openNetns } from "../../../sdk/linux/netns.js";
 import { getLinkByNumber, listLinksByNumber, openNetnsByNumber } from "../../../sdk/linux/netns-by-number.js";
 import { isStatusError } from "../../../sdk/status.js";
 import { type BuiltLink, isParkedName } from "./built.js";
+import { isMoved } from "./tunnel-device.js";
 import { kindOfTun } from "./tuns.js";
 
 export interface Place {
@@ -85,7 +86,8 @@ export function findExactLink({ socket }: Place, built: Pick<BuiltLink, "name" |
 }
 
 function onlyOurs(links: readonly Link[], built: Pick<BuiltLink, "macAddress" | "tun">): Link | undefined {
-  const candidates = links.filter((each) => isOurs(each, built));
+  // two tunnels of one client have one alias, and only their processes tell which is whose
+  const candidates = links.filter((each) => isOurs(each, built) && (built.tun === undefined || isMoved(built.tun, each.name)));
   return candidates.length === 1 && !isParkedName(candidates[0]?.name ?? "") ? candidates[0] : undefined;
 }
 

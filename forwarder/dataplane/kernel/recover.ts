@@ -9,7 +9,7 @@ import { type Built, type BuiltLink, isParkedName, objectsOf, sameNamespace } fr
 import type { PingGroups } from "./ping-groups.js";
 import { findExactLink, findLink, findLinkByNumber, withPlaces } from "./places.js";
 import { planOf } from "./plan.js";
-import { demolish, unparkLink, updateWire, type Workshop } from "./wire.js";
+import { demolish, isOwnDevice, unparkLink, updateWire, type Workshop } from "./wire.js";
 
 export interface Recovered {
   readonly adopted: readonly Built[];
@@ -113,8 +113,10 @@ function changedLives(shop: Workshop, link: BuiltLink, begun: Built | undefined)
   return changed !== undefined && lives(shop, changed);
 }
 
+/** An interface of its name and alias is not enough for a tunnel: another connection of the same client has those as well. */
 function lives(shop: Workshop, link: BuiltLink): boolean {
-  if (findLinkByNumber(shop.own, link) !== undefined) return true;
-  const place = shop.places.find(link);
-  return place !== undefined && findLink(place, link) !== undefined;
+  const here = findLinkByNumber(shop.own, link);
+  const place = here === undefined ? shop.places.find(link) : undefined;
+  const found = here ?? (place && findLink(place, link));
+  return found !== undefined && isOwnDevice(link, found);
 }

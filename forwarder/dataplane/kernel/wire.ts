@@ -208,7 +208,8 @@ function goesWithOther(links: readonly BuiltLink[], link: BuiltLink, gone: Reado
   return isPlain && other !== undefined && more.length === 0 && gone.has(other);
 }
 
-function isOwnDevice({ tun }: BuiltLink, { name }: Link): boolean {
+/** Whether a found interface is that of the link's own device, as far as it is a tunnel's. */
+export function isOwnDevice({ tun }: BuiltLink, { name }: Link): boolean {
   return tun === undefined || isMoved(tun, name);
 }
 
