@@ -26,7 +26,7 @@ const text = [
   "",
   "| | measured | goal |",
   "|---|---|---|",
-  `| schedules | ${sum(({ schedules }) => schedules)} in ${seconds} s with ${results[0].workers} processes, ${sum(({ events }) => events)} events | ≥ 10,000 within 10 min |`,
+  `| schedules | ${sum(({ schedules }) => schedules)} in ${seconds} s with ${results[0].workers} process${results[0].workers === 1 ? "" : "es"}, ${sum(({ events }) => events)} events | ≥ 10,000 within 10 min |`,
   `| schedules with a broken invariant | ${sum(({ broken }) => broken.length)} | 0 |`,
   `| planted mistakes caught | ${caught.length} of ${mutants.length} | all of ≥ 20 |`,
   "",
